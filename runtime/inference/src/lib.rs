@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Language and embedding models on burn: load, tokenise, schedule, run, count.
+//!
+//! The crate knows no Wasm, no money and no HTTP, and no burn type is in its public interface.
+
+/// The owned messages of a session.
+pub mod api;
+/// Errors, by the decision they call for.
+mod error;
+/// The handle that callers hold.
+mod inference;
+/// Limits.
+mod options;
+
+use std::path::PathBuf;
+
+pub use error::InferenceError;
+pub use inference::Inference;
+pub use options::InferenceOptions;
+
+/// Where a model's weights are.
+#[derive(Clone, Debug)]
+pub enum ModelSource {
+    /// A GGUF file or a Hugging Face folder.
+    Path(PathBuf),
+    /// GGUF bytes that are part of the binary.
+    Static(&'static [u8]),
+}

@@ -1,0 +1,184 @@
+//! The messages that cross into the engine: owned, serialisable, without a tensor or a callback.
+//!
+//! One session is one sequence. A client opens it, prepares a task (which counts its tokens
+//! exactly), submits it, and takes events until [`Event::Done`]; then it may prepare another.
+//! Every generation states its whole prompt; what the session's KV cache already holds as a
+//! prefix of it is not computed again and is counted in [`Usage::cached_input_tokens`].
+
+use serde::{Deserialize, Serialize};
+
+/// Names one open session of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub u64);
+
+/// Asks for a session on a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// The model's name, as it was added.
+    pub model: String,
+    /// The organisation that pays.
+    pub tenant: String,
+}
+
+/// What a generation starts from. It is always the whole prompt, not a continuation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prompt {
+    /// Plain text. The model's beginning-of-sequence token is added where its tokenizer says so.
+    /// Control tokens spelled out in the text stay text.
+    Text(String),
+    /// A JSON array of messages in OpenAI's shape, rendered by the model's chat template.
+    Messages(String),
+    /// Token ids, taken as they are.
+    Tokens(Vec<u32>),
+}
+
+/// How to choose tokens, and when to stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GenerateOptions {
+    /// The most tokens to produce; `None` means the engine's default, cut to the context.
+    pub max_tokens: Option<u32>,
+    /// 0 takes the likeliest token; otherwise 0 to 2.
+    pub temperature: f32,
+    /// Keeps the likeliest tokens whose probabilities sum to this; above 0, up to 1.
+    pub top_p: f32,
+    /// Keeps this many of the likeliest tokens; 0 is off.
+    pub top_k: u32,
+    /// The same seed with the same prompt and options gives the same text, whatever else runs.
+    pub seed: Option<u64>,
+    /// Strings that end the text; they are not part of it.
+    pub stop: Vec<String>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            max_tokens: None,
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            seed: None,
+            stop: Vec::new(),
+        }
+    }
+}
+
+/// One piece of work for a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Continue a prompt.
+    Generate {
+        /// What to continue.
+        prompt: Prompt,
+        /// How.
+        #[serde(default)]
+        options: GenerateOptions,
+    },
+    /// Turn each text into a vector.
+    Embed {
+        /// The texts, one row of the result each.
+        texts: Vec<String>,
+    },
+}
+
+/// What a prepared task can cost at most; to be reserved before it is submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Exact number of tokens of the prompt or the texts.
+    pub input_tokens: u32,
+    /// The most tokens that will be produced.
+    pub output_tokens_max: u32,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishReason {
+    /// The model ended its text, or a stop string appeared.
+    Stop,
+    /// `max_tokens` were produced.
+    Length,
+    /// The client cancelled.
+    Cancelled,
+}
+
+/// Tokens worked on. Work that is repeated for the engine's own reasons is not counted again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Prompt tokens, the cached ones included.
+    pub input_tokens: u32,
+    /// Those of `input_tokens` that the session's KV cache already held.
+    pub cached_input_tokens: u32,
+    /// Tokens delivered. The end-of-sequence token is not one of them, so this is the sum of the
+    /// lengths of every [`Event::Piece`]'s `tokens`.
+    pub output_tokens: u32,
+}
+
+/// What a session yields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// More text. Whole characters only.
+    Piece {
+        /// The text; may be empty when the tokens only completed a stop string.
+        text: String,
+        /// The tokens that it was made from.
+        tokens: Vec<u32>,
+    },
+    /// All vectors of an embedding task. A `Done` follows it.
+    Embeddings {
+        /// One row for each text, in order.
+        rows: u32,
+        /// Length of a row.
+        dims: u32,
+        /// `rows * dims` little-endian f32.
+        data: Vec<u8>,
+        /// What it took.
+        usage: Usage,
+    },
+    /// The task is over; the session may prepare another.
+    Done {
+        /// Why.
+        finish_reason: FinishReason,
+        /// What it took.
+        usage: Usage,
+    },
+}
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// Continues text.
+    Generation,
+    /// Turns text into vectors.
+    Embedding,
+}
+
+/// A model, described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Name under which it was added.
+    pub name: String,
+    /// What it is for.
+    pub kind: ModelKind,
+    /// `llama` or `bert`.
+    pub architecture: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Most tokens of prompt and output together.
+    pub context_length: u32,
+    /// Width of the hidden state; for an embedding model the length of its vectors.
+    pub embedding_dims: u32,
+    /// Size of the weights in their file.
+    pub weight_bytes: u64,
+    /// The type most weights have in their file, such as `Q8_0`.
+    pub quantisation: String,
+    /// SHA-256 of the file, or of the folder's files in order of name; lower-case hex.
+    pub digest: String,
+    /// Whether messages can be rendered by a template of the model's own.
+    pub chat_template: bool,
+}

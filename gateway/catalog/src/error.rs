@@ -1,0 +1,65 @@
+use std::path::PathBuf;
+
+/// Why the catalog did not do as asked; one variant per decision the caller makes.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The thing exists already, and names are unique.
+    #[error("the {what} '{name}' exists already")]
+    Taken {
+        /// What kind of thing: organisation, key, model.
+        what: &'static str,
+        /// The name that is taken.
+        name: String,
+    },
+    /// The name does not follow the rule for names.
+    #[error("'{name}' is not a valid name: {reason}")]
+    InvalidName {
+        /// The name as it was given, cut to 80 characters.
+        name: String,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
+    /// There is no such thing, or it belongs to another organisation.
+    #[error("there is no {what} '{name}'")]
+    NotFound {
+        /// What kind of thing: organisation, key, function, version, model.
+        what: &'static str,
+        /// The name that was looked for.
+        name: String,
+    },
+    /// The queue to the writer or the reader is full; trying again later is safe.
+    #[error("the catalog is overloaded")]
+    Overloaded,
+    /// The catalog's thread has ended, so it answers nothing any more.
+    #[error("the catalog has stopped")]
+    Stopped,
+    /// The file was written by a newer Emberbox.
+    #[error("{} has schema {found}; this program knows up to {known}", path.display())]
+    Schema {
+        /// The database file.
+        path: PathBuf,
+        /// The schema version found in the file.
+        found: u32,
+        /// The newest version that this program can read.
+        known: u32,
+    },
+    /// The operating system gave no random bytes.
+    #[error("no random bytes for a key")]
+    Random(#[source] getrandom::Error),
+    /// The database refused.
+    #[error("the catalog's database failed")]
+    Store(#[from] rusqlite::Error),
+    /// The database's thread could not be started.
+    #[error("the catalog's thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl CatalogError {
+    pub(crate) fn not_found(what: &'static str, name: &str) -> Self {
+        CatalogError::NotFound { what, name: name.to_owned() }
+    }
+
+    pub(crate) fn taken(what: &'static str, name: &str) -> Self {
+        CatalogError::Taken { what, name: name.to_owned() }
+    }
+}

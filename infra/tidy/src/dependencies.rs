@@ -1,0 +1,148 @@
+//! Which crate may know which. The direction is read from the manifests, so a wrong arrow fails
+//! before it compiles.
+
+use crate::tree::Tree;
+
+/// One rule: the manifests under `folder` name none of `forbidden`. A name that ends in `*` stands
+/// for every crate that begins so.
+struct Rule {
+    manifest: &'static str,
+    forbidden: &'static [&'static str],
+    why: &'static str,
+}
+
+const RULES: [Rule; 6] = [
+    Rule {
+        manifest: "billing/Cargo.toml",
+        forbidden: &["emberbox*", "wasm*", "burn*", "hyper*", "http*", "tower*", "ureq", "reqwest"],
+        why: "billing knows no Wasm, no models and no HTTP",
+    },
+    Rule {
+        manifest: "runtime/Cargo.toml",
+        forbidden: &[
+            "emberbox",
+            "emberbox-billing",
+            "emberbox-catalog",
+            "rusqlite",
+            "socket2",
+            "mio",
+            "hyper-util",
+            "hyper-rustls",
+            "rustls",
+            "ureq",
+            "reqwest",
+            "tower*",
+        ],
+        why: "runtime knows no money and opens no sockets",
+    },
+    Rule {
+        manifest: "runtime/inference/Cargo.toml",
+        forbidden: &[
+            "emberbox",
+            "emberbox-billing",
+            "emberbox-catalog",
+            "emberbox-runtime",
+            "wasm*",
+            "wat",
+            "hyper*",
+            "http*",
+            "tower*",
+            "rusqlite",
+            "ureq",
+            "reqwest",
+        ],
+        why: "inference knows no Wasm, no money and no HTTP",
+    },
+    Rule {
+        manifest: "gateway/Cargo.toml",
+        forbidden: &["burn*", "rusqlite", "emberbox-kernels"],
+        why: "the gateway reaches models and databases only through our crates",
+    },
+    Rule {
+        manifest: "gateway/catalog/Cargo.toml",
+        forbidden: &["emberbox*", "wasm*", "burn*", "hyper*", "http*", "tower*", "ureq", "reqwest"],
+        why: "the catalog knows no HTTP, no money and no models",
+    },
+    Rule {
+        manifest: "guest-sdk/Cargo.toml",
+        forbidden: &["emberbox*", "wasmtime*", "tokio", "hyper*"],
+        why: "what a guest links knows nothing of the host",
+    },
+];
+
+/// The only crates of ours that may name a library themselves.
+const OWNERS: [(&str, &[&str]); 3] = [
+    ("burn*", &["runtime/inference/Cargo.toml", "examples/tiny-lm/Cargo.toml"]),
+    ("wasmtime*", &["runtime/Cargo.toml"]),
+    ("rusqlite", &["billing/Cargo.toml", "gateway/catalog/Cargo.toml"]),
+];
+
+/// Everything `emberbox-kernels` may link.
+const KERNELS_MAY_LINK: [&str; 1] = ["half"];
+
+/// What is wrong with the direction of dependencies, a sentence each.
+#[must_use]
+pub fn violations(tree: &Tree) -> Vec<String> {
+    tree.manifests()
+        .iter()
+        .flat_map(|(path, manifest)| manifest_violations(path, manifest))
+        .collect()
+}
+
+fn manifest_violations(path: &str, manifest: &toml::Table) -> Vec<String> {
+    let names = direct(manifest, true);
+    let mut wrong = Vec::new();
+    for rule in RULES.iter().filter(|rule| rule.manifest == path) {
+        let forbidden = names.iter().filter(|name| any_matches(rule.forbidden, name));
+        wrong.extend(forbidden.map(|name| format!("{path} depends on {name}, but {}.", rule.why)));
+    }
+    for (library, _) in OWNERS.iter().filter(|(_, owners)| !owners.contains(&path)) {
+        let foreign = names.iter().filter(|name| matches(library, name));
+        wrong.extend(
+            foreign.map(|name| format!("{path} depends on {name}: leave it to its owner.")),
+        );
+    }
+    if path == "runtime/kernels/Cargo.toml" {
+        let linked = direct(manifest, false);
+        let extra = linked.iter().filter(|name| !KERNELS_MAY_LINK.contains(&name.as_str()));
+        wrong.extend(extra.map(|name| format!("{path} links {name}: kernels link only half.")));
+    }
+    wrong
+}
+
+/// Names of the packages that a manifest depends on, in every section, renames undone.
+fn direct(manifest: &toml::Table, dev_too: bool) -> Vec<String> {
+    let mut names = Vec::new();
+    sections(manifest, dev_too, &mut names);
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    for target in targets.into_iter().flat_map(toml::Table::values) {
+        if let Some(target) = target.as_table() {
+            sections(target, dev_too, &mut names);
+        }
+    }
+    names
+}
+
+fn sections(table: &toml::Table, dev_too: bool, names: &mut Vec<String>) {
+    for section in ["dependencies", "build-dependencies", "dev-dependencies"] {
+        if section == "dev-dependencies" && !dev_too {
+            continue;
+        }
+        let dependencies = table.get(section).and_then(toml::Value::as_table);
+        for (name, value) in dependencies.into_iter().flatten() {
+            let package = value.get("package").and_then(toml::Value::as_str);
+            names.push(package.unwrap_or(name).to_owned());
+        }
+    }
+}
+
+fn any_matches(patterns: &[&str], name: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern, name))
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == pattern,
+    }
+}

@@ -1,0 +1,313 @@
+//! `emberbox.toml`: what a function's author declares about it.
+//!
+//! The command line reads it before an upload and the server reads it again on arrival, so both
+//! refuse the same things in the same words. Every mistake is reported, not only the first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use emberbox_billing::Nano;
+
+use self::section::Section;
+
+mod section;
+#[cfg(test)]
+mod tests;
+
+/// The name of the manifest in a function's folder.
+pub const FILE_NAME: &str = "emberbox.toml";
+/// The longest manifest that is read. It travels in a request header, which is bounded too.
+pub const MANIFEST_BYTES_MAX: usize = 8 * 1024;
+/// The longest name of a function: it must fit a DNS label.
+pub const NAME_CHARS_MAX: usize = 63;
+/// How many models one function may be granted.
+pub const MODELS_MAX: usize = 16;
+/// The longest name of a model.
+pub const MODEL_NAME_CHARS_MAX: usize = 128;
+/// How many environment values one function may carry.
+pub const ENVIRONMENT_ENTRIES_MAX: usize = 64;
+/// The highest markup on compute time: a hundred times the platform's own price.
+pub const MARKUP_BPS_MAX: u32 = 1_000_000;
+
+const MEMORY_MIB: RangeInclusive<u32> = 1..=1024;
+const WALL_MS: RangeInclusive<u64> = 1..=600_000;
+const CPU_MS: RangeInclusive<u64> = 1..=600_000;
+const MARKUP_BPS: RangeInclusive<u32> = 0..=MARKUP_BPS_MAX;
+
+/// A manifest that was read whole and found to be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The function's name, `[a-z][a-z0-9-]{0,62}`.
+    pub name: String,
+    /// Where the built component lies, relative to the manifest; `None`: where Cargo puts it.
+    pub component: Option<String>,
+    /// The most that one call may cost, in credits: the hold that is taken before the call.
+    pub max_cost_per_call: Nano,
+    /// The models that the function may load, by name.
+    pub models: BTreeSet<String>,
+    /// What the author takes on top of the platform's prices.
+    pub price: Price,
+    /// What one call may use.
+    pub limits: CallLimits,
+    /// Plain values that the function finds in its environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// The author's own price. All zero when the manifest has no `[price]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    /// Credits per call.
+    pub call_fee: Nano,
+    /// Markup on compute time, in basis points of the platform's price.
+    pub compute_markup_bps: u32,
+}
+
+impl Default for Price {
+    fn default() -> Self {
+        Self { call_fee: Nano::from_nano(0), compute_markup_bps: 0 }
+    }
+}
+
+/// What one call may use, before the operator's own ceilings are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Linear memory, in MiB.
+    pub memory_mib: u32,
+    /// From the request's arrival to the response's last byte, in milliseconds.
+    pub wall_ms: u64,
+    /// CPU time of the guest itself, in milliseconds.
+    pub cpu_ms: u64,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self { memory_mib: 64, wall_ms: 30_000, cpu_ms: 10_000 }
+    }
+}
+
+/// One thing that is wrong in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The dotted name of the field, or empty when the text is not TOML at all.
+    pub field: String,
+    /// What is wrong with it, and what is expected.
+    pub reason: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() {
+            return f.write_str(&self.reason);
+        }
+        write!(f, "{}: {}", self.field, self.reason)
+    }
+}
+
+/// A manifest that cannot be used, with everything that is wrong in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{FILE_NAME} has {}", listed(.mistakes))]
+pub struct ManifestError {
+    /// At least one mistake, in the order in which the fields are documented.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// Lists every mistake: text that is not TOML, fields that are missing, unknown, of the wrong
+    /// type or out of range.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let mut mistakes = Vec::new();
+        let manifest = read(text, &mut mistakes);
+        match manifest {
+            Some(manifest) if mistakes.is_empty() => Ok(manifest),
+            _ => Err(ManifestError { mistakes }),
+        }
+    }
+}
+
+/// Checks a function's name alone, as the command line and the routes need it.
+///
+/// # Errors
+/// Says what a name looks like.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let mut characters = name.chars();
+    let starts_well = characters.next().is_some_and(|first| first.is_ascii_lowercase());
+    let goes_on_well = characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if starts_well && goes_on_well && name.len() <= NAME_CHARS_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "a name starts with a small letter, has only small letters, digits and hyphens, and at \
+         most {NAME_CHARS_MAX} characters"
+    ))
+}
+
+fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
+    if text.len() > MANIFEST_BYTES_MAX {
+        let reason =
+            format!("it is {} bytes long; at most {MANIFEST_BYTES_MAX} are read", text.len());
+        mistakes.push(Mistake { field: String::new(), reason });
+        return None;
+    }
+    let table = match text.parse::<toml::Table>() {
+        Ok(table) => table,
+        Err(error) => {
+            let reason = not_toml(text, &error);
+            mistakes.push(Mistake { field: String::new(), reason });
+            return None;
+        }
+    };
+    let mut root = Section::root(table, mistakes);
+    let function = root.table("function", true).map(read_function);
+    let price = root.table("price", false).map(read_price);
+    let limits = root.table("limits", false).map(read_limits);
+    let environment = root.table("environment", false).map(read_environment);
+    root.refuse_unknown(&["function", "price", "limits", "environment"]);
+
+    let (name, component, max_cost_per_call, models) = function??;
+    let price = price.unwrap_or_default();
+    if price.call_fee > max_cost_per_call {
+        mistakes.push(Mistake {
+            field: "price.call_fee".to_owned(),
+            reason: format!(
+                "{} is above function.max_cost_per_call ({max_cost_per_call}), so no call could \
+                 ever pay it",
+                price.call_fee
+            ),
+        });
+    }
+    Some(Manifest {
+        name,
+        component,
+        max_cost_per_call,
+        models,
+        price,
+        limits: limits.unwrap_or_default(),
+        environment: environment.unwrap_or_default(),
+    })
+}
+
+type FunctionPart = (String, Option<String>, Nano, BTreeSet<String>);
+
+fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
+    let name = section.text("name", true);
+    let name = section.keep_if("name", name, |name| check_name(name));
+    let component = section.text("component", false);
+    let component = section.keep_if("component", component, |path| check_component(path));
+    let max_cost = section.credits("max_cost_per_call", true);
+    let max_cost = section.keep_if("max_cost_per_call", max_cost, |cost| {
+        positive(*cost, "it is the most one call may cost, in credits, such as \"0.01\"")
+    });
+    let models = section.texts("models");
+    let models = section.keep_if("models", models, |models| check_models(models));
+    section.refuse_unknown(&["name", "component", "max_cost_per_call", "models"]);
+    Some((name?, component, max_cost?, models.unwrap_or_default().into_iter().collect()))
+}
+
+fn read_price(mut section: Section<'_>) -> Price {
+    let call_fee = section.credits("call_fee", false);
+    let call_fee = section.keep_if("call_fee", call_fee, |fee| {
+        if *fee < Nano::from_nano(0) { Err(format!("{fee} is negative")) } else { Ok(()) }
+    });
+    let compute_markup_bps = section.integer("compute_markup_bps", MARKUP_BPS);
+    section.refuse_unknown(&["call_fee", "compute_markup_bps"]);
+    let none = Price::default();
+    Price {
+        call_fee: call_fee.unwrap_or(none.call_fee),
+        compute_markup_bps: compute_markup_bps.unwrap_or(none.compute_markup_bps),
+    }
+}
+
+fn read_limits(mut section: Section<'_>) -> CallLimits {
+    let usual = CallLimits::default();
+    let limits = CallLimits {
+        memory_mib: section.integer("memory_mib", MEMORY_MIB).unwrap_or(usual.memory_mib),
+        wall_ms: section.integer("wall_ms", WALL_MS).unwrap_or(usual.wall_ms),
+        cpu_ms: section.integer("cpu_ms", CPU_MS).unwrap_or(usual.cpu_ms),
+    };
+    section.refuse_unknown(&["memory_mib", "wall_ms", "cpu_ms"]);
+    limits
+}
+
+fn read_environment(mut section: Section<'_>) -> BTreeMap<String, String> {
+    let names = section.names();
+    if names.len() > ENVIRONMENT_ENTRIES_MAX {
+        section.refuse(
+            "",
+            format!("{} values are given; at most {ENVIRONMENT_ENTRIES_MAX} are kept", names.len()),
+        );
+        return BTreeMap::new();
+    }
+    let mut values = BTreeMap::new();
+    for name in names {
+        let value = section.text(&name, true);
+        let value = section.keep_if(&name, value, |value| check_variable(&name, value));
+        if let Some(value) = value {
+            values.insert(name, value);
+        }
+    }
+    values
+}
+
+fn check_component(path: &str) -> Result<(), String> {
+    if path.is_empty() || path.contains('\0') {
+        return Err("it is the path of the built component; leave it out to use Cargo's".to_owned());
+    }
+    Ok(())
+}
+
+fn check_models(models: &[String]) -> Result<(), String> {
+    if models.len() > MODELS_MAX {
+        return Err(format!("{} models are named; at most {MODELS_MAX} are granted", models.len()));
+    }
+    let fits = |name: &&String| name.is_empty() || name.chars().count() > MODEL_NAME_CHARS_MAX;
+    match models.iter().find(fits) {
+        Some(_) => Err(format!("a model's name has 1 to {MODEL_NAME_CHARS_MAX} characters")),
+        None => Ok(()),
+    }
+}
+
+fn check_variable(name: &str, value: &str) -> Result<(), String> {
+    let mut characters = name.chars();
+    let starts_well = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    if !starts_well || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err("a variable's name has only letters, digits and underscores, and does not \
+                    start with a digit"
+            .to_owned());
+    }
+    if value.contains('\0') {
+        return Err("a value cannot hold a zero byte".to_owned());
+    }
+    Ok(())
+}
+
+fn positive(amount: Nano, meaning: &str) -> Result<(), String> {
+    if amount > Nano::from_nano(0) {
+        return Ok(());
+    }
+    Err(format!("{amount} is not above zero; {meaning}"))
+}
+
+/// One line for a text that is not TOML, with the place: the library's own message draws the
+/// source over several lines, which does not fit a list of mistakes.
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    let Some(span) = error.span() else { return format!("it is not TOML: {message}") };
+    let before = text.get(..span.start).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+    format!("it is not TOML: line {line}, column {column}: {message}")
+}
+
+fn listed(mistakes: &[Mistake]) -> String {
+    match mistakes {
+        [one] => format!("a mistake: {one}"),
+        many => {
+            let lines: Vec<String> = many.iter().map(|m| format!("\n  {m}")).collect();
+            format!("{} mistakes:{}", many.len(), lines.concat())
+        }
+    }
+}

@@ -1,0 +1,102 @@
+use crate::level::at_level;
+
+const LANES: usize = 16;
+/// Rows of activations that share one pass over a row of weights.
+const TILE: usize = 4;
+
+at_level! {
+    /// `y[m, n] = sum over k of x[m, k] * w[n, k]`.
+    ///
+    /// `x` is `[m, columns]`, `w` is `[n, columns]`, `y` is `[m, n]`.
+    ///
+    /// # Panics
+    /// When a length is not a multiple of its width, or `y` has another size.
+    pub fn linear(x: &[f32], w: &[f32], columns: usize, y: &mut [f32]) = linear_body
+}
+
+#[inline(always)]
+fn linear_body<const FMA: bool>(x: &[f32], w: &[f32], columns: usize, y: &mut [f32]) {
+    let rows = x.len() / columns;
+    let outputs = w.len() / columns;
+    assert_eq!(x.len(), rows * columns, "x is not whole rows");
+    assert_eq!(w.len(), outputs * columns, "w is not whole rows");
+    assert_eq!(y.len(), rows * outputs, "y has the wrong size");
+    for (n, weights) in w.chunks_exact(columns).enumerate() {
+        let mut m = 0;
+        while m + TILE <= rows {
+            let tile = dot_tile::<FMA>(weights, &x[m * columns..(m + TILE) * columns]);
+            for (i, value) in tile.into_iter().enumerate() {
+                y[(m + i) * outputs + n] = value;
+            }
+            m += TILE;
+        }
+        for m in m..rows {
+            y[m * outputs + n] = dot::<FMA>(weights, &x[m * columns..(m + 1) * columns]);
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn add_product<const FMA: bool>(a: f32, b: f32, sum: f32) -> f32 {
+    if FMA { a.mul_add(b, sum) } else { a * b + sum }
+}
+
+/// Dot product of two slices of one length.
+#[inline(always)]
+pub(crate) fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; 2 * LANES];
+    let (a_whole, a_rest) = a.as_chunks::<{ 2 * LANES }>();
+    let (b_whole, b_rest) = b.as_chunks::<{ 2 * LANES }>();
+    for (a, b) in a_whole.iter().zip(b_whole) {
+        for lane in 0..2 * LANES {
+            sums[lane] = add_product::<FMA>(a[lane], b[lane], sums[lane]);
+        }
+    }
+    let mut rest = 0.0;
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        rest = add_product::<FMA>(*a, *b, rest);
+    }
+    rest + reduce(&sums)
+}
+
+/// Dot products of one row of weights with [`TILE`] rows of `x`: the weights are read once.
+#[inline(always)]
+fn dot_tile<const FMA: bool>(weights: &[f32], x: &[f32]) -> [f32; TILE] {
+    let columns = weights.len();
+    let mut sums = [[0f32; LANES]; TILE];
+    let whole = columns / LANES * LANES;
+    for k in (0..whole).step_by(LANES) {
+        for (m, sum) in sums.iter_mut().enumerate() {
+            let x = &x[m * columns + k..m * columns + k + LANES];
+            let w = &weights[k..k + LANES];
+            for lane in 0..LANES {
+                sum[lane] = add_product::<FMA>(w[lane], x[lane], sum[lane]);
+            }
+        }
+    }
+    let mut out = [0f32; TILE];
+    for (m, sum) in sums.iter().enumerate() {
+        out[m] = reduce(sum);
+        for k in whole..columns {
+            out[m] = add_product::<FMA>(weights[k], x[m * columns + k], out[m]);
+        }
+    }
+    out
+}
+
+/// Sums in halves, which vectorises; a plain sum would not, for floats do not commute.
+#[inline(always)]
+pub(crate) fn reduce<const N: usize>(lanes: &[f32; N]) -> f32 {
+    let mut lanes = *lanes;
+    let mut width = N / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+#[cfg(test)]
+mod tests;

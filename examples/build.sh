@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Rebuilds the example functions and keeps them in examples/prebuilt/, where tests and the demo
+# find them. Takes no arguments: all of them are built, so that the manifest never lies.
+#
+# Needs the target once: rustup target add wasm32-wasip2
+#
+# examples/prebuilt/MANIFEST.json says what each was built from:
+#   {"NAME": {"sources_sha256": "...", "wasm_sha256": "...", "bytes": N}, ...}, names sorted.
+# wasm_sha256 is the SHA-256 of examples/prebuilt/NAME.wasm, in lower-case hexadecimal.
+# sources_sha256 is the SHA-256 of a listing of the sources. The sources are
+#   guest-sdk/Cargo.toml, all files under guest-sdk/src/ and guest-sdk/wit/,
+#   examples/Cargo.toml, examples/Cargo.lock,
+#   examples/NAME/Cargo.toml, all files under examples/NAME/src/
+# as paths from the repository's root with forward slashes, sorted by their bytes. The listing has
+# one line for each: the SHA-256 of the file's content in lower-case hexadecimal, two spaces, the
+# path, a line feed. (It is what `sha256sum` prints.)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export LC_ALL=C
+
+guests=() # sorted
+for manifest in examples/*/emberbox.toml; do guests+=("$(basename "$(dirname "$manifest")")"); done
+target=${CARGO_TARGET_DIR:-examples/target}
+out=examples/prebuilt
+
+sources_sha256() {
+    {
+        find guest-sdk/src guest-sdk/wit "examples/$1/src" -type f
+        printf '%s\n' guest-sdk/Cargo.toml examples/Cargo.toml examples/Cargo.lock "examples/$1/Cargo.toml"
+    } | sort | tr '\n' '\0' | xargs -0 sha256sum | sha256sum | cut -d' ' -f1
+}
+
+# No path of this machine may get into a component. Where several prefixes match, the last counts.
+sysroot=$(rustc --print sysroot)
+remap=(
+    "--remap-path-prefix=$sysroot=/rust"
+    "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+    "--remap-path-prefix=$PWD=/emberbox"
+)
+CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${remap[*]}") \
+    cargo build --locked --release --target wasm32-wasip2 --manifest-path examples/Cargo.toml \
+    --target-dir "$target"
+
+mkdir -p "$out"
+for name in "${guests[@]}"; do
+    cp "$target/wasm32-wasip2/release/${name//-/_}.wasm" "$out/$name.wasm.new"
+    mv "$out/$name.wasm.new" "$out/$name.wasm"
+done
+{
+    comma='{'
+    for name in "${guests[@]}"; do
+        wasm=$(sha256sum <"$out/$name.wasm" | cut -d' ' -f1)
+        bytes=$(($(wc -c <"$out/$name.wasm")))
+        printf '%s\n  "%s": {\n    "sources_sha256": "%s",\n    "wasm_sha256": "%s",\n    "bytes": %s\n  }' \
+            "$comma" "$name" "$(sources_sha256 "$name")" "$wasm" "$bytes"
+        comma=,
+    done
+    printf '\n}\n'
+} >"$out/MANIFEST.json.new"
+mv "$out/MANIFEST.json.new" "$out/MANIFEST.json"
+cat "$out/MANIFEST.json"

@@ -1,0 +1,116 @@
+//! A model by its name.
+
+use crate::nn::{self, Compute, Graph};
+use crate::{Chat, Error, Generate, Prompt, Tensor};
+use std::rc::Rc;
+
+/// A model that the function was granted.
+pub struct Model {
+    name: String,
+    graph: Rc<dyn Graph>,
+}
+
+impl Model {
+    /// The model of this name. It is in the platform's memory already, so this is cheap.
+    ///
+    /// # Errors
+    /// [`Error::ModelNotGranted`] if `models` in emberbox.toml does not name it,
+    /// [`Error::ModelNotFound`] if the platform has no such model.
+    pub fn load(name: &str) -> Result<Self, Error> {
+        Ok(Self { name: name.to_owned(), graph: nn::load(name)? })
+    }
+
+    /// The name it was loaded by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Begins a generation from a text, chat messages or tokens.
+    ///
+    /// ```no_run
+    /// # fn run() -> Result<(), emberbox_sdk::Error> {
+    /// use emberbox_sdk::{Message, Model};
+    /// let model = Model::load("tiny-storyteller")?;
+    /// let answer = model.generate(Message::user("Tell me a story.")).seed(7).complete()?;
+    /// println!("{} ({} tokens)", answer.text, answer.usage.output_tokens);
+    ///
+    /// let mut pieces = model.generate("Once upon a time").max_tokens(50).stream();
+    /// for piece in &mut pieces {
+    ///     print!("{}", piece?);
+    /// }
+    /// println!("{:?} {:?}", pieces.finish_reason(), pieces.usage());
+    /// # Ok(()) }
+    /// ```
+    pub fn generate(&self, prompt: impl Into<Prompt>) -> Generate {
+        Generate::new(Rc::clone(&self.graph), prompt.into())
+    }
+
+    /// Begins a conversation.
+    #[must_use]
+    pub fn chat(&self) -> Chat {
+        Chat::new(Rc::clone(&self.graph))
+    }
+
+    /// The embedding of every text, in their order; all of the same length.
+    ///
+    /// # Errors
+    /// Whatever ends the computation early: no budget, no time, a text that is too long.
+    pub fn embed<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<f32>>, Error> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let input = Tensor::text(&serde_json::to_string(&texts)?);
+        let outputs = self.context()?.compute(vec![("texts".to_owned(), input)])?;
+        let found = outputs.iter().find(|(name, _)| name == "embeddings");
+        let Some((_, tensor)) = found else {
+            return Err(Error::Model(format!("{:?} returned no embeddings", self.name)));
+        };
+        let values = tensor.to_f32()?;
+        if values.is_empty() || values.len() % texts.len() != 0 {
+            return Err(Error::Model(format!(
+                "{:?} returned {} numbers for {} texts",
+                self.name,
+                values.len(),
+                texts.len()
+            )));
+        }
+        Ok(values.chunks_exact(values.len() / texts.len()).map(<[f32]>::to_vec).collect())
+    }
+
+    /// A raw context, for models that take and return tensors of their own names.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if the platform or the call's limits allow no further context.
+    pub fn context(&self) -> Result<Context, Error> {
+        Ok(Context { context: self.graph.context()? })
+    }
+}
+
+/// One sequence on a model, fed with tensors by name.
+pub struct Context {
+    context: Box<dyn Compute>,
+}
+
+impl Context {
+    /// Runs the model on the inputs. During a generation with `"stream": true`, no inputs means
+    /// the next piece.
+    ///
+    /// # Errors
+    /// What the platform refuses: wrong names, types or shapes, no budget, no time.
+    pub fn compute(
+        &mut self,
+        inputs: Vec<(String, Tensor)>,
+    ) -> Result<Vec<(String, Tensor)>, Error> {
+        self.context.compute(inputs)
+    }
+}
+
+#[cfg(test)]
+impl Model {
+    /// A model over a graph that a test provides.
+    pub(crate) fn over(graph: Rc<dyn Graph>) -> Self {
+        Self { name: "scripted".to_owned(), graph }
+    }
+}

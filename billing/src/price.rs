@@ -1,0 +1,144 @@
+//! Prices: meters, rates, and the immutable versions of the price book.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{OpId, OrgId, PriceVersion};
+use crate::money::{Nano, Pico};
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Meter {
+    /// Prompt tokens that were prefilled.
+    InputTokens,
+    /// Prompt tokens that came from the cache; they are not counted as input tokens too.
+    CachedInputTokens,
+    /// Generated tokens.
+    OutputTokens,
+    /// Calls: the fixed fee.
+    Calls,
+    /// Microseconds of the guest's thread CPU time, never wall time.
+    ComputeMicros,
+}
+
+/// A quantity on one meter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageLine {
+    /// The model that was used; `None` for the function and the platform itself.
+    pub model: Option<String>,
+    /// The meter.
+    pub meter: Meter,
+    /// How much: tokens, calls or microseconds.
+    pub quantity: u64,
+}
+
+/// Rates of a model, per token and per call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// Per prompt token.
+    pub input_token: Pico,
+    /// Per prompt token that came from the cache.
+    pub cached_input_token: Pico,
+    /// Per generated token.
+    pub output_token: Pico,
+    /// Per call.
+    pub call: Pico,
+}
+
+/// The platform's rates for functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionRates {
+    /// Per call.
+    pub call: Pico,
+    /// Per millisecond of thread CPU time.
+    pub compute_ms: Pico,
+}
+
+/// One immutable version of all prices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceBook {
+    /// Its number. Holds and receipts name it.
+    pub version: PriceVersion,
+    /// When it came or comes into force, in milliseconds since 1970.
+    pub effective_at_ms: u64,
+    /// For models without an entry of their own.
+    pub default_model: Rates,
+    /// By model name.
+    pub models: BTreeMap<String, Rates>,
+    /// For functions.
+    pub functions: FunctionRates,
+}
+
+/// A price book to be published; the ledger gives it its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPriceBook {
+    /// The idempotency id.
+    pub op: OpId,
+    /// When it comes into force; `None` or a past time means at once.
+    #[serde(default)]
+    pub effective_at_ms: Option<u64>,
+    /// For models without an entry of their own.
+    pub default_model: Rates,
+    /// By model name.
+    #[serde(default)]
+    pub models: BTreeMap<String, Rates>,
+    /// For functions.
+    pub functions: FunctionRates,
+}
+
+/// What a function's author adds to the platform's prices. Pinned when the hold is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorPrice {
+    /// The author, who is paid.
+    pub org: OrgId,
+    /// Per call.
+    pub call_fee: Nano,
+    /// On the function's compute cost, in basis points (100 is one percent).
+    pub compute_markup_bps: u32,
+}
+
+impl PriceBook {
+    /// Version 1, which every new ledger starts with.
+    #[must_use]
+    pub fn initial() -> PriceBook {
+        PriceBook {
+            version: PriceVersion(1),
+            effective_at_ms: 0,
+            default_model: Rates {
+                input_token: Pico::from_pico(100_000),
+                cached_input_token: Pico::from_pico(50_000),
+                output_token: Pico::from_pico(400_000),
+                call: Pico::ZERO,
+            },
+            models: BTreeMap::new(),
+            functions: FunctionRates {
+                call: Pico::from_pico(1_000_000),
+                compute_ms: Pico::from_pico(100_000),
+            },
+        }
+    }
+
+    /// The rates of a model, the default ones where it has none of its own.
+    #[must_use]
+    pub fn rates(&self, model: &str) -> &Rates {
+        self.models.get(model).unwrap_or(&self.default_model)
+    }
+}
+
+impl NewPriceBook {
+    /// The book as published at `now_ms` under `version`.
+    pub(crate) fn published(self, version: PriceVersion, now_ms: u64) -> PriceBook {
+        PriceBook {
+            version,
+            effective_at_ms: self.effective_at_ms.unwrap_or(now_ms).max(now_ms),
+            default_model: self.default_model,
+            models: self.models,
+            functions: self.functions,
+        }
+    }
+}

@@ -58,7 +58,26 @@ fn guest_violations(tree: &Tree, name: &str, guest: &Value) -> Vec<String> {
     wrong
 }
 
-/// The hash of everything a guest is built from.
-fn sources_sha256(_tree: &Tree, _name: &str) -> String {
-    String::new()
+/// The hash of everything a guest is built from: of a line for each file, as `sha256sum` prints it,
+/// sorted by path. The same recipe stands in `examples/build.sh`.
+fn sources_sha256(tree: &Tree, name: &str) -> String {
+    let own = format!("examples/{name}");
+    let folders = ["guest-sdk/src/".to_owned(), "guest-sdk/wit/".to_owned(), format!("{own}/src/")];
+    let single = [
+        "guest-sdk/Cargo.toml".to_owned(),
+        "examples/Cargo.toml".to_owned(),
+        "examples/Cargo.lock".to_owned(),
+        format!("{own}/Cargo.toml"),
+    ];
+    let mut sources: Vec<String> = tree
+        .files()
+        .filter(|file| single.contains(file) || folders.iter().any(|f| file.starts_with(f)))
+        .collect();
+    sources.sort();
+    let mut listing = Sha256::new();
+    for file in sources {
+        let digest = hex::encode(Sha256::digest(tree.bytes(&file)));
+        listing.update(format!("{digest}  {file}\n"));
+    }
+    hex::encode(listing.finalize())
 }

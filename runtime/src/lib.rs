@@ -1,1 +1,44 @@
-//! Placeholder.
+//! The sandbox: WebAssembly functions that answer HTTP requests and may ask models.
+//!
+//! An [`Engine`] belongs to the process, a [`Deployment`] to one version of a function, and an
+//! instance to one request: it gets a fresh store and is dropped with it. The crate knows no
+//! money, opens no socket and knows no user; what a call may spend is asked through
+//! [`spend::Spend`], and models answer through [`bridge::Bridge`].
+
+/// Where Wasm and inference meet: owned messages and the trait that carries them.
+pub mod bridge;
+/// What a call may spend, asked before every computation.
+pub mod spend;
+
+/// Bodies of requests and answers.
+mod body;
+/// A call's parts: request, answer, report.
+mod call;
+/// One version of a function, compiled.
+mod deployment;
+/// The process: compiler, allocator, epoch ticks, host interfaces.
+mod engine;
+/// Errors of engines and deployments, by the decision they call for.
+mod error;
+/// Headers that must not cross, either way.
+mod headers;
+/// One request's store and task.
+mod instance;
+/// What a call may use, and what it may see.
+mod limits;
+/// A guest's standard output and error, by lines.
+mod log;
+/// What one call has used, and whether it must stop.
+mod meter;
+/// The host of `wasi:nn`.
+mod nn;
+/// Looks at an upload before the compiler does.
+mod validate;
+
+pub use body::{BodyError, GuestBody, RequestBody};
+pub use call::{Answer, Call, CallEnding, CallError, CallReport, Head, Report, Started};
+pub use deployment::Deployment;
+pub use engine::{Engine, EngineOptions};
+pub use error::{RuntimeError, UnknownImport};
+pub use limits::{Grants, Limits};
+pub use log::{LogSink, Stream};

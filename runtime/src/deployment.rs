@@ -1,0 +1,109 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use wasmtime::component::Component;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use crate::call::{self, Answer, Call, CallError, Head, Report, Started};
+use crate::instance::{self, Job, State};
+use crate::meter::Shared;
+use crate::{Engine, Grants, Limits, RuntimeError, headers, validate};
+
+/// One version of a function: checked, compiled, linked. A clone is another handle to it.
+#[derive(Clone)]
+pub struct Deployment {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    pre: ProxyPre<State>,
+    limits: Limits,
+    grants: Grants,
+}
+
+impl Deployment {
+    /// Checks and compiles a component. It takes milliseconds to seconds of CPU time: call it
+    /// where blocking is allowed.
+    ///
+    /// # Errors
+    /// Says what is wrong with the limits or the component: every import that the host lacks,
+    /// the missing export, the byte where it is damaged.
+    pub fn compile(
+        engine: &Engine,
+        component: &[u8],
+        limits: Limits,
+        grants: Grants,
+    ) -> Result<Self, RuntimeError> {
+        limits.validate(engine.options().memory_bytes_max)?;
+        validate::check(component, engine.options().component_bytes_max)?;
+        let component =
+            Component::from_binary(engine.wasmtime(), component).map_err(RuntimeError::Compile)?;
+        let pre = engine.linker().instantiate_pre(&component).map_err(RuntimeError::Mismatch)?;
+        let pre = ProxyPre::new(pre).map_err(RuntimeError::Mismatch)?;
+        let inner = Inner { engine: engine.clone(), pre, limits, grants };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What a call of this deployment may use.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// What the function may see.
+    pub fn grants(&self) -> &Grants {
+        &self.inner.grants
+    }
+
+    /// Runs one request in a fresh instance, and waits for the head of its answer. Dropping the
+    /// future stops the guest; use [`Deployment::start`] where the report is wanted even then.
+    ///
+    /// # Errors
+    /// As [`Deployment::start`] and [`Head`].
+    pub async fn call(&self, call: Call) -> Result<Answer, CallError> {
+        let Started { head, report } = self.start(call)?;
+        Ok(Answer { response: head.await?, report })
+    }
+
+    /// Starts one request in a fresh instance, as a task of the current tokio runtime. Dropping
+    /// the head, or later the body, stops the guest and its inference; the report resolves
+    /// whatever happens.
+    ///
+    /// # Errors
+    /// `RequestInvalid` when the request names no host, `Overloaded` when all instances are
+    /// taken.
+    pub fn start(&self, call: Call) -> Result<Started, CallError> {
+        let Inner { engine, pre, limits, grants } = &*self.inner;
+        let mut call = call;
+        headers::check_host(&call.request)?;
+        headers::strip_request(call.request.headers_mut());
+        let permit =
+            Arc::clone(engine.permits()).try_acquire_owned().or(Err(CallError::Overloaded))?;
+
+        let shared = Arc::new(Shared::default());
+        let (alive, gone) = watch::channel(());
+        let (head, answered) = oneshot::channel();
+        let method = call.request.method().clone();
+        let (request, state) = instance::prepare(call, limits, grants, Arc::clone(&shared));
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.wall_ms_max);
+        tokio::spawn(instance::run(Job {
+            engine: engine.wasmtime().clone(),
+            pre: pre.clone(),
+            request,
+            state,
+            head,
+            limits: limits.clone(),
+            deadline,
+            shared: Arc::clone(&shared),
+            permit,
+            alive: alive.clone(),
+        }));
+
+        let report = Report::new(gone.clone(), Arc::clone(&shared));
+        let after = Report::new(gone, Arc::clone(&shared));
+        let client = call::Client::new(shared, alive);
+        let body = call::BodyRules { method, response_bytes_max: limits.response_bytes_max };
+        Ok(Started { head: Head::new(answered, client, after, body), report })
+    }
+}

@@ -1,0 +1,203 @@
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::RuntimeError;
+use crate::instance::State;
+
+/// Most elements of one table; the pooling allocator reserves address space for them.
+pub(crate) const TABLE_ELEMENTS_MAX: u64 = 100_000;
+/// What a guest may use of the stack. The rest of the fiber's stack is the host's.
+const GUEST_STACK_BYTES_MAX: usize = 512 << 10;
+const FIBER_STACK_BYTES: usize = 2 << 20;
+/// Core instances, memories and tables per component that the pool has slots for, on average: a
+/// component made from one module has the module and two or three adapters.
+const SLOTS_PER_COMPONENT: u32 = 4;
+/// How many freed slots go back to the system with one call.
+const DECOMMIT_BATCH: usize = 16;
+
+/// How an engine is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineOptions {
+    /// Reserve all memory slots at the start, which makes instances cheap. It takes terabytes of
+    /// address space and next to no memory; where that is refused, the engine goes without.
+    pub pooling: bool,
+    /// Most calls in progress at the same time; one more is `Overloaded`.
+    pub instances_max: u32,
+    /// Milliseconds after which a running guest lets others run.
+    pub epoch_tick_ms: u64,
+    /// The highest `Limits::memory_bytes_max` that a deployment may have.
+    pub memory_bytes_max: u64,
+    /// The largest component that is compiled.
+    pub component_bytes_max: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            pooling: true,
+            instances_max: 1_000,
+            epoch_tick_ms: 5,
+            memory_bytes_max: 256 << 20,
+            component_bytes_max: 32 << 20,
+        }
+    }
+}
+
+/// The process's Wasm engine. A clone is another handle to the same one.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<State>,
+    permits: Arc<Semaphore>,
+    options: EngineOptions,
+    pooling: bool,
+    _ticker: Ticker,
+}
+
+impl Engine {
+    /// Starts the engine and the thread that ticks for it.
+    ///
+    /// # Errors
+    /// `Limit` for an option out of range, `Engine` when wasmtime refuses the configuration,
+    /// `Timer` when no thread can be started.
+    pub fn new(options: EngineOptions) -> Result<Self, RuntimeError> {
+        check(&options)?;
+        let (wasmtime, pooling) = start(&options).map_err(RuntimeError::Engine)?;
+        let linker = link(&wasmtime).map_err(RuntimeError::Engine)?;
+        let tick = Duration::from_millis(options.epoch_tick_ms);
+        let ticker = Ticker::start(wasmtime.weak(), tick).map_err(RuntimeError::Timer)?;
+        let permits = Arc::new(Semaphore::new(options.instances_max as usize));
+        let inner = Inner { wasmtime, linker, permits, options, pooling, _ticker: ticker };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether the pooling allocator is in use; false after the fallback.
+    pub fn pooling(&self) -> bool {
+        self.inner.pooling
+    }
+
+    /// The options that the engine was started with.
+    pub fn options(&self) -> &EngineOptions {
+        &self.inner.options
+    }
+
+    /// Calls in progress.
+    pub fn instances(&self) -> usize {
+        self.inner.options.instances_max as usize - self.inner.permits.available_permits()
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner.wasmtime
+    }
+
+    pub(crate) fn linker(&self) -> &Linker<State> {
+        &self.inner.linker
+    }
+
+    pub(crate) fn permits(&self) -> &Arc<Semaphore> {
+        &self.inner.permits
+    }
+}
+
+fn check(options: &EngineOptions) -> Result<(), RuntimeError> {
+    let gib: u64 = 1 << 30;
+    for (field, value, max) in [
+        ("instances_max", u64::from(options.instances_max), 10_000),
+        ("epoch_tick_ms", options.epoch_tick_ms, 1_000),
+        ("memory_bytes_max", options.memory_bytes_max, 4 * gib),
+        ("component_bytes_max", options.component_bytes_max as u64, gib),
+    ] {
+        if value == 0 || value > max {
+            let reason = format!("must be between 1 and {max}, not {value}");
+            return Err(RuntimeError::Limit { field, reason });
+        }
+    }
+    Ok(())
+}
+
+/// The pool's reservation fails where address space is limited (`RLIMIT_AS`, some containers);
+/// a slower engine is better there than none.
+fn start(options: &EngineOptions) -> wasmtime::Result<(wasmtime::Engine, bool)> {
+    if options.pooling {
+        let mut config = config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+        match wasmtime::Engine::new(&config) {
+            Ok(engine) => return Ok((engine, true)),
+            Err(error) => {
+                tracing::warn!(%error, "no pooling allocator; instances are allocated on demand");
+            }
+        }
+    }
+    Ok((wasmtime::Engine::new(&config())?, false))
+}
+
+/// GC, threads and Winch are not compiled in at all; what remains is switched off here.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(GUEST_STACK_BYTES_MAX)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false);
+    config
+}
+
+fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
+    let slots = options.instances_max.saturating_mul(SLOTS_PER_COMPONENT);
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(options.instances_max)
+        .total_stacks(options.instances_max)
+        .total_memories(options.instances_max)
+        .total_core_instances(slots)
+        .total_tables(slots)
+        .max_memory_size(usize::try_from(options.memory_bytes_max).unwrap_or(usize::MAX))
+        .table_elements(TABLE_ELEMENTS_MAX as usize)
+        .decommit_batch_size(DECOMMIT_BATCH);
+    pool
+}
+
+/// The whole command world, since guests for wasip2 import parts of it even to answer HTTP; the
+/// context behind it is empty.
+fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    crate::nn::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+/// Advances the epoch until it is dropped. It is a thread of the system, so that it ticks when
+/// every executor thread is inside a guest.
+struct Ticker {
+    _stop: SyncSender<()>,
+}
+
+impl Ticker {
+    fn start(engine: EngineWeak, tick: Duration) -> std::io::Result<Self> {
+        let (stop, stopped) = sync_channel::<()>(0);
+        let run = move || {
+            while stopped.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
+                match engine.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => return,
+                }
+            }
+        };
+        std::thread::Builder::new().name("epoch".to_owned()).spawn(run)?;
+        Ok(Self { _stop: stop })
+    }
+}

@@ -1,0 +1,90 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::RuntimeError;
+
+const MIB: u64 = 1 << 20;
+
+/// What one call of a function may use. Zero is never allowed: a call that may use nothing of
+/// something cannot run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of linear memory, all memories of the guest together.
+    pub memory_bytes_max: u64,
+    /// Elements of tables, all tables together.
+    pub table_elements_max: u64,
+    /// Core instances inside the component.
+    pub core_instances_max: u32,
+    /// Milliseconds from the call's start to its end, waiting included.
+    pub wall_ms_max: u64,
+    /// Milliseconds of CPU time, as the thread's clock counts them.
+    pub cpu_ms_max: u64,
+    /// Bytes that one host call may copy out of the guest.
+    pub host_call_bytes_max: u64,
+    /// Bytes of the answer's body.
+    pub response_bytes_max: u64,
+    /// Bytes of log lines; what follows is dropped with a note.
+    pub log_bytes_max: u64,
+    /// Bytes of tensors that the call may hold at the same time.
+    pub tensor_bytes_max: u64,
+    /// Handles to host resources that are open at the same time.
+    pub handles_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 64 * MIB,
+            table_elements_max: 50_000,
+            core_instances_max: 64,
+            wall_ms_max: 30_000,
+            cpu_ms_max: 10_000,
+            host_call_bytes_max: 24 * MIB,
+            response_bytes_max: 64 * MIB,
+            log_bytes_max: 64 << 10,
+            tensor_bytes_max: 16 * MIB,
+            handles_max: 1_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Checks every field against what the host can do.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Limit`] names the first field that is out of range.
+    pub fn validate(&self, memory_bytes_ceiling: u64) -> Result<(), RuntimeError> {
+        let day_ms = 86_400_000;
+        let gib = 1 << 30;
+        for (field, value, max) in [
+            ("memory_bytes_max", self.memory_bytes_max, memory_bytes_ceiling),
+            ("table_elements_max", self.table_elements_max, crate::engine::TABLE_ELEMENTS_MAX),
+            ("core_instances_max", u64::from(self.core_instances_max), 1_000),
+            ("wall_ms_max", self.wall_ms_max, day_ms),
+            ("cpu_ms_max", self.cpu_ms_max, day_ms),
+            ("host_call_bytes_max", self.host_call_bytes_max, gib),
+            ("response_bytes_max", self.response_bytes_max, 1_024 * gib),
+            ("log_bytes_max", self.log_bytes_max, gib),
+            ("tensor_bytes_max", self.tensor_bytes_max, gib),
+            ("handles_max", u64::from(self.handles_max), 1_000_000),
+        ] {
+            if value == 0 || value > max {
+                let reason = format!("must be between 1 and {max}, not {value}");
+                return Err(RuntimeError::Limit { field, reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a function may see. The default is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grants {
+    /// Models that it may load by name.
+    pub models: BTreeSet<String>,
+    /// Its environment, the whole of it.
+    pub environment: BTreeMap<String, String>,
+}

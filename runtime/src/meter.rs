@@ -1,0 +1,117 @@
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Notify;
+
+use crate::{CallEnding, CallReport};
+
+/// What one call has used so far, and whether something has ended it. Its task, the body of its
+/// answer and its report share it.
+#[derive(Default)]
+pub(crate) struct Shared {
+    cpu_ns: AtomicU64,
+    memory_bytes_peak: AtomicU64,
+    response_bytes: AtomicU64,
+    memory_refused: AtomicBool,
+    budget_refused: AtomicBool,
+    stopped: OnceLock<(CallEnding, Option<String>)>,
+    stop: Notify,
+    completed: AtomicBool,
+    task_ended: Notify,
+    task_gone: AtomicBool,
+}
+
+impl Shared {
+    /// Ends the call for this reason, unless it has already ended for another.
+    pub(crate) fn stop(&self, ending: CallEnding, detail: Option<String>) {
+        // The first reason is the true one; what follows is its consequence.
+        if self.stopped.set((ending, detail)).is_ok() {
+            self.stop.notify_one();
+        }
+    }
+
+    /// Resolves once when the call was stopped. Only the call's task waits here.
+    pub(crate) async fn stopping(&self) {
+        self.stop.notified().await;
+    }
+
+    pub(crate) fn stopped(&self) -> Option<&CallEnding> {
+        self.stopped.get().map(|(ending, _)| ending)
+    }
+
+    /// The guest returned from its handler.
+    pub(crate) fn complete(&self) {
+        self.completed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn end_task(&self) {
+        self.task_gone.store(true, Ordering::Release);
+        self.task_ended.notify_waiters();
+    }
+
+    /// Resolves when the call's task is over.
+    pub(crate) async fn task_ended(&self) {
+        let ended = self.task_ended.notified();
+        if !self.task_gone.load(Ordering::Acquire) {
+            ended.await;
+        }
+    }
+
+    /// Adds CPU time and returns the sum.
+    pub(crate) fn add_cpu(&self, used: Duration) -> Duration {
+        let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.cpu_ns.fetch_add(used, Ordering::Relaxed).saturating_add(used))
+    }
+
+    pub(crate) fn memory_is(&self, bytes: u64) {
+        self.memory_bytes_peak.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refuse_memory(&self) {
+        self.memory_refused.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn memory_refused(&self) -> bool {
+        self.memory_refused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refuse_budget(&self) {
+        self.budget_refused.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn budget_refused(&self) -> bool {
+        self.budget_refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes of body and returns the sum.
+    pub(crate) fn add_response_bytes(&self, bytes: u64) -> u64 {
+        self.response_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
+    }
+
+    pub(crate) fn report(&self) -> CallReport {
+        let (ending, detail) = match self.stopped.get() {
+            Some((ending, detail)) => (ending.clone(), detail.clone()),
+            None if self.completed.load(Ordering::Acquire) => (CallEnding::Normal, None),
+            None => (CallEnding::Fault("the call's task was lost".to_owned()), None),
+        };
+        CallReport {
+            ending,
+            detail,
+            cpu_us: self.cpu_ns.load(Ordering::Relaxed) / 1_000,
+            memory_bytes_peak: self.memory_bytes_peak.load(Ordering::Relaxed),
+            response_bytes: self.response_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// CPU time of this thread. A poll runs on one thread from start to end, so the difference
+/// around it is what the poll used, whatever else the machine does.
+pub(crate) fn thread_cpu() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or_default(),
+        u32::try_from(now.tv_nsec).unwrap_or_default(),
+    )
+}

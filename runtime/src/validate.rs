@@ -1,0 +1,201 @@
+//! What can be said about an upload without compiling it, so that a mistake gets a name and a
+//! hostile file gets no compiler time.
+
+use wasmparser::{Chunk, Encoding, Parser, Payload};
+
+use crate::{RuntimeError, UnknownImport};
+
+/// Every interface of the host, with the version that imports must be compatible with: within
+/// `0.2` any patch level is, a prerelease only fits itself.
+pub(crate) const OFFERED: &[(&str, &str)] = &[
+    ("wasi:cli/environment", "0.2"),
+    ("wasi:cli/exit", "0.2"),
+    ("wasi:cli/stderr", "0.2"),
+    ("wasi:cli/stdin", "0.2"),
+    ("wasi:cli/stdout", "0.2"),
+    ("wasi:cli/terminal-input", "0.2"),
+    ("wasi:cli/terminal-output", "0.2"),
+    ("wasi:cli/terminal-stderr", "0.2"),
+    ("wasi:cli/terminal-stdin", "0.2"),
+    ("wasi:cli/terminal-stdout", "0.2"),
+    ("wasi:clocks/monotonic-clock", "0.2"),
+    ("wasi:clocks/wall-clock", "0.2"),
+    ("wasi:filesystem/preopens", "0.2"),
+    ("wasi:filesystem/types", "0.2"),
+    ("wasi:http/outgoing-handler", "0.2"),
+    ("wasi:http/types", "0.2"),
+    ("wasi:io/error", "0.2"),
+    ("wasi:io/poll", "0.2"),
+    ("wasi:io/streams", "0.2"),
+    ("wasi:nn/errors", NN_VERSION),
+    ("wasi:nn/graph", NN_VERSION),
+    ("wasi:nn/inference", NN_VERSION),
+    ("wasi:nn/tensor", NN_VERSION),
+    ("wasi:random/insecure", "0.2"),
+    ("wasi:random/insecure-seed", "0.2"),
+    ("wasi:random/random", "0.2"),
+    ("wasi:sockets/instance-network", "0.2"),
+    ("wasi:sockets/ip-name-lookup", "0.2"),
+    ("wasi:sockets/network", "0.2"),
+    ("wasi:sockets/tcp", "0.2"),
+    ("wasi:sockets/tcp-create-socket", "0.2"),
+    ("wasi:sockets/udp", "0.2"),
+    ("wasi:sockets/udp-create-socket", "0.2"),
+];
+
+const NN_VERSION: &str = "0.2.0-rc-2024-10-28";
+const HANDLER: &str = "wasi:http/incoming-handler";
+const NAMES_SHOWN_MAX: usize = 20;
+
+/// Checks size, kind, completeness, imports and the handler's export.
+pub(crate) fn check(bytes: &[u8], bytes_max: usize) -> Result<(), RuntimeError> {
+    if bytes.len() > bytes_max {
+        return Err(RuntimeError::TooLarge { bytes: bytes.len(), bytes_max });
+    }
+    check_kind(bytes)?;
+    let outline = outline(bytes)?;
+    let unknown: Vec<UnknownImport> =
+        outline.imports.iter().filter_map(|name| unknown(name)).collect();
+    if !unknown.is_empty() {
+        return Err(RuntimeError::UnknownImports(unknown));
+    }
+    if !outline.exports.iter().any(|name| is(name, HANDLER, "0.2")) {
+        return Err(RuntimeError::MissingHandler(shown(&outline.exports)));
+    }
+    Ok(())
+}
+
+/// The packages of the host, for messages.
+pub(crate) fn offered_packages() -> String {
+    let mut packages: Vec<String> =
+        OFFERED.iter().map(|(name, version)| package(name, version)).collect();
+    packages.dedup();
+    packages.join(", ")
+}
+
+fn package(interface: &str, version: &str) -> String {
+    let package = interface.split('/').next().unwrap_or(interface);
+    format!("{package}@{version}")
+}
+
+fn check_kind(bytes: &[u8]) -> Result<(), RuntimeError> {
+    let magic = b"\0asm";
+    if !bytes.starts_with(&magic[..bytes.len().min(magic.len())]) || bytes.is_empty() {
+        return Err(RuntimeError::NotWasm);
+    }
+    if bytes.len() < 8 {
+        return Err(RuntimeError::Truncated { offset: bytes.len() });
+    }
+    if Parser::is_component(bytes) {
+        Ok(())
+    } else if Parser::is_core_wasm(bytes) {
+        Err(RuntimeError::CoreModule)
+    } else {
+        Err(RuntimeError::UnknownVersion([bytes[4], bytes[5], bytes[6], bytes[7]]))
+    }
+}
+
+#[derive(Default)]
+struct Outline {
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+/// Walks all sections, nested ones too, and keeps the names at the component's own level.
+fn outline(bytes: &[u8]) -> Result<Outline, RuntimeError> {
+    let mut outline = Outline::default();
+    let mut parents = Vec::new();
+    let mut parser = Parser::new(0);
+    let mut rest = bytes;
+    while !(rest.is_empty() && parents.is_empty()) {
+        let (consumed, payload) = match parser.parse(rest, false).map_err(malformed)? {
+            Chunk::NeedMoreData(_) => return Err(RuntimeError::Truncated { offset: bytes.len() }),
+            Chunk::Parsed { consumed, payload } => (consumed, payload),
+        };
+        rest = rest.get(consumed..).unwrap_or_default();
+        match payload {
+            Payload::ModuleSection { parser: nested, .. }
+            | Payload::ComponentSection { parser: nested, .. } => {
+                parents.push(std::mem::replace(&mut parser, nested));
+            }
+            Payload::End(_) => match parents.pop() {
+                Some(parent) => parser = parent,
+                None => break,
+            },
+            other if parents.is_empty() => outline.add(other)?,
+            _ => {}
+        }
+    }
+    Ok(outline)
+}
+
+impl Outline {
+    fn add(&mut self, payload: Payload<'_>) -> Result<(), RuntimeError> {
+        match payload {
+            Payload::Version { encoding: Encoding::Module, .. } => Err(RuntimeError::CoreModule),
+            Payload::ComponentImportSection(section) => {
+                for import in section {
+                    self.imports.push(import.map_err(malformed)?.name.name.to_owned());
+                }
+                Ok(())
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section {
+                    self.exports.push(export.map_err(malformed)?.name.name.to_owned());
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+fn malformed(error: wasmparser::BinaryReaderError) -> RuntimeError {
+    RuntimeError::Malformed { offset: error.offset() as u64, reason: error.message().to_owned() }
+}
+
+/// `None` when the host offers the import.
+fn unknown(import: &str) -> Option<UnknownImport> {
+    if OFFERED.iter().any(|(name, version)| is(import, name, version)) {
+        return None;
+    }
+    let interface = import.split('@').next().unwrap_or(import);
+    let package_name = interface.split('/').next().unwrap_or(interface);
+    let same = OFFERED.iter().find(|(name, _)| *name == interface);
+    let offered = match same {
+        Some((name, version)) => Some(format!("{name}@{version}")),
+        None => OFFERED
+            .iter()
+            .find(|(name, _)| name.split('/').next() == Some(package_name))
+            .map(|(name, version)| package(name, version)),
+    };
+    Some(UnknownImport { name: import.to_owned(), offered })
+}
+
+fn is(full: &str, interface: &str, version: &str) -> bool {
+    let Some((name, has)) = full.split_once('@') else { return false };
+    let compatible = has == version
+        || version == "0.2"
+            && has
+                .strip_prefix("0.2.")
+                .is_some_and(|patch| patch.bytes().all(|b| b.is_ascii_digit()));
+    name == interface && compatible
+}
+
+fn shown(names: &[String]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        names => {
+            let mut list =
+                names.iter().take(NAMES_SHOWN_MAX).map(|n| format!("`{n}`")).collect::<Vec<_>>();
+            if names.len() > NAMES_SHOWN_MAX {
+                list.push(format!("and {} more", names.len() - NAMES_SHOWN_MAX));
+            }
+            list.join(", ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! The checks, in the order in which a newcomer would meet what they check.
+
+use crate::report::Report;
+use crate::world::World;
+
+/// `emberbox demo --json --exit`.
+mod demo;
+/// A server that is asked to stop finishes what it began.
+mod drain;
+/// Guests build from their sources, to the same bytes with the same compiler.
+mod guests;
+/// An unmodified OpenAI SDK.
+mod openai;
+/// The README's first five minutes, typed as they stand there.
+mod readme;
+/// A killed server has everything in place when it starts again.
+mod restart;
+/// Spans go to a collector; prompts go nowhere.
+mod telemetry;
+
+/// Runs every check that the report wants.
+pub(crate) fn run(world: &World, report: &mut Report) {
+    demo::run(world, report);
+    openai::run(world, report);
+    restart::run(world, report);
+    drain::run(world, report);
+    telemetry::run(world, report);
+    readme::run(world, report);
+    guests::run(world, report);
+}

@@ -124,7 +124,8 @@ impl IntoIterator for Generate {
     }
 }
 
-/// A piece of an answer: one token or a few, but always whole characters.
+/// A piece of an answer: one token or a few. Its text is whole characters; it is empty while a
+/// character of several tokens is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     /// The text.
@@ -287,7 +288,8 @@ fn read(outputs: &Named) -> Result<Step, Error> {
     let tokens: Vec<u32> = ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
     let finish_reason = find("finish_reason").map(Tensor::to_text).transpose()?;
     let usage = find("usage").map(Tensor::to_text).transpose()?;
-    let piece = (!text.is_empty()).then(|| Piece { text: text.to_owned(), tokens });
+    let something = !text.is_empty() || !tokens.is_empty();
+    let piece = something.then(|| Piece { text: text.to_owned(), tokens });
     let end = match finish_reason {
         Some(word) => Some(End {
             finish_reason: FinishReason::parse(word),

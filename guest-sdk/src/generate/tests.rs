@@ -58,8 +58,13 @@ const USAGE: Usage = Usage { input_tokens: 5, cached_input_tokens: 0, output_tok
 
 #[test]
 fn pieces_come_until_the_end_is_named() {
-    let outputs =
-        vec![text("Once", &[7]), text("", &[]), text(" upon", &[8, 9]), last("!", "\"stop\"")];
+    let outputs = vec![
+        text("Once", &[7]),
+        text("", &[]),
+        text("", &[4]),
+        text(" upon", &[8, 9]),
+        last("!", "\"stop\""),
+    ];
     let (model, script) = script(outputs);
     let mut pieces =
         model.generate("Hi").max_tokens(3).temperature(0.5).seed(1).stop("END").stream();
@@ -67,12 +72,12 @@ fn pieces_come_until_the_end_is_named() {
     assert_eq!(pieces.next(), Some(Ok(Piece { text: "Once".into(), tokens: vec![7] })));
     assert_eq!((pieces.usage(), pieces.finish_reason()), (None, None));
     let rest: Vec<String> = pieces.by_ref().map(|piece| piece.unwrap().text).collect();
-    assert_eq!(rest, [" upon", "!"]);
+    assert_eq!(rest, ["", " upon", "!"]);
     assert_eq!((pieces.usage(), pieces.finish_reason()), (Some(USAGE), Some(&FinishReason::Stop)));
     assert_eq!(pieces.next(), None);
     let options = r#"{"max_tokens":3,"temperature":0.5,"seed":1,"stop":["END"],"stream":true}"#;
     let first = format!("prompt=Hi options={options}");
-    assert_eq!(*script.seen.borrow(), ["open", &first, "", "", "", "close"]);
+    assert_eq!(*script.seen.borrow(), ["open", &first, "", "", "", "", "close"]);
 }
 
 #[test]

@@ -1,24 +1,79 @@
+//! The host of `wasi:nn@0.2.0-rc-2024-10-28`.
+//!
+//! A guest loads a model by a name that its manifest grants, opens a context, which is one
+//! sequence on the model, and computes. `compute` is asynchronous on this side: the guest is
+//! suspended while the model works, and requests of many guests share a batch.
+
+/// A sequence on a model, and what it has reserved.
+mod context;
+/// What a guest is told when something fails.
+mod error;
+/// The interfaces' functions.
+mod host;
+/// From named tensors to a task.
+mod task;
+/// Tensors as guests make and read them.
+mod tensor;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::{HasData, Linker, ResourceTable};
 
+use crate::bridge::Bridge;
 use crate::instance::State;
 use crate::meter::Shared;
+use crate::spend::Spend;
 use crate::{Call, Grants, Limits};
+
+use tensor::TensorBudget;
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        world: "ml",
+        path: "wit/wasi-nn.wit",
+        imports: {
+            "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
+            "wasi:nn/graph.load": async | trappable,
+            "wasi:nn/graph.load-by-name": async | trappable,
+            default: trappable,
+        },
+        with: {
+            "wasi:nn/graph.graph": super::host::Graph,
+            "wasi:nn/tensor.tensor": super::tensor::HostTensor,
+            "wasi:nn/inference.graph-execution-context": super::host::ContextSlot,
+            "wasi:nn/errors.error": super::error::GuestError,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// What a call's contexts share.
+#[derive(Clone)]
+struct Reach {
+    bridge: Arc<dyn Bridge>,
+    spend: Arc<dyn Spend>,
+    tenant: String,
+    shared: Arc<Shared>,
+}
 
 /// What `wasi:nn` keeps for one call.
 pub(crate) struct NnCtx {
-    pub(crate) shared: Arc<Shared>,
+    reach: Reach,
+    models: BTreeSet<String>,
+    tensors: TensorBudget,
 }
 
 impl NnCtx {
-    pub(crate) fn new(
-        _call: &Call,
-        _limits: &Limits,
-        _grants: &Grants,
-        shared: Arc<Shared>,
-    ) -> Self {
-        Self { shared }
+    pub(crate) fn new(call: &Call, limits: &Limits, grants: &Grants, shared: Arc<Shared>) -> Self {
+        let reach = Reach {
+            bridge: Arc::clone(&call.bridge),
+            spend: Arc::clone(&call.spend),
+            tenant: call.tenant.clone(),
+            shared,
+        };
+        let tensors = TensorBudget::new(limits.tensor_bytes_max);
+        Self { reach, models: grants.models.clone(), tensors }
     }
 }
 
@@ -28,6 +83,12 @@ pub(crate) struct NnView<'a> {
     pub(crate) table: &'a mut ResourceTable,
 }
 
-pub(crate) fn add_to_linker(_linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    Ok(())
+struct HasNn;
+
+impl HasData for HasNn {
+    type Data<'a> = NnView<'a>;
+}
+
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    bindings::Ml::add_to_linker::<State, HasNn>(linker, State::nn)
 }

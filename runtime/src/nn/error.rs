@@ -1,0 +1,79 @@
+use crate::bridge::BridgeError;
+
+use super::bindings::wasi::nn::errors::ErrorCode;
+
+/// Names in messages are the guest's own and may be long.
+const NAME_CHARS_MAX: usize = 64;
+
+/// An error as the guest reads it: its code, and data that starts with a stable word and a colon.
+#[expect(unreachable_pub, reason = "the generated bindings export it")]
+#[derive(Clone, Debug)]
+pub struct GuestError {
+    pub(super) code: ErrorCode,
+    pub(super) data: String,
+}
+
+impl GuestError {
+    fn new(code: ErrorCode, word: &str, prose: &str) -> Self {
+        Self { code, data: format!("{word}: {prose}") }
+    }
+
+    pub(super) fn not_granted(model: &str) -> Self {
+        let prose = format!("the model `{}` is not granted to this function", short(model));
+        Self::new(ErrorCode::Security, "model_not_granted", &prose)
+    }
+
+    pub(super) fn not_found(model: &str) -> Self {
+        let prose = format!("there is no model `{}`", short(model));
+        Self::new(ErrorCode::NotFound, "model_not_found", &prose)
+    }
+
+    pub(super) fn budget(model: &str, input_tokens: u32, output_tokens: u32) -> Self {
+        let prose = format!(
+            "what this call may spend does not cover {input_tokens} tokens of input and up to \
+             {output_tokens} of output on `{model}`"
+        );
+        Self::new(ErrorCode::Security, "budget_exhausted", &prose)
+    }
+
+    pub(super) fn invalid(prose: &str) -> Self {
+        Self::new(ErrorCode::InvalidArgument, "invalid_argument", prose)
+    }
+
+    pub(super) fn wrong_shape(prose: &str) -> Self {
+        Self::new(ErrorCode::InvalidArgument, "wrong_shape", prose)
+    }
+
+    pub(super) fn too_large(prose: &str) -> Self {
+        Self::new(ErrorCode::TooLarge, "too_large", prose)
+    }
+
+    pub(super) fn unsupported(prose: &str) -> Self {
+        Self::new(ErrorCode::UnsupportedOperation, "unsupported", prose)
+    }
+}
+
+impl From<BridgeError> for GuestError {
+    fn from(error: BridgeError) -> Self {
+        let (code, word) = match &error {
+            BridgeError::ModelNotFound(_) => (ErrorCode::NotFound, "model_not_found"),
+            BridgeError::InvalidRequest { .. } => (ErrorCode::InvalidArgument, "invalid_argument"),
+            BridgeError::ContextLength { .. } => {
+                (ErrorCode::InvalidArgument, "context_length_exceeded")
+            }
+            BridgeError::WrongKind(_) => (ErrorCode::UnsupportedOperation, "unsupported"),
+            BridgeError::Overloaded(_) => (ErrorCode::RuntimeError, "overloaded"),
+            BridgeError::Cancelled => (ErrorCode::RuntimeError, "cancelled"),
+            BridgeError::Failed => (ErrorCode::RuntimeError, "fault"),
+        };
+        Self::new(code, word, &error.to_string())
+    }
+}
+
+/// The start of a guest's name for something.
+pub(super) fn short(name: &str) -> String {
+    match name.char_indices().nth(NAME_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}

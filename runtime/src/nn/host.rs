@@ -1,0 +1,153 @@
+use wasmtime::component::Resource;
+
+use super::NnView;
+use super::bindings::wasi::nn::{errors, graph, inference, tensor};
+use super::context::{Context, Named};
+use super::error::GuestError;
+use super::tensor::HostTensor;
+
+/// A model that the guest has loaded.
+#[expect(unreachable_pub, reason = "the generated bindings export it")]
+pub struct Graph {
+    model: String,
+}
+
+/// Where a context lives in the table. It is taken out while it computes, so that a call that is
+/// dropped in the middle drops the context too.
+#[expect(unreachable_pub, reason = "the generated bindings export it")]
+pub struct ContextSlot(Option<Context>);
+
+/// The outer result ends the guest, the inner one is for it to read.
+type Answer<T> = wasmtime::Result<Result<T, Resource<GuestError>>>;
+
+impl NnView<'_> {
+    fn refuse<T>(&mut self, error: GuestError) -> Answer<T> {
+        Ok(Err(self.table.push(error)?))
+    }
+
+    fn take_all(
+        &mut self,
+        handles: Vec<(String, Resource<HostTensor>)>,
+    ) -> wasmtime::Result<Named> {
+        let mut tensors = Vec::with_capacity(handles.len());
+        for (name, handle) in handles {
+            tensors.push((name, self.table.delete(handle)?));
+        }
+        Ok(tensors)
+    }
+}
+
+impl graph::Host for NnView<'_> {
+    async fn load(
+        &mut self,
+        _builder: Vec<graph::GraphBuilder>,
+        _encoding: graph::GraphEncoding,
+        _target: graph::ExecutionTarget,
+    ) -> Answer<Resource<Graph>> {
+        self.refuse(GuestError::unsupported(
+            "models are loaded by name; this host does not load them from bytes",
+        ))
+    }
+
+    async fn load_by_name(&mut self, name: String) -> Answer<Resource<Graph>> {
+        // What is not granted is not said to exist either.
+        if !self.ctx.models.contains(&name) {
+            return self.refuse(GuestError::not_granted(&name));
+        }
+        if self.ctx.reach.bridge.model(&name).is_none() {
+            return self.refuse(GuestError::not_found(&name));
+        }
+        Ok(Ok(self.table.push(Graph { model: name })?))
+    }
+}
+
+impl graph::HostGraph for NnView<'_> {
+    fn init_execution_context(&mut self, graph: Resource<Graph>) -> Answer<Resource<ContextSlot>> {
+        let model = self.table.get(&graph)?.model.clone();
+        Ok(Ok(self.table.push(ContextSlot(Some(Context::new(model))))?))
+    }
+
+    fn drop(&mut self, graph: Resource<Graph>) -> wasmtime::Result<()> {
+        self.table.delete(graph)?;
+        Ok(())
+    }
+}
+
+impl inference::Host for NnView<'_> {}
+
+impl inference::HostGraphExecutionContext for NnView<'_> {
+    async fn compute(
+        &mut self,
+        slot: Resource<ContextSlot>,
+        inputs: Vec<inference::NamedTensor>,
+    ) -> Answer<Vec<inference::NamedTensor>> {
+        let inputs = self.take_all(inputs)?;
+        let Some(mut context) = self.table.get_mut(&slot)?.0.take() else {
+            wasmtime::bail!("the context is computing already");
+        };
+        let outcome = context.compute(&self.ctx.reach, &self.ctx.tensors, inputs).await;
+        self.table.get_mut(&slot)?.0 = Some(context);
+        let outputs = match outcome {
+            Ok(outputs) => outputs,
+            Err(error) => return self.refuse(error),
+        };
+        let mut handles = Vec::with_capacity(outputs.len());
+        for (name, tensor) in outputs {
+            handles.push((name, self.table.push(tensor)?));
+        }
+        Ok(Ok(handles))
+    }
+
+    fn drop(&mut self, slot: Resource<ContextSlot>) -> wasmtime::Result<()> {
+        self.table.delete(slot)?;
+        Ok(())
+    }
+}
+
+impl tensor::Host for NnView<'_> {}
+
+impl tensor::HostTensor for NnView<'_> {
+    fn new(
+        &mut self,
+        dimensions: tensor::TensorDimensions,
+        ty: tensor::TensorType,
+        data: tensor::TensorData,
+    ) -> wasmtime::Result<Resource<HostTensor>> {
+        let tensor = HostTensor::from_guest(dimensions, ty, data, &self.ctx.tensors);
+        Ok(self.table.push(tensor)?)
+    }
+
+    fn dimensions(&mut self, tensor: Resource<HostTensor>) -> wasmtime::Result<Vec<u32>> {
+        Ok(self.table.get(&tensor)?.dimensions().to_vec())
+    }
+
+    fn ty(&mut self, tensor: Resource<HostTensor>) -> wasmtime::Result<tensor::TensorType> {
+        Ok(self.table.get(&tensor)?.ty())
+    }
+
+    fn data(&mut self, tensor: Resource<HostTensor>) -> wasmtime::Result<Vec<u8>> {
+        Ok(self.table.get(&tensor)?.data().to_vec())
+    }
+
+    fn drop(&mut self, tensor: Resource<HostTensor>) -> wasmtime::Result<()> {
+        self.table.delete(tensor)?;
+        Ok(())
+    }
+}
+
+impl errors::Host for NnView<'_> {}
+
+impl errors::HostError for NnView<'_> {
+    fn code(&mut self, error: Resource<GuestError>) -> wasmtime::Result<errors::ErrorCode> {
+        Ok(self.table.get(&error)?.code)
+    }
+
+    fn data(&mut self, error: Resource<GuestError>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&error)?.data.clone())
+    }
+
+    fn drop(&mut self, error: Resource<GuestError>) -> wasmtime::Result<()> {
+        self.table.delete(error)?;
+        Ok(())
+    }
+}

@@ -30,15 +30,26 @@ sources_sha256() {
     } | sort | tr '\n' '\0' | xargs -0 sha256sum | sha256sum | cut -d' ' -f1
 }
 
+# The same sources and compiler give the same bytes wherever the checkout lies. For that they are
+# built from a copy in which everything is inside the workspace: Cargo names crates outside of it
+# by their absolute paths. Times are kept, so that only what has changed is built again.
+stage=$target/stage
+mkdir -p "$target"
+rm -rf "$stage" && mkdir "$stage"
+cp -Rp guest-sdk "$stage/emberbox-sdk"
+rm -rf "$stage/emberbox-sdk/target"
+cp -p examples/Cargo.lock "$stage/"
+for name in "${guests[@]}"; do cp -Rp "examples/$name" "$stage/"; done
+sed 's|"../guest-sdk"|"emberbox-sdk"|' examples/Cargo.toml >"$stage/Cargo.toml"
+
 # No path of this machine may get into a component. Where several prefixes match, the last counts.
-sysroot=$(rustc --print sysroot)
 remap=(
-    "--remap-path-prefix=$sysroot=/rust"
+    "--remap-path-prefix=$(rustc --print sysroot)=/rust"
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-    "--remap-path-prefix=$PWD=/emberbox"
+    "--remap-path-prefix=$(cd "$stage" && pwd)=/emberbox"
 )
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${remap[*]}") \
-    cargo build --locked --release --target wasm32-wasip2 --manifest-path examples/Cargo.toml \
+    cargo build --locked --release --target wasm32-wasip2 --manifest-path "$stage/Cargo.toml" \
     --target-dir "$target"
 
 mkdir -p "$out"

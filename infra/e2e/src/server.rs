@@ -80,7 +80,7 @@ impl Server {
         let admin = self.admin()?;
         let made = admin.post("/admin/v1/orgs", &json!({ "name": name }))?.ok()?;
         let id = text(&made, "/org/id")?;
-        let key = text(&made, "/key/key")?;
+        let key = text(&made, "/key")?;
         if let Some(amount) = credits {
             let grant = json!({ "org": id, "amount": amount, "id": format!("e2e-{name}") });
             admin.post("/admin/v1/credits", &grant)?.ok()?;

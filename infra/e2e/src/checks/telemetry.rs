@@ -55,9 +55,13 @@ fn talk(world: &World, org: &Org) -> anyhow::Result<()> {
     });
     org.api.post("/v1/chat/completions", &chat)?.ok()?;
     super::restart::deploy(world, org, "storyteller")?;
-    let path = format!("/f/{}/storyteller/?topic={CANARY}", org.name);
-    let answer = org.api.send("POST", &path, &[], ask.into_bytes())?;
-    ensure!(answer.status == 200, "storyteller answered {}", answer.status);
+    let path = format!("/f/{}/storyteller/", org.name);
+    for answer in [
+        org.api.get(&format!("{path}?about={CANARY}&seed=1"))?,
+        org.api.post(&path, &json!({ "about": CANARY, "seed": 1 }))?,
+    ] {
+        ensure!(answer.status == 200, "storyteller answered {}", answer.status);
+    }
     Ok(())
 }
 

@@ -46,6 +46,17 @@ impl Deployment {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// The same compiled component with other limits and grants.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Limit`] names a limit that is out of range.
+    pub fn with(&self, limits: Limits, grants: Grants) -> Result<Self, RuntimeError> {
+        limits.validate(self.inner.engine.options().memory_bytes_max)?;
+        let Inner { engine, pre, .. } = &*self.inner;
+        let inner = Inner { engine: engine.clone(), pre: pre.clone(), limits, grants };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
     /// What a call of this deployment may use.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits

@@ -62,6 +62,7 @@ pub(crate) struct NnCtx {
     reach: Reach,
     models: BTreeSet<String>,
     tensors: TensorBudget,
+    contexts: u32,
 }
 
 impl NnCtx {
@@ -73,7 +74,7 @@ impl NnCtx {
             shared,
         };
         let tensors = TensorBudget::new(limits.tensor_bytes_max);
-        Self { reach, models: grants.models.clone(), tensors }
+        Self { reach, models: grants.models.clone(), tensors, contexts: 0 }
     }
 }
 

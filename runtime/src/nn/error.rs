@@ -48,6 +48,10 @@ impl GuestError {
         Self::new(ErrorCode::TooLarge, "too_large", prose)
     }
 
+    pub(super) fn overloaded(prose: &str) -> Self {
+        Self::new(ErrorCode::RuntimeError, "overloaded", prose)
+    }
+
     pub(super) fn unsupported(prose: &str) -> Self {
         Self::new(ErrorCode::UnsupportedOperation, "unsupported", prose)
     }

@@ -6,6 +6,9 @@ use super::context::{Context, Named};
 use super::error::GuestError;
 use super::tensor::HostTensor;
 
+/// Contexts that a call may have open, used or not.
+const CONTEXTS_MAX: u32 = 128;
+
 /// A model that the guest has loaded.
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
 pub struct Graph {
@@ -64,6 +67,11 @@ impl graph::Host for NnView<'_> {
 impl graph::HostGraph for NnView<'_> {
     fn init_execution_context(&mut self, graph: Resource<Graph>) -> Answer<Resource<ContextSlot>> {
         let model = self.table.get(&graph)?.model.clone();
+        if self.ctx.contexts >= CONTEXTS_MAX {
+            let prose = format!("a call may have {CONTEXTS_MAX} contexts open at the same time");
+            return self.refuse(GuestError::overloaded(&prose));
+        }
+        self.ctx.contexts += 1;
         Ok(Ok(self.table.push(ContextSlot(Some(Context::new(model))))?))
     }
 
@@ -100,6 +108,7 @@ impl inference::HostGraphExecutionContext for NnView<'_> {
 
     fn drop(&mut self, slot: Resource<ContextSlot>) -> wasmtime::Result<()> {
         self.table.delete(slot)?;
+        self.ctx.contexts -= 1;
         Ok(())
     }
 }

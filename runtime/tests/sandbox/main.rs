@@ -1,0 +1,25 @@
+//! The sandbox from outside: real guests, hostile ones among them, and what the host answers.
+
+/// Calls, budgets and logs for tests.
+#[cfg(test)]
+mod support;
+
+/// A small deterministic model behind the bridge.
+#[cfg(test)]
+mod echo;
+
+/// Plain requests and answers.
+#[cfg(test)]
+mod http;
+
+/// Guests that misbehave.
+#[cfg(test)]
+mod hostile;
+
+/// Guests that ask models.
+#[cfg(test)]
+mod models;
+
+/// Uploads that are refused, and components written by hand.
+#[cfg(test)]
+mod uploads;

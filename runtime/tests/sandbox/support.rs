@@ -1,0 +1,227 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use bytes::Bytes;
+use emberbox_runtime::bridge::Usage;
+use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
+use emberbox_runtime::{
+    Answer, BodyError, Call, CallError, CallReport, Deployment, Engine, EngineOptions, Grants,
+    Limits, LogSink, RequestBody, Stream,
+};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+
+use crate::echo::Echo;
+
+pub(crate) static ENGINE: LazyLock<Engine> =
+    LazyLock::new(|| Engine::new(EngineOptions::default()).expect("engine"));
+
+static HELLO: LazyLock<Deployment> = LazyLock::new(|| prebuilt("hello"));
+static MISBEHAVE: LazyLock<Deployment> = LazyLock::new(|| prebuilt("misbehave"));
+static STORYTELLER: LazyLock<Deployment> = LazyLock::new(|| prebuilt("storyteller"));
+static SEARCH: LazyLock<Deployment> = LazyLock::new(|| prebuilt("semantic-search"));
+
+/// The model that the example guests name.
+pub(crate) const MODEL: &str = "tiny-storyteller";
+
+fn prebuilt(name: &str) -> Deployment {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/prebuilt");
+    let component = std::fs::read(folder.join(format!("{name}.wasm"))).expect("prebuilt guest");
+    Deployment::compile(&ENGINE, &component, Limits::default(), Grants::default()).expect(name)
+}
+
+pub(crate) fn hello() -> Deployment {
+    HELLO.clone()
+}
+
+pub(crate) fn misbehave(limits: Limits) -> Deployment {
+    MISBEHAVE.with(limits, grants()).expect("limits")
+}
+
+pub(crate) fn storyteller(limits: Limits) -> Deployment {
+    STORYTELLER.with(limits, grants()).expect("limits")
+}
+
+pub(crate) fn search(grants: Grants) -> Deployment {
+    SEARCH.with(Limits::default(), grants).expect("limits")
+}
+
+pub(crate) fn grants() -> Grants {
+    Grants {
+        models: BTreeSet::from([MODEL.to_owned()]),
+        environment: BTreeMap::from([("PLAIN".to_owned(), "a plain value".to_owned())]),
+    }
+}
+
+/// One call's surroundings, to look into afterwards.
+pub(crate) struct World {
+    pub(crate) bridge: Arc<Echo>,
+    pub(crate) purse: Arc<Purse>,
+    pub(crate) logs: Arc<Lines>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with_tokens(1_000_000)
+    }
+
+    pub(crate) fn with_tokens(tokens: u64) -> Self {
+        Self {
+            bridge: Arc::new(Echo::new(&[MODEL])),
+            purse: Arc::new(Purse::new(tokens)),
+            logs: Arc::new(Lines::default()),
+        }
+    }
+
+    pub(crate) fn call(&self, request: Request<RequestBody>) -> Call {
+        Call {
+            request,
+            tenant: "org_test".to_owned(),
+            request_id: "req_test".to_owned(),
+            spend: Arc::clone(&self.purse) as Arc<dyn Spend>,
+            bridge: Arc::clone(&self.bridge) as Arc<dyn emberbox_runtime::bridge::Bridge>,
+            logs: Arc::clone(&self.logs) as Arc<dyn LogSink>,
+        }
+    }
+
+    pub(crate) async fn get(&self, deployment: &Deployment, path: &str) -> Outcome {
+        outcome(deployment.call(self.call(get(path))).await).await
+    }
+}
+
+pub(crate) fn get(path: &str) -> Request<RequestBody> {
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    Request::get(path).header("host", "functions.test").body(body).expect("request")
+}
+
+pub(crate) fn post(path: &str, body: &str) -> Request<RequestBody> {
+    let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
+    let body = body.map_err(|never| match never {}).boxed_unsync();
+    Request::post(path).header("host", "functions.test").body(body).expect("request")
+}
+
+/// How a call went, seen from the client.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Answered(Whole),
+    Failed(CallError),
+}
+
+/// A whole answer, or as much of it as came.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    pub(crate) cut: Option<BodyError>,
+    pub(crate) report: CallReport,
+}
+
+pub(crate) async fn outcome(answer: Result<Answer, CallError>) -> Outcome {
+    let Answer { response, report } = match answer {
+        Ok(answer) => answer,
+        Err(error) => return Outcome::Failed(error),
+    };
+    let (head, mut guest) = response.into_parts();
+    let mut body = Vec::new();
+    let mut cut = None;
+    while let Some(frame) = guest.frame().await {
+        match frame {
+            Ok(frame) => body.extend_from_slice(frame.data_ref().expect("data")),
+            Err(error) => cut = Some(error),
+        }
+    }
+    let report = report.await;
+    Outcome::Answered(Whole { status: head.status, headers: head.headers, body, cut, report })
+}
+
+impl Outcome {
+    pub(crate) fn answered(self) -> Whole {
+        match self {
+            Self::Answered(whole) => whole,
+            Self::Failed(error) => panic!("no answer: {error:?}"),
+        }
+    }
+
+    pub(crate) fn failed(self) -> CallError {
+        match self {
+            Self::Failed(error) => error,
+            Self::Answered(whole) => panic!("answered: {whole:?}"),
+        }
+    }
+}
+
+impl Whole {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}
+
+/// A budget in tokens that keeps book, and fails the test when it is used wrongly.
+pub(crate) struct Purse(Mutex<Book>);
+
+struct Book {
+    tokens: u64,
+    next: u64,
+    open: HashMap<u64, u64>,
+    settled: Vec<Usage>,
+}
+
+impl Purse {
+    fn new(tokens: u64) -> Self {
+        Self(Mutex::new(Book { tokens, next: 0, open: HashMap::new(), settled: Vec::new() }))
+    }
+
+    pub(crate) fn tokens(&self) -> u64 {
+        self.0.lock().expect("book").tokens
+    }
+
+    pub(crate) fn reservations(&self) -> usize {
+        self.0.lock().expect("book").open.len()
+    }
+
+    pub(crate) fn settled(&self) -> Vec<Usage> {
+        self.0.lock().expect("book").settled.clone()
+    }
+}
+
+impl Spend for Purse {
+    fn reserve(&self, _model: &str, worst: Units) -> Result<Permit, Exhausted> {
+        let mut book = self.0.lock().expect("book");
+        let worst = u64::from(worst.input_tokens) + u64::from(worst.output_tokens);
+        book.tokens = book.tokens.checked_sub(worst).ok_or(Exhausted)?;
+        book.next += 1;
+        let permit = book.next;
+        book.open.insert(permit, worst);
+        Ok(Permit(permit))
+    }
+
+    fn settle(&self, permit: Permit, _model: &str, actual: Usage) {
+        let mut book = self.0.lock().expect("book");
+        let worst = book.open.remove(&permit.0).expect("settled twice, or never reserved");
+        let used = u64::from(actual.input_tokens) + u64::from(actual.output_tokens);
+        book.tokens += worst.checked_sub(used).expect("used more than was reserved");
+        book.settled.push(actual);
+    }
+}
+
+/// Log lines as they came.
+#[derive(Default)]
+pub(crate) struct Lines(Mutex<Vec<(Stream, String)>>);
+
+impl Lines {
+    pub(crate) fn all(&self) -> Vec<(Stream, String)> {
+        self.0.lock().expect("lines").clone()
+    }
+}
+
+impl LogSink for Lines {
+    fn line(&self, stream: Stream, line: &str) {
+        self.0.lock().expect("lines").push((stream, line.to_owned()));
+    }
+}

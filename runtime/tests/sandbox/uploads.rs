@@ -1,0 +1,154 @@
+use emberbox_runtime::{
+    CallError, Deployment, Engine, EngineOptions, Grants, Limits, RuntimeError,
+};
+
+use crate::support::{ENGINE, World};
+
+/// A component whose handler runs `body`, with further imports.
+fn component(imports: &str, body: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (import "wasi:http/types@0.2.0" (instance $types
+                (export "incoming-request" (type (sub resource)))
+                (export "response-outparam" (type (sub resource)))))
+            {imports}
+            (alias export $types "incoming-request" (type $request))
+            (alias export $types "response-outparam" (type $outparam))
+            (core module $m (memory 1) (func (export "handle") (param i32 i32) {body}))
+            (core instance $i (instantiate $m))
+            (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
+                (canon lift (core func $i "handle")))
+            (instance $handler (export "handle" (func $handle)))
+            (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#
+    );
+    wat::parse_str(&text).expect("WAT")
+}
+
+fn compile(component: &[u8]) -> Result<Deployment, RuntimeError> {
+    Deployment::compile(&ENGINE, component, Limits::default(), Grants::default())
+}
+
+fn refusal(component: &[u8]) -> String {
+    compile(component).err().expect("a refusal").to_string()
+}
+
+#[test]
+fn refusals_say_what_is_wrong() {
+    let whole = component("", "");
+    let core = wat::parse_str("(module)").unwrap();
+    let no_handler = wat::parse_str("(component)").unwrap();
+    let newer = [b"\0asm".as_slice(), &[0x0e, 0, 1, 0]].concat();
+    let mut damaged = whole.clone();
+    damaged[8] = 0x7f;
+    for (upload, expect) in [
+        (b"".as_slice(), "not WebAssembly"),
+        (b"<html>", "not WebAssembly"),
+        (b"\0as", "truncated"),
+        (&core, "core module"),
+        (&newer, "unknown version"),
+        (&no_handler, "does not export wasi:http/incoming-handler@0.2"),
+        (&whole[..whole.len() - 1], "truncated"),
+        (&whole[..whole.len() / 2], "truncated"),
+        (&whole[..12], "truncated"),
+        (&damaged, "not valid at byte"),
+    ] {
+        let refusal = refusal(upload);
+        assert!(refusal.contains(expect), "expected {expect:?}: {refusal}");
+    }
+}
+
+#[test]
+fn every_cut_is_refused() {
+    let whole = component("", "");
+    for length in 0..whole.len() {
+        assert!(compile(&whole[..length]).is_err(), "{length} bytes of {}", whole.len());
+    }
+}
+
+#[test]
+fn all_unknown_imports_are_named() {
+    let imports = r#"
+        (import "wasi:keyvalue/store@0.2.0-draft" (instance))
+        (import "wasi:nn/graph@0.2.0-rc-2024-06-25" (instance))
+        (import "wasi:http/types@0.3.0" (instance))
+        (import "wasi:io/poll@0.2.99" (instance))
+        (import "plain" (func))"#;
+    let RuntimeError::UnknownImports(unknown) = compile(&component(imports, "")).err().unwrap()
+    else {
+        panic!("another error");
+    };
+    let found: Vec<(&str, Option<&str>)> =
+        unknown.iter().map(|import| (&*import.name, import.offered.as_deref())).collect();
+    assert_eq!(
+        found,
+        [
+            ("wasi:keyvalue/store@0.2.0-draft", None),
+            ("wasi:nn/graph@0.2.0-rc-2024-06-25", Some("wasi:nn/graph@0.2.0-rc-2024-10-28")),
+            ("wasi:http/types@0.3.0", Some("wasi:http/types@0.2")),
+            ("plain", None),
+        ]
+    );
+    let text = refusal(&component(imports, ""));
+    assert!(text.contains("`plain`") && text.contains("it offers wasi:cli@0.2"), "{text}");
+}
+
+#[test]
+fn an_interface_of_another_shape_is_refused() {
+    let imports = r#"(import "wasi:io/poll@0.2.0" (instance (export "fly" (func))))"#;
+    let text = refusal(&component(imports, ""));
+    assert!(text.contains("does not fit the host's interfaces") && text.contains("fly"), "{text}");
+}
+
+#[test]
+fn size_and_limits_are_checked_first() {
+    let options = EngineOptions { pooling: false, component_bytes_max: 100, ..Default::default() };
+    let engine = Engine::new(options).unwrap();
+    let deploy = |limits| {
+        let upload = component("", "");
+        Deployment::compile(&engine, &upload, limits, Grants::default()).err().unwrap().to_string()
+    };
+    assert!(deploy(Limits::default()).contains("at most 100 are accepted"));
+    for (limits, field) in [
+        (Limits { memory_bytes_max: 0, ..Limits::default() }, "memory_bytes_max"),
+        (Limits { memory_bytes_max: 1 << 40, ..Limits::default() }, "memory_bytes_max"),
+        (Limits { wall_ms_max: 0, ..Limits::default() }, "wall_ms_max"),
+        (Limits { handles_max: 0, ..Limits::default() }, "handles_max"),
+        (Limits { log_bytes_max: u64::MAX, ..Limits::default() }, "log_bytes_max"),
+    ] {
+        let text = deploy(limits);
+        assert!(text.contains(field) && text.contains("must be between 1 and"), "{text}");
+    }
+    for options in [
+        EngineOptions { instances_max: 0, ..Default::default() },
+        EngineOptions { epoch_tick_ms: 0, ..Default::default() },
+    ] {
+        assert!(matches!(Engine::new(options), Err(RuntimeError::Limit { .. })));
+    }
+}
+
+#[tokio::test]
+async fn handlers_written_by_hand_end_as_they_should() {
+    let world = World::new();
+    for (body, expect) in [
+        ("(loop (br 0))", "did not answer in time"),
+        ("unreachable", "wasm `unreachable` instruction executed"),
+        ("", "ended without an answer"),
+        ("(drop (memory.grow (i32.const 65535))) unreachable", "its memory limit is"),
+        ("(i32.store (i32.const -1) (i32.const 0))", "out of bounds memory access"),
+        ("(call 0 (i32.const 0) (i32.const 0))", "call stack exhausted"),
+    ] {
+        let limits = Limits { cpu_ms_max: 50, ..Limits::default() };
+        let deployment =
+            Deployment::compile(&ENGINE, &component("", body), limits, Grants::default()).unwrap();
+        let error = world.get(&deployment, "/").await.failed();
+        assert!(error.to_string().contains(expect), "{body}: {error}");
+        assert!(!matches!(error, CallError::Fault(..)), "{body}: {error}");
+    }
+}
+
+#[test]
+fn host_and_sdk_speak_the_same_wit() {
+    let host = include_str!("../../wit/wasi-nn.wit");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk/wit/wasi-nn.wit");
+    assert_eq!(host, std::fs::read_to_string(path).unwrap());
+}

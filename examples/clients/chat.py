@@ -33,11 +33,15 @@ def chat(client: OpenAI, question: str) -> None:
             print(f"\n[{chunk.usage.total_tokens} tokens, {chunk.usage.cost} credits]")
 
 
+def dot(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b))
+
+
 def similar(client: OpenAI, one: str, other: str) -> None:
     """How close two texts are, by the cosine of their embeddings."""
     reply = client.embeddings.create(model=MODEL, input=[one, other])
     a, b = (item.embedding for item in reply.data)
-    cosine = math.sumprod(a, b) / math.sqrt(math.sumprod(a, a) * math.sumprod(b, b))
+    cosine = dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
     print(f"{one!r} and {other!r}: {cosine:.3f} [{reply.usage.cost} credits]")
 
 

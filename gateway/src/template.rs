@@ -14,7 +14,11 @@ pub mod build;
 const NAME_BYTES_MAX: usize = 63;
 /// What stands in the files below where the function's name belongs.
 const NAME: &str = "{{name}}";
-const LOCK: &str = include_str!("template/project/Cargo.lock.in");
+/// The examples' lock file: they use the SDK as the project does, so what they were tested with is
+/// what the project gets.
+const LOCK: &str = include_str!("../../examples/Cargo.lock");
+/// The project's own package in its lock file.
+const LOCK_OWN: &str = include_str!("template/project/lock-entry.in");
 
 /// The project's own files.
 const PROJECT: &[(&str, &str)] = &[
@@ -115,7 +119,8 @@ fn check_name(name: &str) -> Result<(), TemplateError> {
     if LIBRARIES.contains(&name) {
         return reserved("it is a crate that comes with Rust");
     }
-    if LOCK.lines().any(|line| line == format!("name = \"{name}\"")) {
+    let entry = format!("name = \"{name}\"");
+    if lock_for(name).lines().filter(|line| *line == entry).count() > 1 {
         return reserved("the project uses a crate of that name");
     }
     Ok(())
@@ -147,21 +152,23 @@ fn check_folder(dir: &Path) -> Result<(), TemplateError> {
     }
 }
 
-/// The lock file with the project's package in its place by the alphabet, where Cargo wants it.
+/// The lock file: that of the examples, with the project's package in place of theirs. Packages
+/// stand in the order of the alphabet, or Cargo would want to write the file anew.
 fn lock_for(name: &str) -> String {
-    let mut blocks: Vec<String> =
-        LOCK.split("\n\n").map(|block| block.trim_end().replace(NAME, name)).collect();
-    // The first block is the head of the file; the packages follow.
-    if let Some((_head, packages)) = blocks.split_first_mut() {
-        packages.sort_by_cached_key(|block| {
-            let line = |key: &str| {
-                let found = block.lines().find_map(|line| line.strip_prefix(key));
-                found.unwrap_or_default().to_owned()
-            };
-            (line("name = "), line("version = "))
-        });
-    }
-    blocks.join("\n\n") + "\n"
+    let line = |block: &str, key: &str| -> Option<String> {
+        Some(block.lines().find_map(|line| line.strip_prefix(key))?.to_owned())
+    };
+    let mut blocks = LOCK.trim_end().split("\n\n").map(str::to_owned);
+    let head = blocks.next().unwrap_or_default();
+    // A package without a source is one of the examples, or the SDK.
+    let stays = |block: &String| {
+        line(block, "source = ").is_some()
+            || line(block, "name = ").as_deref() == Some("\"emberbox-sdk\"")
+    };
+    let own = LOCK_OWN.trim_end().replace(NAME, name);
+    let mut packages: Vec<String> = blocks.filter(stays).chain([own]).collect();
+    packages.sort_by_cached_key(|block| (line(block, "name = "), line(block, "version = ")));
+    format!("{head}\n\n{}\n", packages.join("\n\n"))
 }
 
 /// The files and folders made so far; those that are not kept are removed again.

@@ -1,0 +1,167 @@
+//! The command line: one file per command, all talking to a server over HTTP.
+//!
+//! A command gets its arguments and a `Context`, prints through `Output`, and fails with a
+//! [`CliError`], which knows what to tell the person and which number to tell the script.
+
+use clap::{Parser, Subcommand};
+
+pub use self::error::CliError;
+
+use self::context::Context;
+use self::output::Output;
+use self::settings::{Environment, Flags, Settings};
+
+mod context;
+mod error;
+pub(crate) mod format;
+pub(crate) mod output;
+mod settings;
+
+mod build;
+mod chat;
+mod credits;
+mod demo;
+pub(crate) mod deploy;
+mod functions;
+mod invoke;
+mod keys;
+mod login;
+mod logs;
+pub(crate) mod models;
+mod new;
+mod prices;
+mod rollback;
+pub(crate) mod serve;
+pub(crate) mod usage;
+mod versions;
+
+/// Serverless inference: sandboxed functions and models, every call metered and paid.
+///
+/// Start with `emberbox demo`, which shows everything on this machine in a minute, or with
+/// `emberbox serve`, which prints a key.
+#[derive(Debug, Parser)]
+#[command(name = "emberbox", version, after_help = error::EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Serve(serve::Arguments),
+    New(new::Arguments),
+    Build(build::Arguments),
+    Deploy(deploy::Arguments),
+    Invoke(invoke::Arguments),
+    Chat(chat::Arguments),
+    Logs(logs::Arguments),
+    Versions(versions::Arguments),
+    Rollback(rollback::Arguments),
+    Functions(functions::Arguments),
+    Models(models::Arguments),
+    Keys(keys::Arguments),
+    Credits(credits::Arguments),
+    Usage(usage::Arguments),
+    Prices(prices::Arguments),
+    Login(login::Arguments),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Whatever went wrong, with its exit code.
+    pub fn run(self) -> Result<(), CliError> {
+        let environment = Environment::of_process()?;
+        let context = Context {
+            settings: Settings::resolve(&self.flags, &environment)?,
+            out: Output::new(self.flags.json, environment.no_color()),
+        };
+        match self.command {
+            Command::Demo(arguments) => demo::run(&arguments, &context),
+            Command::Serve(arguments) => serve::run(&arguments, &context),
+            Command::New(arguments) => new::run(&arguments, &context),
+            Command::Build(arguments) => build::run(&arguments, &context),
+            Command::Deploy(arguments) => deploy::run(&arguments, &context),
+            Command::Invoke(arguments) => invoke::run(&arguments, &context),
+            Command::Chat(arguments) => chat::run(&arguments, &context),
+            Command::Logs(arguments) => logs::run(&arguments, &context),
+            Command::Versions(arguments) => versions::run(&arguments, &context),
+            Command::Rollback(arguments) => rollback::run(&arguments, &context),
+            Command::Functions(arguments) => functions::run(&arguments, &context),
+            Command::Models(arguments) => models::run(&arguments, &context),
+            Command::Keys(arguments) => keys::run(&arguments, &context),
+            Command::Credits(arguments) => credits::run(&arguments, &context),
+            Command::Usage(arguments) => usage::run(&arguments, &context),
+            Command::Prices(arguments) => prices::run(&arguments, &context),
+            Command::Login(arguments) => login::run(&self.flags, &arguments, &context),
+        }
+    }
+
+    /// Whether errors are wanted as JSON too.
+    #[must_use]
+    pub fn wants_json(&self) -> bool {
+        self.flags.json
+    }
+}
+
+/// Tells about a failure: a sentence and the next step on standard error and, when programs
+/// listen, the same as JSON on standard output.
+pub fn report(error: &CliError, json: bool) {
+    let out = Output::new(json, Environment::of_process().is_ok_and(|e| e.no_color()));
+    let paint = out.paint_error();
+    let mut text = format!("{} {error}", paint.red("error:"));
+    if let Some(next) = error.next() {
+        text.push_str(&format!("\n{} {next}", paint.bold(" next:")));
+    }
+    // When nothing can be written any more, the exit code still says it.
+    std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes()).ok();
+    if json {
+        out.answer(&error.to_json(), |_| String::new()).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_read() {
+        for (line, good) in [
+            ("emberbox demo --json --exit", true),
+            ("emberbox --json usage --since 24h --receipts", true),
+            ("emberbox serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --data d", true),
+            ("emberbox deploy --no-build --component x.wasm", true),
+            ("emberbox invoke acme/hello --path a/b --data {}", true),
+            ("emberbox prices set --output 0.1 --data d", true),
+            ("emberbox rollback hello 3", true),
+            ("emberbox keys create ci --role consumer", true),
+            ("emberbox models add mini ./models/mini", true),
+            ("emberbox credits add 0.5 --org acme", true),
+            ("emberbox login --url http://127.0.0.1:1 --key eb_x", true),
+            ("emberbox", false),
+            ("emberbox invoke Hello", false),
+            ("emberbox rollback hello zero", false),
+            ("emberbox rollback hello 0", false),
+            ("emberbox keys create ci --role king", false),
+            ("emberbox credits add -1", false),
+            ("emberbox credits add 0", false),
+            ("emberbox usage --since yesterday", false),
+            ("emberbox serve --listen nowhere", false),
+            ("emberbox keys revoke ../x", false),
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert_eq!(parsed.is_ok(), good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::charge::{Charge, Part};
-use crate::hold::{HoldRequest, Subject};
+use crate::hold::{HoldTerms, Subject};
 use crate::ids::{HoldId, KeyId, OpId, OrgId, PriceVersion, ReceiptId};
 use crate::money::Nano;
 use crate::price::UsageLine;
@@ -72,7 +72,7 @@ impl Receipt {
     pub(crate) fn new(
         id: ReceiptId,
         created_at_ms: u64,
-        held: &HoldRequest,
+        held: &HoldTerms,
         capture: &CaptureRequest,
         charge: Charge,
     ) -> Receipt {
@@ -81,7 +81,7 @@ impl Receipt {
             org: held.org.clone(),
             key: held.key.clone(),
             subject: held.subject.clone(),
-            hold: capture.hold,
+            hold: held.id,
             amount: charge.total,
             held: held.amount,
             usage: capture.usage.clone(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::BillingError;
 use crate::capture::{CaptureRequest, Ending};
-use crate::hold::{HoldRequest, Subject};
+use crate::hold::{HoldTerms, Subject};
 use crate::ids::OrgId;
 use crate::money::{Nano, Pico};
 use crate::price::{AuthorPrice, Meter, PriceBook, UsageLine};
@@ -182,7 +182,7 @@ impl PriceBook {
 /// out.
 pub(crate) fn price_capture(
     book: &PriceBook,
-    held: &HoldRequest,
+    held: &HoldTerms,
     capture: &CaptureRequest,
 ) -> Result<Charge, BillingError> {
     // A line that cannot be priced is refused even where this ending would not pay it.
@@ -273,7 +273,7 @@ fn add(sum: u128, atoms: u128) -> Result<u128, BillingError> {
 }
 
 fn nano(amount: u128) -> Result<Nano, BillingError> {
-    i64::try_from(amount).map(Nano::from_nano).ok().ok_or_else(|| too_large())
+    i64::try_from(amount).map(Nano::from_nano).ok().ok_or_else(too_large)
 }
 
 fn too_large() -> BillingError {

@@ -96,22 +96,42 @@ pub(crate) enum Durability {
     Known(Result<(), BillingError>),
 }
 
-/// The plain facts of a hold, as the rules decide them and as a repeated request reads them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HoldFacts {
+/// The terms of a hold, pinned when it is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HoldTerms {
     pub(crate) id: HoldId,
+    pub(crate) org: OrgId,
+    pub(crate) key: KeyId,
     pub(crate) amount: Nano,
     pub(crate) price_version: PriceVersion,
+    pub(crate) subject: Subject,
+    pub(crate) author: Option<AuthorPrice>,
     pub(crate) expires_at_ms: u64,
 }
 
+impl HoldTerms {
+    /// The terms of a request that is decided at `at_ms`.
+    pub(crate) fn new(id: HoldId, request: &HoldRequest, at_ms: u64) -> HoldTerms {
+        HoldTerms {
+            id,
+            org: request.org.clone(),
+            key: request.key.clone(),
+            amount: request.amount,
+            price_version: request.price_version,
+            subject: request.subject.clone(),
+            author: request.author.clone(),
+            expires_at_ms: at_ms.saturating_add(request.ttl_ms),
+        }
+    }
+}
+
 impl Hold {
-    pub(crate) fn new(facts: &HoldFacts, durability: Durability) -> Hold {
+    pub(crate) fn new(terms: &HoldTerms, durability: Durability) -> Hold {
         Hold {
-            id: facts.id,
-            amount: facts.amount,
-            price_version: facts.price_version,
-            expires_at_ms: facts.expires_at_ms,
+            id: terms.id,
+            amount: terms.amount,
+            price_version: terms.price_version,
+            expires_at_ms: terms.expires_at_ms,
             durability,
         }
     }

@@ -1,6 +1,7 @@
 //! Prices: meters, rates, and the immutable versions of the price book.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -141,4 +142,16 @@ impl NewPriceBook {
             functions: self.functions,
         }
     }
+}
+
+/// Of several books the one in force: the latest to become effective, then the latest version.
+pub(crate) fn in_force<'a>(
+    books: impl IntoIterator<Item = &'a Arc<PriceBook>>,
+    now_ms: u64,
+) -> Option<Arc<PriceBook>> {
+    books
+        .into_iter()
+        .filter(|book| book.effective_at_ms <= now_ms)
+        .max_by_key(|book| (book.effective_at_ms, book.version))
+        .map(Arc::clone)
 }

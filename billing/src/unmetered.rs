@@ -10,11 +10,11 @@ use crate::billing::Billing;
 use crate::capture::{CaptureRequest, Receipt};
 use crate::charge::price_capture;
 use crate::error::BillingError;
-use crate::hold::{Durability, Hold, HoldFacts, HoldRequest};
+use crate::hold::{Durability, Hold, HoldRequest, HoldTerms};
 use crate::ids::{HoldId, OpId, OrgId, PriceVersion, ReceiptId};
 use crate::ledger::Clock;
 use crate::money::Nano;
-use crate::price::{NewPriceBook, PriceBook};
+use crate::price::{NewPriceBook, PriceBook, in_force};
 use crate::report::{Balance, LedgerCheck, ReceiptQuery, UsageSummary};
 
 /// Holds that are remembered at most; the oldest are forgotten first.
@@ -27,7 +27,7 @@ pub struct Unmetered(Arc<Mutex<Memory>>);
 #[derive(Debug)]
 struct Memory {
     /// Ordered by id, which is ordered by time.
-    open: BTreeMap<HoldId, HoldRequest>,
+    open: BTreeMap<HoldId, HoldTerms>,
     /// By version, from 1 on without a gap.
     books: Vec<Arc<PriceBook>>,
 }
@@ -62,9 +62,7 @@ impl Memory {
     }
 
     fn in_force(&self, now_ms: u64) -> Arc<PriceBook> {
-        let due = self.books.iter().filter(|book| book.effective_at_ms <= now_ms);
-        due.max_by_key(|book| (book.effective_at_ms, book.version))
-            .map_or_else(|| Arc::new(PriceBook::initial()), Arc::clone)
+        in_force(&self.books, now_ms).unwrap_or_else(|| Arc::new(PriceBook::initial()))
     }
 }
 
@@ -73,19 +71,16 @@ const BOTTOMLESS: Balance = Balance { posted: Nano::MAX, held: Nano::ZERO, avail
 #[async_trait]
 impl Billing for Unmetered {
     async fn hold(&self, request: HoldRequest) -> Result<Hold, BillingError> {
-        let facts = HoldFacts {
-            id: HoldId::from_uuid(Uuid::now_v7()),
-            amount: request.amount,
-            price_version: request.price_version,
-            expires_at_ms: Clock::System.now_ms().saturating_add(request.ttl_ms),
-        };
+        let id = HoldId::from_uuid(Uuid::now_v7());
+        let terms = HoldTerms::new(id, &request, Clock::System.now_ms());
+        let hold = Hold::new(&terms, Durability::Known(Ok(())));
         let mut memory = self.memory();
         memory.book(request.price_version)?;
-        memory.open.insert(facts.id, request);
+        memory.open.insert(id, terms);
         if memory.open.len() > HOLDS_OPEN_MAX {
             drop(memory.open.pop_first());
         }
-        Ok(Hold::new(&facts, Durability::Known(Ok(()))))
+        Ok(hold)
     }
 
     async fn capture(&self, request: CaptureRequest) -> Result<Receipt, BillingError> {

@@ -1,1 +1,247 @@
+//! One row per price, per ending, per way of dividing.
 
+use super::*;
+use crate::ids::{HoldId, KeyId, OpId, PriceVersion};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+fn line(model: Option<&str>, meter: Meter, quantity: u64) -> UsageLine {
+    UsageLine { model: model.map(str::to_owned), meter, quantity }
+}
+
+fn input(quantity: u64) -> UsageLine {
+    line(Some("m"), Meter::InputTokens, quantity)
+}
+
+fn output(quantity: u64) -> UsageLine {
+    line(Some("m"), Meter::OutputTokens, quantity)
+}
+
+fn calls(quantity: u64) -> UsageLine {
+    line(None, Meter::Calls, quantity)
+}
+
+fn compute(quantity: u64) -> UsageLine {
+    line(None, Meter::ComputeMicros, quantity)
+}
+
+fn author(call_fee: i64, compute_markup_bps: u32) -> AuthorPrice {
+    let call_fee = Nano::from_nano(call_fee);
+    AuthorPrice { org: OrgId::new("author"), call_fee, compute_markup_bps }
+}
+
+/// Total and parts in nano-credits.
+fn shown(charge: &Charge) -> (i64, Vec<(&'static str, i64)>) {
+    let parts = charge.parts.iter().map(|part| {
+        let name = match part.party {
+            Party::Platform => "platform",
+            Party::Author(_) => "author",
+            Party::Rounding => "rounding",
+        };
+        (name, part.amount.as_nano())
+    });
+    (charge.total.as_nano(), parts.collect())
+}
+
+#[test]
+fn charges_are_exact_and_rounded_up_once() {
+    let book = PriceBook::initial();
+    // 100,000 pico-credits are 100 nano-credits per prompt token, 400 per generated one.
+    type Row<'a> = (&'a [UsageLine], (i64, &'a [(&'a str, i64)]));
+    let table: &[Row<'_>] = &[
+        (&[], (0, &[])),
+        (&[input(0), output(0)], (0, &[])),
+        (&[input(10)], (1_000, &[("platform", 1_000)])),
+        (&[input(10), output(3)], (2_200, &[("platform", 2_200)])),
+        (&[line(Some("m"), Meter::CachedInputTokens, 3)], (150, &[("platform", 150)])),
+        (&[calls(1)], (1_000, &[("platform", 1_000)])),
+        (&[compute(1_000)], (100, &[("platform", 100)])),
+        // A microsecond costs a tenth of a nano-credit; ten thousand of them are not rounded
+        // ten thousand times.
+        (&[compute(1)], (1, &[("rounding", 1)])),
+        (&[compute(19)], (2, &[("platform", 1), ("rounding", 1)])),
+        (&[compute(1), compute(9)], (1, &[("platform", 1)])),
+    ];
+    for (lines, (total, parts)) in table {
+        let charge = book.charge(lines, None, true).unwrap();
+        assert_eq!(shown(&charge), (*total, parts.to_vec()), "{lines:?}");
+    }
+}
+
+#[test]
+fn authors_are_paid_on_top() {
+    let book = PriceBook::initial();
+    // 10 ms of compute are 1,000 nano-credits.
+    let lines = [calls(1), compute(10_000), output(1)];
+    for (author, full, expect) in [
+        (author(0, 0), true, (2_400, vec![("platform", 2_400)])),
+        (author(50, 0), true, (2_450, vec![("platform", 2_400), ("author", 50)])),
+        (author(50, 2_500), true, (2_700, vec![("platform", 2_400), ("author", 300)])),
+        (author(50, 2_500), false, (2_450, vec![("platform", 2_400), ("author", 50)])),
+        // Half a nano-credit of markup: the author's part is rounded down, the total up.
+        (author(0, 5), true, (2_401, vec![("platform", 2_400), ("rounding", 1)])),
+    ] {
+        let charge = book.charge(&lines, Some(&author), full).unwrap();
+        assert_eq!(shown(&charge), expect, "{author:?} {full}");
+    }
+}
+
+#[test]
+fn a_charge_beyond_the_hold_is_shared_in_proportion() {
+    let charge = |platform, author, rounding| Charge {
+        total: Nano::from_nano(platform + author + rounding),
+        parts: vec![
+            Part { party: Party::Platform, amount: Nano::from_nano(platform) },
+            Part { party: Party::Author(OrgId::new("a")), amount: Nano::from_nano(author) },
+            Part { party: Party::Rounding, amount: Nano::from_nano(rounding) },
+        ],
+    };
+    for (parts, limit, expect) in [
+        ((50, 50, 0), 0, (0, vec![])),
+        ((50, 50, 0), 1, (1, vec![("platform", 1)])),
+        ((50, 50, 0), 3, (3, vec![("platform", 2), ("author", 1)])),
+        ((1, 99, 0), 10, (10, vec![("author", 10)])),
+        ((10, 90, 0), 10, (10, vec![("platform", 1), ("author", 9)])),
+        ((33, 65, 2), 50, (50, vec![("platform", 17), ("author", 32), ("rounding", 1)])),
+        ((i64::MAX - 1, 0, 1), i64::MAX - 1, (i64::MAX - 1, vec![("platform", i64::MAX - 1)])),
+    ] {
+        let capped = charge(parts.0, parts.1, parts.2).at_most(Nano::from_nano(limit));
+        assert_eq!(shown(&capped), expect, "{parts:?} at most {limit}");
+    }
+}
+
+#[test]
+fn what_cannot_be_priced_is_refused() {
+    let book = PriceBook::initial();
+    let many = vec![input(1); USAGE_LINES_MAX + 1];
+    for (lines, expect) in [
+        (&[line(Some("m"), Meter::ComputeMicros, 1)][..], "compute time belongs to a function"),
+        (&[line(None, Meter::OutputTokens, 1)], "tokens belong to a model"),
+        (&[output(u64::MAX)], "does not fit"),
+        (&[output(23_058_430_092_136_940)], "does not fit"),
+        (&[output(u64::MAX), output(u64::MAX)], "does not fit"),
+        (&many, "more than 1000 lines"),
+    ] {
+        let error = book.charge(lines, None, true).unwrap_err().to_string();
+        assert!(error.contains(expect), "{error}");
+    }
+    assert!(book.charge(&[output(23_058_430_092_136_939)], None, true).is_ok());
+    let mut dear = book.clone();
+    dear.default_model.output_token = Pico::from_pico(u64::MAX);
+    dear.functions.compute_ms = Pico::from_pico(u64::MAX);
+    for lines in [[output(u64::MAX)], [compute(u64::MAX)]] {
+        assert!(dear.charge(&lines, Some(&author(i64::MAX, 1_000_000)), true).is_err());
+    }
+    assert!(book.charge(&[calls(2)], Some(&author(i64::MAX, 0)), true).is_err());
+    assert!(book.charge(&[calls(u64::MAX)], Some(&author(i64::MAX, 0)), true).is_err());
+    assert!(book.charge(&[calls(1)], Some(&author(-1, 0)), true).is_err());
+}
+
+fn terms(subject: Subject, org: &str, amount: i64) -> HoldTerms {
+    HoldTerms {
+        id: HoldId::from_uuid(Uuid::nil()),
+        org: OrgId::new(org),
+        key: KeyId::new("key"),
+        amount: Nano::from_nano(amount),
+        price_version: PriceVersion(1),
+        subject,
+        author: Some(author(50, 10_000)),
+        expires_at_ms: 0,
+    }
+}
+
+fn priced(held: &HoldTerms, usage: &[UsageLine], ending: Ending) -> (i64, i64) {
+    let capture = CaptureRequest {
+        op: OpId::new("op").unwrap(),
+        hold: held.id,
+        usage: usage.to_vec(),
+        ending,
+    };
+    let charge = price_capture(&PriceBook::initial(), held, &capture).unwrap();
+    let of_author = charge.parts.iter().filter(|part| matches!(part.party, Party::Author(_)));
+    let markup = Nano::checked_sum(of_author.map(|part| part.amount)).unwrap();
+    (charge.total.as_nano(), markup.as_nano())
+}
+
+#[test]
+fn the_table_of_endings_for_functions() {
+    let subject = Subject::Function { owner: "o".to_owned(), name: "f".to_owned(), version: 1 };
+    let held = terms(subject, "payer", 1_000_000);
+    // Call 1,000 and fee 50; compute 1,000 and as much markup; tokens 100 + 400.
+    let usage = [calls(1), compute(10_000), input(1), output(1)];
+    for (ending, expect) in [
+        (Ending::Normal, (3_550, 1_050)),
+        (Ending::ClientLeft, (3_550, 1_050)),
+        (Ending::Deadline, (2_550, 50)),
+        (Ending::Budget, (2_550, 50)),
+        (Ending::GuestTrap, (1_500, 0)),
+        (Ending::PlatformFault, (1_500, 0)),
+    ] {
+        assert_eq!(priced(&held, &usage, ending), expect, "{ending:?}");
+        assert_eq!(priced(&held, &[], ending), (0, 0), "{ending:?} without usage");
+    }
+    let own = HoldTerms { org: OrgId::new("author"), ..held };
+    assert_eq!(priced(&own, &usage, Ending::Normal), (2_500, 0), "nobody pays himself");
+    let small = HoldTerms { amount: Nano::from_nano(355), ..terms(own.subject, "payer", 0) };
+    assert_eq!(priced(&small, &usage, Ending::Normal), (355, 105), "never above the hold");
+}
+
+#[test]
+fn the_table_of_endings_for_models() {
+    let held = terms(Subject::Model("m".to_owned()), "payer", 1_000_000);
+    let delivered = [input(10), output(2)];
+    let nothing_delivered = [input(10), output(0)];
+    for (ending, expect, expect_undelivered) in [
+        (Ending::Normal, 1_800, 1_000),
+        (Ending::ClientLeft, 1_800, 1_000),
+        (Ending::Deadline, 1_800, 1_000),
+        (Ending::Budget, 1_800, 1_000),
+        (Ending::GuestTrap, 1_800, 1_000),
+        (Ending::PlatformFault, 1_800, 0),
+    ] {
+        assert_eq!(priced(&held, &delivered, ending).0, expect, "{ending:?}");
+        assert_eq!(priced(&held, &nothing_delivered, ending).0, expect_undelivered, "{ending:?}");
+    }
+}
+
+#[test]
+fn nonsense_usage_is_refused_whatever_the_ending() {
+    let held = terms(Subject::Model("m".to_owned()), "payer", 1_000_000);
+    let usage = vec![line(None, Meter::InputTokens, 1)];
+    let capture = CaptureRequest {
+        op: OpId::new("op").unwrap(),
+        hold: held.id,
+        usage,
+        ending: Ending::PlatformFault,
+    };
+    let refused = price_capture(&PriceBook::initial(), &held, &capture);
+    assert!(matches!(refused, Err(BillingError::Invalid(_))), "{refused:?}");
+}
+
+proptest! {
+    #[test]
+    fn parts_always_sum_to_the_total(
+        quantities in proptest::collection::vec(0_u64..1_000_000_000, 4),
+        fee in 0_i64..1_000_000,
+        bps in 0_u32..1_000_000,
+        rate in 0_u64..1_000_000_000,
+        limit in 0_i64..1_000_000_000_000,
+    ) {
+        let mut book = PriceBook::initial();
+        book.functions.compute_ms = Pico::from_pico(rate);
+        let lines =
+            [input(quantities[0]), output(quantities[1]), calls(1), compute(quantities[3])];
+        let exact = book.charge(&lines, Some(&author(fee, bps)), true).unwrap();
+        let sum = |charge: &Charge| {
+            Nano::checked_sum(charge.parts.iter().map(|part| part.amount)).unwrap()
+        };
+        prop_assert_eq!(sum(&exact), exact.total);
+        prop_assert!(exact.parts.iter().all(|part| part.amount > Nano::ZERO));
+        let capped = exact.clone().at_most(Nano::from_nano(limit));
+        prop_assert_eq!(sum(&capped), capped.total);
+        prop_assert_eq!(capped.total, exact.total.min(Nano::from_nano(limit)));
+        // Rounding takes at most two nano-credits, the total less than one more than the sum.
+        let rounding = exact.parts.iter().filter(|part| part.party == Party::Rounding);
+        prop_assert!(Nano::checked_sum(rounding.map(|part| part.amount)).unwrap().as_nano() <= 2);
+    }
+}

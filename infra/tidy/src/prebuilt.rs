@@ -34,6 +34,13 @@ pub fn violations(tree: &Tree) -> Vec<String> {
             wrong.push(format!("{file} is not in {MANIFEST}: {REBUILD}."));
         }
     }
+    let deployed = tree.ending("/emberbox.toml");
+    for name in deployed.filter_map(|file| Some(file.split_once("examples/")?.1.to_owned())) {
+        let name = name.trim_end_matches("/emberbox.toml");
+        if !listed.contains(name) {
+            wrong.push(format!("examples/{name} is not in {MANIFEST}: {REBUILD}."));
+        }
+    }
     wrong
 }
 

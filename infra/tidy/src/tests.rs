@@ -83,18 +83,22 @@ fn files_and_lints() {
 #[test]
 fn example_folders() {
     let readme = ("examples/a/README.md", "# A");
+    let cargo = ("examples/a/Cargo.toml", "");
     let right = "[function]\nname = \"a\"\nmax_cost_per_call = \"0.01\"\n";
     let unbounded = "[function]\nname = \"a\"\n";
     let misnamed = "[function]\nname = \"b\"\nmax_cost_per_call = \"0.01\"\n";
     check(
         examples::violations,
         &[
-            (&[readme, ("examples/a/emberbox.toml", right)], None),
-            (&[("examples/a/emberbox.toml", right)], Some("no README.md")),
-            (&[readme, ("examples/a/emberbox.toml", unbounded)], Some("max_cost_per_call")),
-            (&[readme, ("examples/a/emberbox.toml", misnamed)], Some("the folder's name")),
-            (&[readme, ("examples/a/emberbox.toml", "]")], Some("not TOML")),
-            (&[("examples/tiny-lm/README.md", "# L")], None),
+            (&[cargo, readme, ("examples/a/emberbox.toml", right)], None),
+            (&[cargo, ("examples/a/emberbox.toml", right)], Some("no README.md")),
+            (&[cargo, readme], Some("max_cost_per_call")),
+            (&[cargo, readme, ("examples/a/emberbox.toml", unbounded)], Some("max_cost_per_call")),
+            (&[cargo, readme, ("examples/a/emberbox.toml", misnamed)], Some("the folder's name")),
+            (&[cargo, readme, ("examples/a/emberbox.toml", "]")], Some("not TOML")),
+            (&[("examples/tiny-lm/README.md", "# L"), ("examples/tiny-lm/Cargo.toml", "")], None),
+            (&[("examples/a/client.py", "")], Some("no README.md")),
+            (&[readme, ("examples/a/client.py", "")], None),
             (&[("examples/prebuilt/MANIFEST.json", "{}")], None),
         ],
     );
@@ -114,7 +118,8 @@ fn prebuilt_guests() {
             (&[(manifest, listed), leaky], Some("a machine's path, /home/")),
             (&[(manifest, listed), leaky], Some("older than its sources")),
             (&[(manifest, listed), leaky], Some("is not what")),
-            (&[(manifest, "{}"), leaky], Some("is not in")),
+            (&[(manifest, "{}"), leaky], Some("prebuilt/a.wasm is not in")),
+            (&[(manifest, "{}"), ("examples/b/emberbox.toml", "")], Some("examples/b is not in")),
         ],
     );
 }

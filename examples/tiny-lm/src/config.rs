@@ -31,8 +31,6 @@ pub(crate) const END: &str = "<|end|>";
 pub(crate) const SPECIALS: [&str; 4] = [PAD, USER, ASSISTANT, END];
 /// Id of [`PAD`].
 pub(crate) const PAD_ID: u32 = 0;
-/// Id of [`ASSISTANT`].
-pub(crate) const ASSISTANT_ID: u32 = 2;
 /// Id of [`END`].
 pub(crate) const END_ID: u32 = 3;
 

@@ -6,10 +6,10 @@
 pub(crate) mod lexicon;
 mod plots;
 
-use lexicon::{
-    ANIMALS, ELDERS, FOODS, GAMES, HAPPY, LOOKS, MANNERS, NAMES, OBJECTS, PLACES, PLANTS, SAD,
-    SKIES, SKILLS, SOUNDS, SPOTS, TIMES, TRAITS, WEATHER,
+use lexicon::scenes::{
+    ELDERS, FOODS, GAMES, HAPPY, MANNERS, PLANTS, SAD, SKIES, SKILLS, SOUNDS, SPOTS, TIMES, WEATHER,
 };
+use lexicon::{ANIMALS, LOOKS, NAMES, OBJECTS, PLACES, TRAITS};
 use plots::{DAY, ENDING, OPENING, PLOTS};
 use rand::Rng;
 use rand::seq::IndexedRandom;

@@ -23,14 +23,26 @@ pub(crate) struct Session<'a> {
 }
 
 fn times(matrix: &Matrix, x: &[f32]) -> Vec<f32> {
+    let mut y = vec![0.0; matrix.rows];
     vectorized(
         #[inline(always)]
-        || matrix.values.chunks_exact(x.len()).map(|row| dot(row, x)).collect(),
-    )
+        || {
+            for (row, y) in y.iter_mut().enumerate() {
+                let start = row * matrix.columns;
+                *y = dot(&matrix.values[start..start + matrix.columns], x);
+            }
+        },
+    );
+    y
+}
+
+fn product(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn norm(matrix: &Matrix, x: &[f32]) -> Vec<f32> {
-    let scale = 1.0 / (dot(x, x) / x.len() as f32 + NORM_EPS).sqrt();
+    let squares = product(x, x);
+    let scale = 1.0 / (squares / x.len() as f32 + NORM_EPS).sqrt();
     x.iter().zip(&matrix.values).map(|(x, w)| x * scale * w).collect()
 }
 
@@ -96,7 +108,7 @@ impl<'a> Session<'a> {
             let keys = self.keys[block].chunks_exact(D_MODEL);
             let scale = 1.0 / (HEAD_DIM as f32).sqrt();
             let mut p: Vec<f32> =
-                keys.map(|k| dot(&q[at.clone()], &k[at.clone()]) * scale).collect();
+                keys.map(|k| product(&q[at.clone()], &k[at.clone()]) * scale).collect();
             softmax(&mut p);
             for (p, v) in p.iter().zip(self.values[block].chunks_exact(D_MODEL)) {
                 out[at.clone()].iter_mut().zip(&v[at.clone()]).for_each(|(o, v)| *o += p * v);

@@ -109,17 +109,21 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     y.par_chunks_mut(task).zip(x.par_chunks(task)).for_each(|(y, x)| {
         vectorized(
             #[inline(always)]
-            || {
-                for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                    let r = inverse_rms(x, eps);
-                    for i in 0..width {
-                        y[i] = x[i] * r * weight[i];
-                    }
-                }
-            },
+            || rms_norm_rows(x, weight, eps, y),
         );
     });
     y
+}
+
+#[inline(always)]
+fn rms_norm_rows(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+    let width = weight.len();
+    for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+        let r = inverse_rms(x, eps);
+        for i in 0..width {
+            y[i] = x[i] * r * weight[i];
+        }
+    }
 }
 
 /// Gradients of [`rms_norm`] for `x` and `weight`, given the gradient `dy` of its output.
@@ -178,17 +182,20 @@ pub(crate) fn swiglu(gate_up: &[f32], width: usize) -> Vec<f32> {
     y.par_chunks_mut(task_out).zip(gate_up.par_chunks(task_in)).for_each(|(y, gate_up)| {
         vectorized(
             #[inline(always)]
-            || {
-                for (y, row) in y.chunks_exact_mut(width).zip(gate_up.chunks_exact(2 * width)) {
-                    let (gate, up) = row.split_at(width);
-                    for i in 0..width {
-                        y[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
-                    }
-                }
-            },
+            || swiglu_rows(gate_up, width, y),
         );
     });
     y
+}
+
+#[inline(always)]
+fn swiglu_rows(gate_up: &[f32], width: usize, y: &mut [f32]) {
+    for (y, row) in y.chunks_exact_mut(width).zip(gate_up.chunks_exact(2 * width)) {
+        let (gate, up) = row.split_at(width);
+        for i in 0..width {
+            y[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+        }
+    }
 }
 
 /// Gradient of [`swiglu`] for its input, given the gradient `dy` of its output.

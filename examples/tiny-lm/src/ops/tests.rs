@@ -103,7 +103,7 @@ fn rope_composed(x: Tensor<3>) -> Tensor<3> {
     Tensor::stack::<4>(vec![first, second], 3).reshape([heads, tokens, HEAD_DIM])
 }
 
-fn attention_composed(qkv: Tensor<2>) -> Tensor<2> {
+fn attention_composed(qkv: &Tensor<2>) -> Tensor<2> {
     let tokens = qkv.dims()[0];
     let device = qkv.device();
     let part = |i: usize| {
@@ -128,7 +128,7 @@ fn attention_equals_burns_on_ragged_chats() {
         |x| causal_attention(x[0].clone(), &lengths),
         |x| {
             let chat = |rows: std::ops::Range<usize>| {
-                attention_composed(x[0].clone().slice([rows, 0..3 * D_MODEL]))
+                attention_composed(&x[0].clone().slice([rows, 0..3 * D_MODEL]))
             };
             Tensor::cat(vec![chat(0..5), chat(5..6), chat(6..43)], 0)
         },

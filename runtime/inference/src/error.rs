@@ -71,31 +71,4 @@ impl InferenceError {
     pub(crate) fn bad_model(path: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::BadModel { path: path.into(), reason: reason.into() }
     }
-
-    /// A copy for another waiter; only an I/O error's source is flattened to its text.
-    pub(crate) fn duplicate(&self) -> Self {
-        match self {
-            Self::ModelNotFound(name) => Self::ModelNotFound(name.clone()),
-            Self::InvalidRequest { field, reason } => {
-                Self::InvalidRequest { field, reason: reason.clone() }
-            }
-            Self::ContextLength { tokens, max } => {
-                Self::ContextLength { tokens: *tokens, max: *max }
-            }
-            Self::WrongKind { model, actual } => {
-                Self::WrongKind { model: model.clone(), actual: *actual }
-            }
-            Self::Overloaded(what) => Self::Overloaded(what),
-            Self::UnknownSession => Self::UnknownSession,
-            Self::Cancelled => Self::Cancelled,
-            Self::BadModel { path, reason } => {
-                Self::BadModel { path: path.clone(), reason: reason.clone() }
-            }
-            Self::Io { path, source } => Self::Io {
-                path: path.clone(),
-                source: std::io::Error::new(source.kind(), source.to_string()),
-            },
-            Self::WorkerDied => Self::WorkerDied,
-        }
-    }
 }

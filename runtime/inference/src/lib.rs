@@ -6,10 +6,18 @@
 pub mod api;
 /// Errors, by the decision they call for.
 mod error;
+/// Files: GGUF and Hugging Face folders.
+mod formats;
 /// The handle that callers hold.
 mod inference;
+/// Networks.
+mod models;
 /// Limits.
 mod options;
+/// From requests to steps of a model.
+mod scheduler;
+/// Tokenizers and templates.
+mod text;
 
 use std::path::PathBuf;
 
@@ -25,3 +33,6 @@ pub enum ModelSource {
     /// GGUF bytes that are part of the binary.
     Static(&'static [u8]),
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use crate::InferenceError;
+
+/// Keeps positions and blocks far inside 32 bits.
+const KV_TOKENS_LIMIT: usize = 1 << 24;
+
 /// Limits of an engine. Every one has a default that suits one machine with a few gigabytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceOptions {
@@ -11,6 +16,8 @@ pub struct InferenceOptions {
     pub sessions_max: usize,
     /// Most tasks waiting for one model.
     pub queue_max: usize,
+    /// Most tokens, of prompts and outputs, of the tasks that wait for one model.
+    pub queue_tokens_max: usize,
     /// Most sequences in one model's batch.
     pub batch_max: usize,
     /// Most tokens whose keys and values one model keeps. Memory is taken as it is used.
@@ -37,6 +44,7 @@ impl Default for InferenceOptions {
             threads: 1,
             sessions_max: 4_096,
             queue_max: 1_024,
+            queue_tokens_max: 1 << 18,
             batch_max: 64,
             kv_tokens_max: 16_384,
             prefill_tokens_max: 64,
@@ -47,5 +55,32 @@ impl Default for InferenceOptions {
             model_bytes_max: 16 << 30,
             session_idle_max: Duration::from_secs(300),
         }
+    }
+}
+
+impl InferenceOptions {
+    /// Refuses limits that would let nothing through.
+    pub(crate) fn check(&self) -> Result<(), InferenceError> {
+        let limits = [
+            ("threads", self.threads),
+            ("sessions_max", self.sessions_max),
+            ("queue_max", self.queue_max),
+            ("queue_tokens_max", self.queue_tokens_max),
+            ("batch_max", self.batch_max),
+            ("prefill_tokens_max", self.prefill_tokens_max),
+            ("stream_events_max", self.stream_events_max),
+            ("text_bytes_max", self.text_bytes_max),
+            ("texts_max", self.texts_max),
+            ("output_tokens_default", self.output_tokens_default as usize),
+        ];
+        if let Some((field, _)) = limits.into_iter().find(|(_, value)| *value == 0) {
+            return Err(InferenceError::invalid(field, "must be at least 1"));
+        }
+        // Two tokens: one of the prompt, one of the output.
+        if !(2..=KV_TOKENS_LIMIT).contains(&self.kv_tokens_max) {
+            let reason = format!("must be from 2 to {KV_TOKENS_LIMIT}");
+            return Err(InferenceError::invalid("kv_tokens_max", reason));
+        }
+        Ok(())
     }
 }

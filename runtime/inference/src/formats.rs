@@ -1,0 +1,12 @@
+//! Model files: GGUF, and Hugging Face folders. Every size is checked before memory is taken.
+
+/// A file or bytes, read piece by piece.
+pub(crate) mod blob;
+/// GGUF version 3.
+pub(crate) mod gguf;
+/// Hugging Face folders.
+pub(crate) mod hf;
+/// safetensors files.
+pub(crate) mod safetensors;
+/// Named tensors of either format.
+pub(crate) mod weights;

@@ -1,0 +1,14 @@
+//! Networks on burn, and what a file must hold to become one.
+
+/// BERT: texts to vectors.
+pub(crate) mod bert;
+/// Shapes and numbers of a network, from either format.
+pub(crate) mod config;
+/// The keys and values of running sequences.
+pub(crate) mod kv;
+/// Llama: tokens to logits.
+pub(crate) mod llama;
+/// From a source to a model that can run.
+pub(crate) mod load;
+/// The operations of a decoder, by kernels or by burn's own operations.
+pub(crate) mod ops;

@@ -1,0 +1,337 @@
+//! Two steps: `check` reads everything but the weights' values, and `build` loads them.
+
+use std::path::Path as FilePath;
+
+use burn::tensor::Device;
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::bert::{self, Bert};
+use super::config::{BertConfig, LlamaConfig};
+use super::llama::{self, Llama, Loader, Naming};
+use super::ops::Path;
+use crate::api::{ModelInfo, ModelKind};
+use crate::formats::blob::{self, Blob};
+use crate::formats::gguf::{self, Gguf, Metadata};
+use crate::formats::hf::Folder;
+use crate::formats::weights::Weights;
+use crate::text::chat::ChatTemplate;
+use crate::text::codec::{self, Codec, Control, Parts, Spelling};
+use crate::text::gguf as gguf_text;
+use crate::{InferenceError, ModelSource};
+
+/// A model whose files are in order.
+pub(crate) struct Checked {
+    pub(crate) info: ModelInfo,
+    pub(crate) text: Text,
+    weights: Weights,
+    network: Config,
+}
+
+/// How a model reads and writes.
+pub(crate) enum Text {
+    Generation { codec: Codec, template: Option<ChatTemplate> },
+    Embedding { tokenizer: Box<tokenizers::Tokenizer>, tokens_max: usize },
+}
+
+enum Config {
+    Llama(LlamaConfig, Naming),
+    Bert(BertConfig),
+}
+
+/// A network that can run.
+pub(crate) enum Network {
+    Llama(Box<Llama>),
+    Bert(Box<Bert>),
+}
+
+/// Reads and checks a model's files.
+pub(crate) fn check(
+    name: &str,
+    source: &ModelSource,
+    bytes_max: u64,
+) -> Result<Checked, InferenceError> {
+    match source {
+        ModelSource::Path(path) if path.is_dir() => check_folder(name, path, bytes_max),
+        ModelSource::Path(path) => check_gguf(name, Blob::open(path, bytes_max)?),
+        ModelSource::Static(bytes) => check_gguf(name, Blob::fixed(name, bytes)),
+    }
+}
+
+impl Checked {
+    /// Loads the weights.
+    pub(crate) fn build(
+        self,
+        positions_max: usize,
+    ) -> Result<(ModelInfo, Text, Network), InferenceError> {
+        let device = Device::flex();
+        let weights = &self.weights;
+        let network = match &self.network {
+            Config::Llama(config, naming) => {
+                let (naming, path) = (*naming, Path::Kernels);
+                let loader = Loader { weights, config, naming, path, device: &device };
+                let positions = config.context.min(positions_max);
+                Network::Llama(Box::new(Llama::load(&loader, positions)?))
+            }
+            Config::Bert(config) => Network::Bert(Box::new(Bert::load(weights, config, &device)?)),
+        };
+        Ok((self.info, self.text, network))
+    }
+
+    /// The same network over burn's own operations, for tests.
+    #[cfg(test)]
+    pub(crate) fn reference(&self, path: Path) -> Llama {
+        let Config::Llama(config, naming) = &self.network else { panic!("not a Llama") };
+        let device = Device::flex();
+        let weights = &self.weights;
+        let loader = Loader { weights, config, naming: *naming, path, device: &device };
+        Llama::load(&loader, config.context).unwrap()
+    }
+}
+
+fn check_gguf(name: &str, blob: Blob) -> Result<Checked, InferenceError> {
+    let mut digest = Sha256::new();
+    blob.digest_into(&mut digest)?;
+    let Gguf { metadata, weights } = gguf::parse(blob)?;
+    const ARCHITECTURE: &str = "general.architecture";
+    match metadata.text(ARCHITECTURE)? {
+        Some("llama") => {}
+        Some(other) => {
+            return Err(metadata.bad(ARCHITECTURE, format!("`{other}` is not supported")));
+        }
+        None => return Err(metadata.bad(ARCHITECTURE, "is missing")),
+    }
+    let config = gguf_config(&metadata, &weights)?;
+    llama::check(&weights, &config, Naming::Gguf)?;
+    let codec = gguf_text::codec(&metadata)?;
+    const TEMPLATE: &str = "tokenizer.chat_template";
+    let template = match metadata.text(TEMPLATE)? {
+        None => None,
+        Some(source) => {
+            let template = ChatTemplate::new(source.to_owned(), gguf_text::frame(&metadata)?);
+            Some(template.map_err(|reason| metadata.bad(TEMPLATE, reason))?)
+        }
+    };
+    let shape = Shape::of_llama(&config, template.is_some());
+    let info = info(name, &weights, shape, blob::hex(digest));
+    let text = Text::Generation { codec, template };
+    Ok(Checked { info, text, weights, network: Config::Llama(config, Naming::Gguf) })
+}
+
+fn gguf_config(metadata: &Metadata, weights: &Weights) -> Result<LlamaConfig, InferenceError> {
+    const DIVISORS: &str = "rope_freqs.weight";
+    let vocabulary = gguf_text::vocabulary(metadata)?;
+    let tied = !weights.contains(Naming::Gguf.output());
+    let config = LlamaConfig::from_gguf(metadata, vocabulary, tied, None)?;
+    if !weights.contains(DIVISORS) {
+        return Ok(config);
+    }
+    let divisors = weights.f32(DIVISORS, &[config.head_dims / 2])?;
+    if !divisors.iter().all(|d| d.is_finite() && *d > 0.0) {
+        return Err(weights.bad(format!("tensor `{DIVISORS}` holds something but divisors")));
+    }
+    LlamaConfig::from_gguf(metadata, vocabulary, tied, Some(divisors))
+}
+
+/// What a model's description takes from its configuration.
+struct Shape {
+    kind: ModelKind,
+    architecture: &'static str,
+    context: usize,
+    hidden: usize,
+    chat_template: bool,
+}
+
+impl Shape {
+    fn of_llama(config: &LlamaConfig, chat_template: bool) -> Self {
+        Self {
+            kind: ModelKind::Generation,
+            architecture: "llama",
+            context: config.context,
+            hidden: config.hidden,
+            chat_template,
+        }
+    }
+}
+
+fn info(name: &str, weights: &Weights, shape: Shape, digest: String) -> ModelInfo {
+    ModelInfo {
+        name: name.to_owned(),
+        kind: shape.kind,
+        architecture: shape.architecture.to_owned(),
+        parameters: weights.parameters(),
+        context_length: u32::try_from(shape.context).unwrap_or(u32::MAX),
+        embedding_dims: u32::try_from(shape.hidden).unwrap_or(u32::MAX),
+        weight_bytes: weights.bytes(),
+        quantisation: weights.main_storage().to_string(),
+        digest,
+        chat_template: shape.chat_template,
+    }
+}
+
+#[derive(Deserialize)]
+struct ModelJson {
+    model_type: Option<String>,
+    eos_token_id: Option<Ids>,
+}
+
+#[derive(Deserialize)]
+struct GenerationJson {
+    eos_token_id: Option<Ids>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Ids {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Ids {
+    fn into_vec(self) -> Vec<u32> {
+        match self {
+            Self::One(id) => vec![id],
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+fn check_folder(name: &str, path: &FilePath, bytes_max: u64) -> Result<Checked, InferenceError> {
+    let folder = Folder::new(path);
+    let model: ModelJson = folder.required("config.json")?;
+    match model.model_type.as_deref() {
+        Some("llama") => check_llama(name, &folder, model, bytes_max),
+        Some("bert") => check_bert(name, &folder, bytes_max),
+        Some(other) => {
+            Err(folder.bad("config.json", format_args!("`model_type`: `{other}` is not supported")))
+        }
+        None => Err(folder.bad("config.json", "`model_type`: is missing")),
+    }
+}
+
+fn check_bert(name: &str, folder: &Folder, bytes_max: u64) -> Result<Checked, InferenceError> {
+    let config = BertConfig::from_hf(folder)?;
+    let (_, tokenizer) = tokenizer(folder)?;
+    let words = tokenizer.get_vocab_size(true);
+    if words > config.vocabulary {
+        let reason = format!("{words} tokens, but `vocab_size` is {}", config.vocabulary);
+        return Err(folder.bad("tokenizer.json", reason));
+    }
+    let (weights, digest) = folder.weights(bytes_max)?;
+    bert::check(&weights, &config)?;
+    let shape = Shape {
+        kind: ModelKind::Embedding,
+        architecture: "bert",
+        context: config.tokens_max,
+        hidden: config.hidden,
+        chat_template: false,
+    };
+    let info = info(name, &weights, shape, digest);
+    let text = Text::Embedding { tokenizer: Box::new(tokenizer), tokens_max: config.tokens_max };
+    Ok(Checked { info, text, weights, network: Config::Bert(config) })
+}
+
+fn check_llama(
+    name: &str,
+    folder: &Folder,
+    model: ModelJson,
+    bytes_max: u64,
+) -> Result<Checked, InferenceError> {
+    let config = LlamaConfig::from_hf(folder)?;
+    let (json, tokenizer) = tokenizer(folder)?;
+    let settings: Value = folder.json("tokenizer_config.json")?.unwrap_or_default();
+    let mut ends = model.eos_token_id.map_or_else(Vec::new, Ids::into_vec);
+    let generation: Option<GenerationJson> = folder.json("generation_config.json")?;
+    ends.extend(generation.and_then(|g| g.eos_token_id).map_or_else(Vec::new, Ids::into_vec));
+    let last = special(&settings, "eos_token");
+    ends.extend(tokenizer.token_to_id(&last));
+    let bad = |reason: String| folder.bad("tokenizer.json", reason);
+    let parts = Parts {
+        spelling: spelling(&json).map_err(bad)?,
+        controls: controls(&json),
+        prefix: prefix(&tokenizer).map_err(bad)?,
+        ends,
+        vocabulary: config.vocabulary,
+        tokenizer,
+    };
+    let codec = Codec::new(parts).map_err(bad)?;
+    let template = template(folder, &settings, (special(&settings, "bos_token"), last))?;
+    let (weights, digest) = folder.weights(bytes_max)?;
+    llama::check(&weights, &config, Naming::HuggingFace)?;
+    let info = info(name, &weights, Shape::of_llama(&config, template.is_some()), digest);
+    let text = Text::Generation { codec, template };
+    Ok(Checked { info, text, weights, network: Config::Llama(config, Naming::HuggingFace) })
+}
+
+fn tokenizer(folder: &Folder) -> Result<(Value, tokenizers::Tokenizer), InferenceError> {
+    const FILE: &str = "tokenizer.json";
+    let json = folder.bytes(FILE)?.ok_or_else(|| folder.bad(FILE, "the file is missing"))?;
+    let tokenizer = codec::parse(&json).map_err(|reason| folder.bad(FILE, reason))?;
+    let value = serde_json::from_slice(&json).map_err(|error| folder.bad(FILE, error))?;
+    Ok((value, tokenizer))
+}
+
+/// A special token is a string, or an object with one.
+fn special(settings: &Value, name: &str) -> String {
+    let token = &settings[name];
+    token.as_str().or_else(|| token["content"].as_str()).unwrap_or_default().to_owned()
+}
+
+/// The chat template: a file of its own, or in the tokenizer's settings, alone or by name.
+fn template(
+    folder: &Folder,
+    settings: &Value,
+    frame: (String, String),
+) -> Result<Option<ChatTemplate>, InferenceError> {
+    const FILE: &str = "chat_template.jinja";
+    let own = folder.text(FILE)?;
+    let listed = || {
+        let all = settings["chat_template"].as_array()?;
+        let default = all.iter().find(|t| t["name"].as_str() == Some("default"))?;
+        default["template"].as_str()
+    };
+    let source =
+        own.or_else(|| settings["chat_template"].as_str().or_else(listed).map(str::to_owned));
+    let Some(source) = source else { return Ok(None) };
+    ChatTemplate::new(source, frame).map(Some).map_err(|reason| folder.bad(FILE, reason))
+}
+
+/// The special tokens of a `tokenizer.json`.
+fn controls(json: &Value) -> Vec<Control> {
+    let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let special = added.iter().filter(|token| token["special"].as_bool() == Some(true));
+    let control = |token: &Value| {
+        Some(Control {
+            id: u32::try_from(token["id"].as_u64()?).ok()?,
+            text: token["content"].as_str()?.to_owned(),
+            strips_left: token["lstrip"].as_bool().unwrap_or(false),
+            strips_right: token["rstrip"].as_bool().unwrap_or(false),
+        })
+    };
+    special.filter_map(control).collect()
+}
+
+/// How tokens spell bytes, told by the decoder.
+fn spelling(json: &Value) -> Result<Spelling, String> {
+    let decoder = json["decoder"].to_string();
+    if decoder.contains("\"ByteLevel\"") {
+        return Ok(Spelling::ByteLevel);
+    }
+    if decoder.contains("\"ByteFallback\"") || decoder.contains("\"Metaspace\"") {
+        return Ok(Spelling::SentencePiece);
+    }
+    Err("`decoder`: neither byte-level nor SentencePiece".to_owned())
+}
+
+/// What the tokenizer puts before a text, such as the beginning of a sequence.
+fn prefix(tokenizer: &tokenizers::Tokenizer) -> Result<Vec<u32>, String> {
+    let plain = codec::encode(tokenizer, "a", false)?;
+    let mut framed = codec::encode(tokenizer, "a", true)?;
+    let at = framed.windows(plain.len().max(1)).position(|window| window == plain);
+    framed.truncate(at.unwrap_or(0));
+    Ok(framed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! One thread for each model, and one for its text; sessions between them and the callers.
+
+/// The embedding thread.
+pub(crate) mod embed;
+/// The generation thread: continuous batching.
+pub(crate) mod generate;
+/// Tasks that wait for a model's thread.
+pub(crate) mod inbox;
+/// A loaded model: its threads and how to reach them.
+pub(crate) mod model;
+/// From a task to tokens, checked.
+pub(crate) mod prepare;
+/// From logits to a token.
+pub(crate) mod sampler;
+/// What a client holds: events, usage, state.
+pub(crate) mod session;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks; what a thread that panicked left is still whole, as no guard here spans a call out.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

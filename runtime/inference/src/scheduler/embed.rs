@@ -1,0 +1,120 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::inbox::{Inbox, Status};
+use super::prepare::Prepared;
+use super::session::{Job, Ticket};
+use crate::InferenceOptions;
+use crate::api::{Event, FinishReason, Usage};
+use crate::models::bert::Bert;
+
+/// Tokens of one pass: enough to use the caches well, few enough to notice a cancellation soon.
+const TOKENS_A_PASS: usize = 512;
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An embedding model's thread.
+pub(crate) struct Embedder {
+    bert: Bert,
+    inbox: Arc<Inbox<Job>>,
+    options: Arc<InferenceOptions>,
+    running: Vec<Running>,
+}
+
+struct Running {
+    ticket: Ticket,
+    texts: Vec<Vec<u32>>,
+    vectors: Vec<Vec<f32>>,
+    tokens: usize,
+}
+
+impl Running {
+    /// The text to do after `taken` others of this pass.
+    fn next(&self, taken: usize) -> Option<&[u32]> {
+        self.texts.get(self.vectors.len() + taken).map(Vec::as_slice)
+    }
+}
+
+impl Embedder {
+    pub(crate) fn new(bert: Bert, inbox: Arc<Inbox<Job>>, options: Arc<InferenceOptions>) -> Self {
+        Self { bert, inbox, options, running: Vec::new() }
+    }
+
+    /// Works until it is stopped.
+    pub(crate) fn run(&mut self) {
+        while self.inbox.status() == Status::Open {
+            self.reap();
+            while self.running.len() < self.options.batch_max {
+                let Some(job) = self.inbox.pop_if(|_| true) else { break };
+                self.admit(job);
+            }
+            if self.running.is_empty() {
+                self.inbox.wait(None);
+            } else {
+                self.pass();
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        let idle_max = self.options.session_idle_max.max(REAP_INTERVAL);
+        let wanted = |ticket: &Ticket| !ticket.session().expire(idle_max) && ticket.live();
+        self.running.retain(|running| wanted(&running.ticket));
+        self.inbox.retain(|job| wanted(&job.ticket));
+    }
+
+    fn admit(&mut self, job: Job) {
+        if let Prepared::Embed(texts) = job.prepared {
+            let running = Running { ticket: job.ticket, texts, vectors: Vec::new(), tokens: 0 };
+            self.running.push(running);
+        }
+    }
+
+    /// One forward pass: a text of each task in turn, until the pass is full.
+    fn pass(&mut self) {
+        let mut taken = vec![0; self.running.len()];
+        let mut batch: Vec<(usize, &[u32])> = Vec::new();
+        let mut tokens = 0;
+        loop {
+            let before = batch.len();
+            for (i, running) in self.running.iter().enumerate() {
+                let Some(text) = running.next(taken[i]) else { continue };
+                if tokens > 0 && tokens + text.len() > TOKENS_A_PASS {
+                    continue;
+                }
+                tokens += text.len();
+                taken[i] += 1;
+                batch.push((i, text));
+            }
+            if batch.len() == before {
+                break;
+            }
+        }
+        let texts: Vec<&[u32]> = batch.iter().map(|(_, text)| *text).collect();
+        let vectors = self.bert.embed(&texts);
+        let owners: Vec<(usize, usize)> = batch.iter().map(|(i, text)| (*i, text.len())).collect();
+        for ((owner, len), vector) in owners.into_iter().zip(vectors) {
+            let running = &mut self.running[owner];
+            running.vectors.push(vector);
+            running.tokens += len;
+            running.ticket.computed(running.tokens, 0);
+        }
+        self.running.retain_mut(|running| {
+            let done = running.vectors.len() == running.texts.len();
+            if done {
+                deliver(running);
+            }
+            !done
+        });
+    }
+}
+
+fn deliver(running: &Running) {
+    let values = running.vectors.iter().flatten();
+    running.ticket.emit(Event::Embeddings {
+        rows: running.vectors.len() as u32,
+        dims: running.vectors.first().map_or(0, |vector| vector.len() as u32),
+        data: values.flat_map(|value| value.to_le_bytes()).collect(),
+        usage: Usage::default(),
+    });
+    running.ticket.finish(FinishReason::Stop);
+}

@@ -1,2 +1,46 @@
-//! Placeholder.
-fn main() {}
+//! Benchmarks beside peers: ours and theirs in turns within one run, one row per pair.
+//!
+//! `emberbox-bench NAME --json` prints one JSON line a row; without `--json` a table for people.
+//! `infra/bench/peers.sh` installs the peers.
+
+use clap::{Parser, Subcommand};
+
+/// What the disk takes to make a write durable.
+mod disk;
+/// The `hello` example through the gateway, beside `wasmtime serve` and a bare hyper server.
+mod hello_http;
+/// The load: a closed loop over a number of connections.
+mod load;
+/// Other processes: the peers and our own server.
+mod process;
+/// One row of a result, and how rows are printed.
+mod row;
+
+/// Benchmarks of Emberbox beside its peers.
+#[derive(Debug, Parser)]
+#[command(name = "emberbox-bench")]
+struct Args {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// The hello example through the gateway, beside wasmtime serve and a bare hyper server
+    HelloHttp(hello_http::Options),
+    /// Runs our server for a benchmark, until standard input closes
+    #[command(hide = true)]
+    ServeEmberbox(hello_http::ours::Options),
+    /// Runs the bare hyper server for a benchmark, until standard input closes
+    #[command(hide = true)]
+    ServeHyper(hello_http::bare::Options),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Args::parse().bench {
+        Bench::HelloHttp(options) => hello_http::run(&options).await,
+        Bench::ServeEmberbox(options) => hello_http::ours::serve(options).await,
+        Bench::ServeHyper(options) => hello_http::bare::serve(&options).await,
+    }
+}

@@ -1,0 +1,92 @@
+//! Our server, in a process of its own, as the gateway's library starts it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use clap::Args;
+use emberbox::config::Config;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use serde_json::json;
+
+use crate::load::{Target, connect};
+use crate::process::{Process, announce, ourselves, until_abandoned};
+
+/// The name that the function is deployed under.
+const FUNCTION: &str = "hello";
+/// How long connections may take to end once the benchmark is over.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How our server runs.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The data folder
+    #[arg(long)]
+    data: PathBuf,
+    /// `metered` keeps the ledger, `unmetered` runs without one
+    #[arg(long)]
+    billing: String,
+}
+
+/// Serves until standard input closes. Limits that would refuse the load are out of its way.
+pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
+    let settings = toml::toml! {
+        listen = "127.0.0.1:0"
+        admin_listen = "127.0.0.1:0"
+        log = "off"
+        inference.bundled_model = false
+        key_limits.requests_per_minute_max = 2_000_000_000
+        bootstrap.credits = "1000000"
+    };
+    let mut config = Config::parse(&settings.to_string(), [])?;
+    config.data = options.data;
+    config.billing = options.billing.parse().map_err(anyhow::Error::msg)?;
+    let running = emberbox::start(config).await?;
+    announce(&json!({ "address": running.public, "key": running.first_key }));
+    until_abandoned().await?;
+    running.shutdown(GRACE).await;
+    Ok(())
+}
+
+/// Starts our server on a data folder of its own, deploys the guest, and says what to ask.
+pub(crate) async fn start(
+    data: &std::path::Path,
+    billing: &str,
+    component: &[u8],
+) -> anyhow::Result<(Process, Target)> {
+    let data = data.to_str().context("the data folder's name is not UTF-8")?;
+    let arguments = ["serve-emberbox", "--data", data, "--billing", billing];
+    let (process, said) = ourselves(&arguments).await?;
+    let key = said["key"].as_str().context("our server gave no key")?;
+    let authorization = format!("Bearer {key}");
+    let path = deploy(&process, &authorization, component).await?;
+    let address = process.address;
+    Ok((process, Target { address, path, authorization: Some(authorization) }))
+}
+
+/// Uploads the component and returns the path of its address.
+async fn deploy(
+    process: &Process,
+    authorization: &str,
+    component: &[u8],
+) -> anyhow::Result<String> {
+    let manifest = format!("[function]\nname = \"{FUNCTION}\"\nmax_cost_per_call = \"0.001\"\n");
+    let request = Request::post(format!("/v1/functions/{FUNCTION}/versions"))
+        .header("host", process.address.to_string())
+        .header("authorization", authorization)
+        .header("content-type", "application/wasm")
+        .header("x-emberbox-manifest", BASE64.encode(manifest))
+        .body(Full::new(Bytes::copy_from_slice(component)))?;
+    let answer = connect(process.address).await?.send_request(request).await?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await?.to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    anyhow::ensure!(status.is_success(), "deploying {FUNCTION}: {status}: {text}");
+    let deployed: serde_json::Value = serde_json::from_str(&text)?;
+    let owner = deployed["owner"].as_str().context("the answer names no owner")?;
+    Ok(format!("/f/{owner}/{FUNCTION}/"))
+}

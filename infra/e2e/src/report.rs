@@ -16,15 +16,14 @@ impl Report {
         Self { only, passed: 0, failed: 0 }
     }
 
-    /// True when some check of a group with these names would run, so that the group is worth
-    /// preparing.
-    pub(crate) fn wants(&self, names: &[&str]) -> bool {
-        names.iter().any(|name| self.selected(name))
+    /// True when a check of this name would run. Groups ask before they prepare anything.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
 
     /// Runs one check and prints its line: the name, the time, and what it says of itself.
     pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<String>) {
-        if !self.selected(name) {
+        if !self.wants(name) {
             return;
         }
         let began = Instant::now();
@@ -46,10 +45,6 @@ impl Report {
     pub(crate) fn finish(self) -> bool {
         say(&format!("{} passed, {} failed", self.passed, self.failed));
         self.failed == 0 && self.passed > 0
-    }
-
-    fn selected(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
 }
 

@@ -58,13 +58,11 @@ impl Tree {
         String::from_utf8_lossy(&self.bytes(file)).into_owned()
     }
 
-    /// Every `Cargo.toml` that parses as a table, with its path. Templates, whose manifests are
-    /// filled in later, are left to the test that builds a new project from them.
+    /// Every `Cargo.toml` that parses as a table, with its path.
     #[must_use]
     pub fn manifests(&self) -> Vec<(String, toml::Table)> {
         self.files()
             .filter(|file| file == "Cargo.toml" || file.ends_with("/Cargo.toml"))
-            .filter(|file| !file.contains("template"))
             .filter_map(|file| self.text(&file).parse().ok().map(|table| (file, table)))
             .collect()
     }

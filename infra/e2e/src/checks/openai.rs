@@ -1,6 +1,7 @@
-//! An unmodified OpenAI SDK. The checks themselves are in `scripts/openai_client.py`.
+//! An unmodified OpenAI SDK, and the client scripts of `examples/clients`. What is asserted of the
+//! SDK is in `scripts/openai_client.py`.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context, ensure};
 
@@ -19,6 +20,11 @@ const CHECKS: [(&str, &str); 7] = [
     ("openai/refusals", "refused"),
 ];
 
+/// How much of a script's last line is shown.
+const LINE_CHARS_MAX: usize = 80;
+/// The client scripts, and how each is run.
+const CLIENTS: [(&str, &str); 2] = [("clients/chat.py", "chat.py"), ("clients/curl.sh", "curl.sh")];
+
 /// A server with the embedding model, an organisation with credits and one without.
 struct Stage {
     server: Server,
@@ -27,14 +33,20 @@ struct Stage {
 }
 
 pub(super) fn run(world: &World, report: &mut Report) {
-    let names = CHECKS.map(|(name, _)| name);
-    if !report.wants(&names) {
+    let wanted = |checks: &[(&str, &str)]| checks.iter().any(|(name, _)| report.wants(name));
+    if !(wanted(&CHECKS) || wanted(&CLIENTS)) {
         return;
     }
     let stage = prepare(world);
     for (name, check) in CHECKS {
         report.check(name, || match &stage {
             Ok(stage) => python(world, stage, check),
+            Err(error) => Err(anyhow::anyhow!("no server: {error:#}")),
+        });
+    }
+    for (name, script) in CLIENTS {
+        report.check(name, || match &stage {
+            Ok(stage) => client(world, stage, script),
             Err(error) => Err(anyhow::anyhow!("no server: {error:#}")),
         });
     }
@@ -76,9 +88,30 @@ fn python(world: &World, stage: &Stage, check: &str) -> anyhow::Result<String> {
         .env("NO_PROXY", "127.0.0.1")
         .output()
         .context("cannot start Python")?;
+    said(&output)
+}
+
+/// Runs a client script as its README says. It must end well and mention a cost or a balance.
+fn client(world: &World, stage: &Stage, script: &str) -> anyhow::Result<String> {
+    let path = world.repo.join("examples/clients").join(script);
+    let program = if script.ends_with(".py") { &world.python } else { &path };
+    let mut command = Command::new(program);
+    if program != &path {
+        command.arg(&path);
+    }
+    command.env("EMBERBOX_URL", &stage.server.base).env("NO_PROXY", "127.0.0.1");
+    let output = command.env("EMBERBOX_API_KEY", stage.rich.api.secret()).output()?;
+    let lines = said(&output)?;
+    ensure!(lines.contains("credits") || lines.contains("available"), "no cost in: {lines}");
+    let last = lines.lines().last().unwrap_or_default();
+    Ok(last.chars().take(LINE_CHARS_MAX).collect())
+}
+
+/// What a program printed, or the end of its complaints where it failed.
+fn said(output: &Output) -> anyhow::Result<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
-    let tail: Vec<&str> = errors.lines().rev().take(4).collect();
-    let tail: Vec<&str> = tail.into_iter().rev().collect();
-    ensure!(output.status.success(), "{}", tail.join(" | "));
+    let mut tail: Vec<&str> = errors.lines().rev().take(4).collect();
+    tail.reverse();
+    ensure!(output.status.success(), "{}: {}", output.status, tail.join(" | "));
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

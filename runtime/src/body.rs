@@ -84,6 +84,12 @@ impl GuestBody {
             self.fail(CallEnding::Trap(error.to_string()));
             return Err(error);
         }
+        if self.bytes_expected.is_some_and(|expected| self.bytes > expected) {
+            let reason = "its answer is longer than its `content-length`".to_owned();
+            let ending = CallEnding::Trap(reason);
+            self.fail(ending.clone());
+            return Err(BodyError::Stopped(ending));
+        }
         if let Some(client) = &self.client {
             client.shared().add_response_bytes(added);
         }

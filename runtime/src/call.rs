@@ -248,12 +248,10 @@ async fn head(
 }
 
 /// Waits for the guest's end, as a client that would leave if it were dropped meanwhile.
-async fn wait(client: Client, after: Report) -> CallReport {
-    let Client { .. } = &client;
-    let shared = Arc::clone(&client.shared);
-    shared.task_ended().await;
-    let mut client = client;
+async fn wait(mut client: Client, after: Report) -> CallReport {
+    client.shared.task_ended().await;
     client.satisfied();
+    // The report waits for whoever could still change it, this client among them.
     drop(client);
     after.await
 }

@@ -122,6 +122,10 @@ fn outline(bytes: &[u8]) -> Result<Outline, RuntimeError> {
                 Some(parent) => parser = parent,
                 None => break,
             },
+            Payload::UnknownSection { id, range, .. } => {
+                let reason = format!("unknown section {id}");
+                return Err(RuntimeError::Malformed { offset: range.start as u64, reason });
+            }
             other if parents.is_empty() => outline.add(other)?,
             _ => {}
         }

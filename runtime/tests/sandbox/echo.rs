@@ -195,8 +195,14 @@ impl Bridge for Echo {
     async fn next(&self, session: SessionId) -> Result<Event, BridgeError> {
         loop {
             let changed = self.changed.notified();
-            let event = self.with(session, |session| Ok(session.events.pop_front()))?;
+            // Only what changes something may notify: this waits for changes itself.
+            let event = {
+                let mut state = self.state.lock().expect("state");
+                let session = state.sessions.get_mut(&session.0).ok_or(BridgeError::Cancelled)?;
+                session.events.pop_front()
+            };
             if let Some(event) = event {
+                self.changed.notify_waiters();
                 return Ok(event);
             }
             changed.await;

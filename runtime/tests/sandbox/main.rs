@@ -23,3 +23,7 @@ mod models;
 /// Uploads that are refused, and components written by hand.
 #[cfg(test)]
 mod uploads;
+
+/// Guests on the real inference engine, with the bundled model.
+#[cfg(test)]
+mod real;

@@ -58,7 +58,7 @@ async fn a_client_that_leaves_before_the_first_piece_stops_the_model() {
 async fn a_deadline_ends_the_model_too() {
     let world = World::new();
     let deployment = storyteller(Limits { wall_ms_max: 300, ..Limits::default() });
-    let answer = world.get(&deployment, "/?about=stall").await.answered();
+    let answer = world.get(&deployment, "/?about=stall+x").await.answered();
     assert_eq!(answer.report.ending, CallEnding::Deadline);
     assert_eq!(world.purse.settled().len(), 1);
     assert_eq!((world.bridge.open_sessions(), world.purse.reservations()), (0, 0));

@@ -1,5 +1,5 @@
-//! Which crate may know which. The direction is read from the manifests, so a wrong arrow fails
-//! before it compiles.
+//! Which crate may know which, and that what is named is used. The direction is read from the
+//! manifests, so a wrong arrow fails before it compiles.
 
 use crate::tree::Tree;
 
@@ -80,13 +80,35 @@ const OWNERS: [(&str, &[&str]); 3] = [
 /// Everything `emberbox-kernels` may link.
 const KERNELS_MAY_LINK: [&str; 1] = ["half"];
 
-/// What is wrong with the direction of dependencies, a sentence each.
+/// What is wrong with the dependencies, a sentence each.
 #[must_use]
 pub fn violations(tree: &Tree) -> Vec<String> {
-    tree.manifests()
-        .iter()
-        .flat_map(|(path, manifest)| manifest_violations(path, manifest))
-        .collect()
+    let mut wrong = Vec::new();
+    for (path, manifest) in tree.manifests() {
+        wrong.extend(manifest_violations(&path, &manifest));
+        wrong.extend(unused(tree, &path, &manifest));
+    }
+    wrong
+}
+
+/// Dependencies that no source of the package names: they are compiled for nothing.
+fn unused(tree: &Tree, path: &str, manifest: &toml::Table) -> Vec<String> {
+    let folder = path.trim_end_matches("Cargo.toml");
+    let own = |file: &String| {
+        let inside = file.strip_prefix(folder).unwrap_or_default();
+        ["src/", "tests/", "examples/", "build.rs"].iter().any(|part| inside.starts_with(part))
+    };
+    let sources: Vec<String> =
+        tree.ending(".rs").filter(own).map(|file| tree.text(&file)).collect();
+    let mut names = Vec::new();
+    sections(manifest, true, &mut |name, _| names.push(name.replace('-', "_")));
+    names.retain(|name| !sources.iter().any(|source| has_word(source, name)));
+    names.iter().map(|name| format!("{path} depends on {name} and does not use it.")).collect()
+}
+
+/// Whether a text has a word, not only a longer word with it inside.
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|part| part == word)
 }
 
 fn manifest_violations(path: &str, manifest: &toml::Table) -> Vec<String> {
@@ -113,26 +135,23 @@ fn manifest_violations(path: &str, manifest: &toml::Table) -> Vec<String> {
 /// Names of the packages that a manifest depends on, in every section, renames undone.
 fn direct(manifest: &toml::Table, dev_too: bool) -> Vec<String> {
     let mut names = Vec::new();
-    sections(manifest, dev_too, &mut names);
-    let targets = manifest.get("target").and_then(toml::Value::as_table);
-    for target in targets.into_iter().flat_map(toml::Table::values) {
-        if let Some(target) = target.as_table() {
-            sections(target, dev_too, &mut names);
-        }
-    }
+    sections(manifest, dev_too, &mut |name, value| {
+        let package = value.get("package").and_then(toml::Value::as_str);
+        names.push(package.unwrap_or(name).to_owned());
+    });
     names
 }
 
-fn sections(table: &toml::Table, dev_too: bool, names: &mut Vec<String>) {
-    for section in ["dependencies", "build-dependencies", "dev-dependencies"] {
-        if section == "dev-dependencies" && !dev_too {
-            continue;
-        }
-        let dependencies = table.get(section).and_then(toml::Value::as_table);
-        for (name, value) in dependencies.into_iter().flatten() {
-            let package = value.get("package").and_then(toml::Value::as_str);
-            names.push(package.unwrap_or(name).to_owned());
-        }
+/// Calls back with every dependency as it is written: those for all targets, and those for some.
+fn sections(manifest: &toml::Table, dev_too: bool, each: &mut dyn FnMut(&str, &toml::Value)) {
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let targets = targets.into_iter().flat_map(toml::Table::values);
+    let tables = targets.filter_map(toml::Value::as_table).chain([manifest]);
+    let named = ["dependencies", "build-dependencies", "dev-dependencies"];
+    let named = if dev_too { &named[..] } else { &named[..2] };
+    for table in tables {
+        let found = named.iter().filter_map(|section| table.get(*section)?.as_table());
+        found.flatten().for_each(|(name, value)| each(name, value));
     }
 }
 

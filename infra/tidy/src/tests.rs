@@ -30,25 +30,25 @@ fn check(rule: fn(&Tree) -> Vec<String>, table: &[Row<'_>]) {
 
 #[test]
 fn dependency_direction() {
+    let uses = "use serde::x; use http_body::x; use emberbox::x; use x::y; use rusqlite::x;
+        use wasmtime::x; use rand::x;";
     let renamed = "[dependencies]\nx = { package = \"burn\", version = \"1\" }";
     let by_target = "[target.'cfg(unix)'.dependencies]\nrusqlite = \"1\"";
-    check(
-        dependencies::violations,
-        &[
-            (&[("billing/Cargo.toml", "[dependencies]\nserde = \"1\"")], None),
-            (&[("billing/Cargo.toml", "[dependencies]\nhttp-body = \"1\"")], Some("no HTTP")),
-            (&[("billing/Cargo.toml", "[dev-dependencies]\nemberbox = \"1\"")], Some("emberbox")),
-            (&[("gateway/Cargo.toml", renamed)], Some("depends on burn")),
-            (&[("gateway/Cargo.toml", by_target)], Some("depends on rusqlite")),
-            (
-                &[("infra/bench/Cargo.toml", "[dependencies]\nwasmtime = \"48\"")],
-                Some("leave it to its owner"),
-            ),
-            (&[("runtime/Cargo.toml", "[dependencies]\nwasmtime = \"48\"")], None),
-            (&[("runtime/kernels/Cargo.toml", "[dependencies]\nrand = \"1\"")], Some("only half")),
-            (&[("runtime/kernels/Cargo.toml", "[dev-dependencies]\nrand = \"1\"")], None),
-        ],
-    );
+    for (package, manifest, expect) in [
+        ("billing", "[dependencies]\nserde = \"1\"", None),
+        ("billing", "[dependencies]\nhttp-body = \"1\"", Some("no HTTP")),
+        ("billing", "[dev-dependencies]\nemberbox = \"1\"", Some("emberbox")),
+        ("gateway", renamed, Some("depends on burn")),
+        ("gateway", by_target, Some("depends on rusqlite")),
+        ("infra/bench", "[dependencies]\nwasmtime = \"48\"", Some("leave it to its owner")),
+        ("runtime", "[dependencies]\nwasmtime = \"48\"", None),
+        ("runtime", "[dependencies]\nfutures = \"48\"", Some("does not use it")),
+        ("runtime/kernels", "[dependencies]\nrand = \"1\"", Some("only half")),
+        ("runtime/kernels", "[dev-dependencies]\nrand = \"1\"", None),
+    ] {
+        let (toml, source) = (format!("{package}/Cargo.toml"), format!("{package}/src/lib.rs"));
+        check(dependencies::violations, &[(&[(&toml, manifest), (&source, uses)], expect)]);
+    }
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! What a request can reach.
+
+use std::sync::Arc;
+
+use emberbox_billing::Billing;
+use emberbox_catalog::Catalog;
+use emberbox_inference::Inference;
+use emberbox_runtime::bridge::Bridge;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Keys, OperatorToken};
+use crate::config::Config;
+use crate::deployments::Deployments;
+use crate::folder::Folder;
+use crate::limits::Limiter;
+use crate::logs::Logs;
+use crate::metrics::Metrics;
+use crate::server::Stop;
+
+/// One server's parts. It is made once at start and shared by all requests.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) folder: Folder,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) billing: Arc<dyn Billing>,
+    /// Models, as calls see them.
+    pub(crate) bridge: Arc<dyn Bridge>,
+    /// Models, as the operator sees them: only for adding, removing and listing.
+    pub(crate) inference: Inference,
+    pub(crate) deployments: Deployments,
+    pub(crate) keys: Keys,
+    pub(crate) operator: OperatorToken,
+    pub(crate) limiter: Limiter,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) metrics: Metrics,
+    /// One permit for each request that may be in progress.
+    pub(crate) room: Arc<Semaphore>,
+    /// Work that outlives its connection: charging a call whose client has left. A server that
+    /// stops waits for it.
+    pub(crate) settling: TaskTracker,
+    pub(crate) stop: Stop,
+    /// When the server started, in seconds since 1970.
+    pub(crate) started_at_s: u64,
+}

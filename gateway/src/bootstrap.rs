@@ -1,0 +1,68 @@
+//! What a fresh server finds: the bundled model, a first organisation, its key and its credits.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use emberbox_billing::{OpId, OrgId};
+use emberbox_catalog::{CatalogError, Name, NewKey, Org, Role};
+use emberbox_inference::ModelSource;
+
+use crate::app::App;
+use crate::start::StartError;
+
+/// The name of the bundled model.
+pub(crate) const BUNDLED_MODEL: &str = "tiny-storyteller";
+/// A small story model of our own (`examples/tiny-lm` trains it), so that a fresh server answers.
+static BUNDLED_BYTES: &[u8] = include_bytes!("../../examples/tiny-lm/model/tiny-storyteller.gguf");
+
+/// Loads the bundled model and those that the operator has added. One that cannot be loaded any
+/// more is reported and left out: it must not keep the others from being served.
+pub(crate) async fn models(app: &Arc<App>) -> Result<(), StartError> {
+    if app.config.inference.bundled_model {
+        let inference = app.inference.clone();
+        let source = ModelSource::Static(BUNDLED_BYTES);
+        let added =
+            tokio::task::spawn_blocking(move || inference.add(BUNDLED_MODEL, source)).await?;
+        if let Err(error) = added {
+            tracing::error!(%error, "the bundled model was not loaded");
+        }
+    }
+    for model in app.catalog.models().await? {
+        let (inference, name) = (app.inference.clone(), model.name.clone());
+        let source = ModelSource::Path(PathBuf::from(&model.source));
+        let added = tokio::task::spawn_blocking(move || inference.add(&name, source)).await?;
+        match added {
+            Ok(info) if info.digest != model.digest => {
+                tracing::warn!(model = model.name, "the model's files changed since it was added");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(model = model.name, %error, "a model was not loaded"),
+        }
+    }
+    Ok(())
+}
+
+/// Creates the first organisation in an empty catalog; returns its name and its owner's key.
+pub(crate) async fn first_org(app: &Arc<App>) -> Result<Option<(String, String)>, StartError> {
+    if !app.catalog.orgs().await?.is_empty() {
+        return Ok(None);
+    }
+    let name: Name = app.config.bootstrap.org.parse()?;
+    let (org, secret) = create_org(app, name).await?;
+    let credits = app.config.bootstrap.credits;
+    if credits.as_nano() > 0 {
+        // The id makes it once for ever, whatever interrupts the first start.
+        let op = OpId::new(format!("bootstrap-{}", org.id))?;
+        let note = "starting credits".to_owned();
+        app.billing.top_up(op, OrgId::new(&org.id), credits, note).await?;
+    }
+    Ok(Some((org.name, secret)))
+}
+
+/// Creates an organisation with its first key, an owner's.
+pub(crate) async fn create_org(app: &App, name: Name) -> Result<(Org, String), CatalogError> {
+    let org = app.catalog.create_org(name).await?;
+    let new = NewKey { org_id: org.id.clone(), name: "first".to_owned(), role: Role::Owner };
+    let (_, secret) = app.catalog.create_key(new).await?;
+    Ok((org, secret.reveal().to_owned()))
+}

@@ -1,0 +1,328 @@
+//! What an operator can set: one TOML file, overridden by `EMBERBOX_*` variables.
+//!
+//! Everything is read here and nowhere else, checked at start, and every mistake is reported at
+//! once. A setting `limits.json_bytes_max` is the variable `EMBERBOX_LIMITS_JSON_BYTES_MAX`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use emberbox_billing::Nano;
+
+use self::reader::Reader;
+
+mod reader;
+#[cfg(test)]
+mod tests;
+
+/// Everything that one server is told. `Config::default()` serves on this machine only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The data folder: databases, artifacts, the operator's token. One server per folder.
+    pub data: PathBuf,
+    /// Where API consumers and developers connect. Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// Where the operator connects: administration and metrics. Keep it off the internet.
+    pub admin_listen: SocketAddr,
+    /// The filter of the log on stderr, such as `info` or `emberbox=debug`; `off` writes none.
+    pub log: String,
+    /// Where traces are sent by OTLP over HTTP, such as `http://localhost:4318/v1/traces`.
+    pub otlp_endpoint: Option<String>,
+    /// Whether calls are charged.
+    pub billing: Billing,
+    /// What the server as a whole accepts.
+    pub limits: ServerLimits,
+    /// What one key may do.
+    pub key_limits: KeyLimits,
+    /// The most that any function may be given, whatever its manifest asks for.
+    pub function_limits: FunctionLimits,
+    /// What the engine may use.
+    pub inference: Inference,
+    /// What the first start creates.
+    pub bootstrap: Bootstrap,
+}
+
+/// Whether calls are charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Billing {
+    /// Holds, captures and receipts in the ledger: the default.
+    Metered,
+    /// Prices are computed, nothing is stored or refused. For operators who do not bill.
+    Unmetered,
+}
+
+/// What the server as a whole accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Connections on the public listener; further ones wait in the operating system's queue.
+    pub connections_max: usize,
+    /// Requests in progress; further ones are answered 503 at once.
+    pub requests_max: usize,
+    /// The largest JSON body, in bytes.
+    pub json_bytes_max: usize,
+    /// The largest component that can be uploaded, in bytes.
+    pub component_bytes_max: usize,
+    /// The largest request body that is passed to a function, in bytes.
+    pub function_body_bytes_max: usize,
+    /// All headers of a request together, in bytes.
+    pub header_bytes_max: usize,
+    /// How long a client may take to send the headers, in milliseconds. Also how long an idle
+    /// connection is kept.
+    pub header_read_ms: u64,
+    /// How long a request may take in all, in milliseconds. The OpenAI SDKs wait 600 seconds.
+    pub request_deadline_ms: u64,
+    /// `max_tokens` of requests that name none. It bounds what they hold of the balance.
+    pub output_tokens_default: u32,
+    /// Deployed functions that are kept compiled in memory.
+    pub deployments_max: usize,
+    /// Log lines kept in memory for each function.
+    pub log_lines_max: usize,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 8_192,
+            requests_max: 4_096,
+            json_bytes_max: 4 << 20,
+            component_bytes_max: 32 << 20,
+            function_body_bytes_max: 16 << 20,
+            header_bytes_max: 64 << 10,
+            header_read_ms: 30_000,
+            request_deadline_ms: 600_000,
+            output_tokens_default: 256,
+            deployments_max: 256,
+            log_lines_max: 1_000,
+        }
+    }
+}
+
+impl ServerLimits {
+    /// How long a request may take in all.
+    pub fn request_deadline(&self) -> Duration {
+        Duration::from_millis(self.request_deadline_ms)
+    }
+
+    /// How long a client may take to send the headers.
+    pub fn header_read(&self) -> Duration {
+        Duration::from_millis(self.header_read_ms)
+    }
+}
+
+/// What one key may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// Requests in progress at a time.
+    pub concurrency_max: u32,
+    /// Requests that may begin within one minute.
+    pub requests_per_minute_max: u32,
+}
+
+impl Default for KeyLimits {
+    fn default() -> Self {
+        Self { concurrency_max: 2_048, requests_per_minute_max: 600_000 }
+    }
+}
+
+/// The most that any function may be given, whatever its manifest asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionLimits {
+    /// Linear memory of one instance, in MiB.
+    pub memory_mib_max: u32,
+    /// From a request's arrival to its response's last byte, in milliseconds.
+    pub wall_ms_max: u64,
+    /// CPU time of the guest, in milliseconds.
+    pub cpu_ms_max: u64,
+    /// Instances at a time, over all functions.
+    pub instances_max: u32,
+}
+
+impl Default for FunctionLimits {
+    fn default() -> Self {
+        Self { memory_mib_max: 256, wall_ms_max: 300_000, cpu_ms_max: 60_000, instances_max: 1_000 }
+    }
+}
+
+/// What the engine may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inference {
+    /// Threads of one forward pass. More than the machine's cores only adds waiting.
+    pub threads: usize,
+    /// Whether the small bundled model is offered, so that a fresh server can answer.
+    pub bundled_model: bool,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        Self { threads, bundled_model: true }
+    }
+}
+
+/// What the first start creates, when the data folder is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// The name of the first organisation.
+    pub org: String,
+    /// The credits that it begins with.
+    pub credits: Nano,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self { org: "local".to_owned(), credits: Nano::from_nano(10_000_000_000) }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("emberbox-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            log: "info".to_owned(),
+            otlp_endpoint: None,
+            billing: Billing::Metered,
+            limits: ServerLimits::default(),
+            key_limits: KeyLimits::default(),
+            function_limits: FunctionLimits::default(),
+            inference: Inference::default(),
+            bootstrap: Bootstrap::default(),
+        }
+    }
+}
+
+/// A configuration that cannot be used, with everything that is wrong in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration has {} mistake(s):\n  {}", mistakes.len(), mistakes.join("\n  "))]
+pub struct ConfigError {
+    /// One sentence each: where it was set, what is wrong, what is expected.
+    pub mistakes: Vec<String>,
+}
+
+impl Config {
+    /// Reads a file, if there is one, and the process's environment.
+    ///
+    /// # Errors
+    /// Lists every mistake of both.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let text = match file {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path).map_err(|error| ConfigError {
+                mistakes: vec![format!("{}: {error}", path.display())],
+            })?,
+        };
+        Self::parse(&text, std::env::vars())
+    }
+
+    /// Reads TOML text and variables, as [`Config::load`] does with the real ones.
+    ///
+    /// # Errors
+    /// Lists every mistake of both.
+    pub fn parse(
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(text, environment);
+        let mut config = Config::default();
+        let home = reader.home();
+        if let Some(home) = home {
+            config.data = home.join(".local/share/emberbox");
+        }
+        config.read(&mut reader);
+        config.check(&mut reader);
+        reader.finish().map(|()| config).map_err(|mistakes| ConfigError { mistakes })
+    }
+
+    /// Every setting there is.
+    fn read(&mut self, reader: &mut Reader) {
+        reader.read("data", &mut self.data);
+        reader.read("listen", &mut self.listen);
+        reader.read("admin_listen", &mut self.admin_listen);
+        reader.read("log", &mut self.log);
+        reader.read_some("otlp_endpoint", &mut self.otlp_endpoint);
+        reader.read("billing", &mut self.billing);
+
+        let limits = &mut self.limits;
+        reader.read("limits.connections_max", &mut limits.connections_max);
+        reader.read("limits.requests_max", &mut limits.requests_max);
+        reader.read("limits.json_bytes_max", &mut limits.json_bytes_max);
+        reader.read("limits.component_bytes_max", &mut limits.component_bytes_max);
+        reader.read("limits.function_body_bytes_max", &mut limits.function_body_bytes_max);
+        reader.read("limits.header_bytes_max", &mut limits.header_bytes_max);
+        reader.read("limits.header_read_ms", &mut limits.header_read_ms);
+        reader.read("limits.request_deadline_ms", &mut limits.request_deadline_ms);
+        reader.read("limits.output_tokens_default", &mut limits.output_tokens_default);
+        reader.read("limits.deployments_max", &mut limits.deployments_max);
+        reader.read("limits.log_lines_max", &mut limits.log_lines_max);
+
+        let keys = &mut self.key_limits;
+        reader.read("key_limits.concurrency_max", &mut keys.concurrency_max);
+        reader.read("key_limits.requests_per_minute_max", &mut keys.requests_per_minute_max);
+
+        let functions = &mut self.function_limits;
+        reader.read("function_limits.memory_mib_max", &mut functions.memory_mib_max);
+        reader.read("function_limits.wall_ms_max", &mut functions.wall_ms_max);
+        reader.read("function_limits.cpu_ms_max", &mut functions.cpu_ms_max);
+        reader.read("function_limits.instances_max", &mut functions.instances_max);
+
+        reader.read("inference.threads", &mut self.inference.threads);
+        reader.read("inference.bundled_model", &mut self.inference.bundled_model);
+        reader.read("bootstrap.org", &mut self.bootstrap.org);
+        reader.read("bootstrap.credits", &mut self.bootstrap.credits);
+    }
+
+    /// What a type alone does not say.
+    fn check(&self, reader: &mut Reader) {
+        let limits = &self.limits;
+        reader.at_least_one("limits.connections_max", limits.connections_max as u64);
+        reader.at_least_one("limits.requests_max", limits.requests_max as u64);
+        reader.at_least_one("limits.json_bytes_max", limits.json_bytes_max as u64);
+        reader.at_least_one("limits.component_bytes_max", limits.component_bytes_max as u64);
+        reader.at_least_one("limits.header_read_ms", limits.header_read_ms);
+        reader.at_least_one("limits.request_deadline_ms", limits.request_deadline_ms);
+        reader.at_least_one("limits.output_tokens_default", limits.output_tokens_default.into());
+        reader.at_least_one("limits.deployments_max", limits.deployments_max as u64);
+        reader.at_least_one("key_limits.concurrency_max", self.key_limits.concurrency_max.into());
+        reader.at_least_one("inference.threads", self.inference.threads as u64);
+        let functions = &self.function_limits;
+        reader.at_least_one("function_limits.memory_mib_max", functions.memory_mib_max.into());
+        reader.at_least_one("function_limits.wall_ms_max", functions.wall_ms_max);
+        reader.at_least_one("function_limits.cpu_ms_max", functions.cpu_ms_max);
+        reader.at_least_one("function_limits.instances_max", functions.instances_max.into());
+        // The HTTP library keeps a read buffer of at least this size.
+        reader.expect(
+            limits.header_bytes_max >= 8 << 10,
+            "limits.header_bytes_max",
+            "must be at least 8192",
+        );
+        let same = self.listen == self.admin_listen && self.listen.port() != 0;
+        reader.expect(!same, "admin_listen", "must differ from listen");
+        reader.expect(
+            self.bootstrap.org.parse::<emberbox_catalog::Name>().is_ok(),
+            "bootstrap.org",
+            "must be small letters, digits and hyphens, and start with a letter",
+        );
+        let credits = self.bootstrap.credits.as_nano();
+        reader.expect(credits >= 0, "bootstrap.credits", "must not be negative");
+        let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        reader.expect(
+            self.otlp_endpoint.as_ref().is_none_or(is_url),
+            "otlp_endpoint",
+            "must be a URL that starts with http:// or https://",
+        );
+    }
+}
+
+impl FromStr for Billing {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "metered" => Ok(Billing::Metered),
+            "unmetered" => Ok(Billing::Unmetered),
+            _ => Err("expected \"metered\" or \"unmetered\""),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use emberbox_catalog::Principal;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method};
+
+use super::{arrival, now_s};
+use crate::app::App;
+use crate::body;
+use crate::errors::ApiError;
+use crate::invoke::Caller;
+use crate::invoke::model::{self, ModelCall, Run, Step};
+use crate::respond;
+use crate::route::only;
+use crate::stack::{Request, Response};
+use reply::Shape;
+
+/// JSON of answers and chunks.
+mod reply;
+/// Reading the request.
+mod request;
+/// Server-sent events.
+mod stream;
+
+/// How long a stream may be silent. Proxies close what is silent for longer.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Answers a chat completion, streaming or not.
+pub(crate) async fn post(
+    app: &Arc<App>,
+    principal: Arc<Principal>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    only(request.method(), &Method::POST, "POST")?;
+    let arrival = arrival(&request)?;
+    let body = body::read(request.into_body()).await?;
+    let asked = request::parse(&body)?;
+    let shape = Shape {
+        id: format!("chatcmpl-{}", arrival.request_id),
+        model: asked.model.clone(),
+        created: now_s(),
+        include_usage: asked.include_usage,
+    };
+    let call = ModelCall {
+        caller: Caller { principal, arrival },
+        operation: "chat",
+        model: asked.model,
+        task: asked.task,
+        streams: asked.stream,
+    };
+    let run = model::start(app, call).await?;
+    match asked.stream {
+        true => stream(run, shape).await,
+        false => whole(run, &shape).await,
+    }
+}
+
+/// Collects the answer; its head leaves after the charge and tells the cost.
+async fn whole(mut run: Run, shape: &Shape) -> Result<Response, ApiError> {
+    let mut text = String::new();
+    while let Some(step) = run.next().await {
+        match step? {
+            Step::Piece { text: piece, .. } => text.push_str(&piece),
+            Step::Done(finished) => {
+                let mut response = respond::ok(&shape.completion(&text, &finished))?;
+                finished.charged.write(response.headers_mut());
+                return Ok(response);
+            }
+            Step::Started | Step::Vectors { .. } => {}
+        }
+    }
+    Err(ApiError::Internal)
+}
+
+/// Passes the pieces on as they come. What fails before the first of them is still answered with
+/// its own status.
+async fn stream(mut run: Run, shape: Shape) -> Result<Response, ApiError> {
+    let first = match tokio::time::timeout(KEEP_ALIVE, run.next()).await {
+        Ok(Some(step)) => Some(step?),
+        Ok(None) => return Err(ApiError::Internal),
+        Err(_) => None,
+    };
+    let mut response = Response::new(stream::body(run, shape, first));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}

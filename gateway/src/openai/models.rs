@@ -1,0 +1,58 @@
+use emberbox_billing::PriceBook;
+use emberbox_runtime::bridge::{ModelInfo, ModelKind};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::errors::ApiError;
+use crate::respond;
+use crate::route::only;
+use crate::stack::Response;
+
+/// All models, with their prices.
+pub(crate) async fn list(app: &App, method: Method) -> Result<Response, ApiError> {
+    only(&method, &Method::GET, "GET")?;
+    let book = app.billing.prices().await;
+    let models = app.inference.models();
+    let data: Vec<Value> = models.iter().map(|info| shown(app, info, &book)).collect();
+    respond::ok(&json!({ "object": "list", "data": data }))
+}
+
+/// One model.
+pub(crate) async fn one(app: &App, method: Method, name: &str) -> Result<Response, ApiError> {
+    only(&method, &Method::GET, "GET")?;
+    let book = app.billing.prices().await;
+    let info = app.bridge.model(name).ok_or_else(|| ApiError::ModelNotFound(name.to_owned()))?;
+    respond::ok(&shown(app, &info, &book))
+}
+
+fn shown(app: &App, info: &ModelInfo, book: &PriceBook) -> Value {
+    let rates = book.rates(&info.name);
+    let output = match info.kind {
+        ModelKind::Generation => json!(["text", "embedding"]),
+        ModelKind::Embedding => json!(["embedding"]),
+    };
+    json!({
+        "id": info.name,
+        "object": "model",
+        "created": app.started_at_s,
+        "owned_by": "emberbox",
+        "kind": info.kind,
+        "architecture": info.architecture,
+        "parameters": info.parameters,
+        "quantisation": info.quantisation,
+        "digest": info.digest,
+        "context_length": info.context_length,
+        "max_tokens_default": app.config.limits.output_tokens_default,
+        "embedding_dims": info.embedding_dims,
+        "input_modalities": ["text"],
+        "output_modalities": output,
+        "pricing": {
+            "input_token": rates.input_token,
+            "cached_input_token": rates.cached_input_token,
+            "output_token": rates.output_token,
+            "call": rates.call,
+            "price_version": book.version,
+        },
+    })
+}

@@ -1,0 +1,115 @@
+//! Logs on stderr and, where an endpoint is configured, traces by OTLP over HTTP.
+//!
+//! Spans carry names, counts and times, never the content of prompts or answers.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::Config;
+
+/// How long one batch of spans may take to be sent.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest answer of a collector that is read.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter of the log is not one.
+    #[error("the log filter '{filter}' is not valid")]
+    Filter {
+        /// As it was configured.
+        filter: String,
+        /// What is wrong.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The exporter refused its endpoint.
+    #[error("traces cannot be exported")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+}
+
+/// Sends what is left when the server stops.
+#[derive(Default)]
+pub(crate) struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sends the last spans. It blocks for up to the time that sending may take.
+    pub(crate) fn flush(&self) {
+        if let Some(Err(error)) = self.provider.as_ref().map(SdkTracerProvider::force_flush) {
+            tracing::warn!(%error, "the last spans were not exported");
+        }
+    }
+}
+
+/// Sets the process's log and trace outputs up. In a process that has them already, such as a
+/// test, the first ones stay.
+pub(crate) fn install(config: &Config) -> Result<Telemetry, TelemetryError> {
+    if config.log == "off" && config.otlp_endpoint.is_none() {
+        return Ok(Telemetry::default());
+    }
+    let filter = EnvFilter::try_new(&config.log)
+        .map_err(|source| TelemetryError::Filter { filter: config.log.clone(), source })?;
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    let provider = config.otlp_endpoint.as_deref().map(exporter).transpose()?;
+    let traces = provider.as_ref().map(|provider| {
+        let of_ours = EnvFilter::new("off,emberbox=info");
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("emberbox")).with_filter(of_ours)
+    });
+    let subscriber = Registry::default().with(log).with(traces);
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        tracing::debug!("this process logs already; the first configuration stays");
+    }
+    Ok(Telemetry { provider })
+}
+
+fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(Sender::new())
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()?;
+    let resource = Resource::builder().with_service_name("emberbox").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// Sends spans from the exporter's own thread, which has no async runtime: so it may block.
+#[derive(Debug)]
+struct Sender {
+    agent: ureq::Agent,
+}
+
+impl Sender {
+    fn new() -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(EXPORT_TIMEOUT));
+        Sender { agent: config.build().new_agent() }
+    }
+}
+
+#[async_trait]
+impl HttpClient for Sender {
+    async fn send_bytes(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, HttpError> {
+        let (parts, body) = request.into_parts();
+        let answer = self.agent.run(http::Request::from_parts(parts, &body[..]))?;
+        let (parts, mut body) = answer.into_parts();
+        let bytes = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
+        Ok(http::Response::from_parts(parts, bytes.into()))
+    }
+}

@@ -1,0 +1,69 @@
+use serde_json::json;
+
+use crate::support::{Raw, Server};
+
+#[test]
+fn bodies_have_a_limit_announced_or_not() {
+    let server = Server::start_with(|config| config.limits.json_bytes_max = 1_000);
+    let mut raw = Raw::connect(&server);
+    raw.send(&server, "POST /v1/chat/completions", "content-length: 1001\r\n", "");
+    assert!(raw.read_until("\r\n\r\n").starts_with("HTTP/1.1 413"), "announced");
+
+    let mut raw = Raw::connect(&server);
+    let chunk = format!("3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1_001));
+    raw.send(&server, "POST /v1/chat/completions", "transfer-encoding: chunked\r\n", &chunk);
+    assert!(raw.read_until("request_too_large").starts_with("HTTP/1.1 413"), "not announced");
+}
+
+#[test]
+fn headers_have_a_limit() {
+    let server = Server::start_with(|config| config.limits.header_bytes_max = 8 << 10);
+    let mut raw = Raw::connect(&server);
+    let long = format!("x-long: {}\r\n", "x".repeat(20_000));
+    raw.send(&server, "GET /v1/models", &long, "");
+    assert!(raw.read_until("\r\n\r\n").starts_with("HTTP/1.1 431"));
+}
+
+#[test]
+fn a_key_that_asks_too_often_is_told_when_to_come_back() {
+    let server = Server::start_with(|config| config.key_limits.requests_per_minute_max = 3);
+    for remaining in ["2", "1", "0"] {
+        let answer = server.get("/v1/models");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some(remaining));
+    }
+    let answer = server.get("/v1/models");
+    answer.refused(429, "rate_limit_exceeded");
+    assert_eq!(answer.header("x-should-retry"), Some("true"));
+    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=61).contains(&seconds));
+}
+
+#[test]
+fn a_full_server_says_so_at_once() {
+    let server = Server::start_with(|config| config.limits.requests_max = 1);
+    let misbehave = include_bytes!("../../../examples/prebuilt/misbehave.wasm");
+    assert_eq!(server.deploy("misbehave", misbehave, "").status, 201);
+    let mut raw = Raw::connect(&server);
+    raw.send(&server, "GET /f/local/misbehave/slow?pieces=100000&ms=20", "", "");
+    raw.read_until("\r\n\r\n");
+    let answer = server.get("/v1/models");
+    answer.refused(503, "server_overloaded");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(server.operate("GET", "/admin/v1/models", &json!(null)).status, 200);
+    drop(raw);
+    crate::support::wait_for("room", || (server.get("/v1/models").status == 200).then_some(()));
+}
+
+#[test]
+fn a_call_has_a_deadline() {
+    let server = Server::start_with(|config| config.limits.request_deadline_ms = 1);
+    let before = server.balance();
+    let answer = server.chat(&json!({ "max_tokens": 200 }));
+    answer.refused(504, "deadline_exceeded");
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    let receipt = server.wait_for_receipt(|_| true);
+    assert_eq!(receipt["ending"], json!("deadline"));
+    assert!(server.balance().0 <= before.0);
+    server.ledger_is_sound();
+}

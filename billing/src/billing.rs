@@ -28,8 +28,8 @@ pub trait Billing: Send + Sync + 'static {
     /// and those that every operation has.
     async fn hold(&self, request: HoldRequest) -> Result<Hold, BillingError>;
 
-    /// Charges a call, at most its hold, and releases the rest. Durable when it returns. It is
-    /// done even if the caller stops waiting.
+    /// Charges a call, at most its hold, and releases the rest. Durable when it returns. Once
+    /// queued it is done even if the caller stops waiting.
     ///
     /// # Errors
     /// [`BillingError::HoldEnded`] with the reason where the capture is late,

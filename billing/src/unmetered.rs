@@ -145,3 +145,6 @@ impl Billing for Unmetered {
         Ok(LedgerCheck { ok: true, ..LedgerCheck::default() })
     }
 }
+
+#[cfg(test)]
+mod tests;

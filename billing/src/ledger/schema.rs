@@ -29,7 +29,21 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 pub(super) struct OpenFile {
     pub(super) connection: Connection,
     /// Held as long as the file is open. SQLite's own locks are per transaction only.
-    pub(super) lock: File,
+    pub(super) lock: FileLock,
+}
+
+/// The lock beside a ledger file.
+#[derive(Debug)]
+pub(super) struct FileLock(File);
+
+impl Drop for FileLock {
+    /// Closing alone would not do: a process that is just being started shares the open file
+    /// until it runs its program, and with it the lock.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the ledger's lock goes with the process only");
+        }
+    }
 }
 
 /// Opens the file for the writer; creates and migrates it where needed.
@@ -78,7 +92,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Takes the lock beside the file. The file itself must not be opened by anything but SQLite
 /// while it is in use: closing it would let SQLite's own locks go.
-fn lock(path: &Path) -> Result<File, OpenFailure> {
+fn lock(path: &Path) -> Result<FileLock, OpenFailure> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -86,7 +100,7 @@ fn lock(path: &Path) -> Result<File, OpenFailure> {
         .open(beside(path, ".lock"))
         .map_err(io_failure)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(FileLock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenFailure::Locked),
         Err(TryLockError::Error(error)) => Err(io_failure(error)),
     }

@@ -141,7 +141,7 @@ impl Writer {
     }
 
     /// Decides, writes, commits and acknowledges.
-    fn run_batch(&mut self, requests: Vec<Request>) {
+    pub(super) fn run_batch(&mut self, requests: Vec<Request>) {
         if let Some(error) = self.shared.stopped() {
             return batch::refuse(requests, &error);
         }

@@ -182,4 +182,12 @@ impl Inference {
     pub fn usage(&self, session: SessionId) -> Usage {
         self.session(session).map_or_else(|_| Usage::default(), |session| session.usage())
     }
+
+    /// Makes a model's thread panic, for tests.
+    #[cfg(test)]
+    pub(crate) fn break_worker(&self, name: &str) {
+        if let Some(model) = lock(&self.models).get(name) {
+            model.break_worker();
+        }
+    }
 }

@@ -35,4 +35,6 @@ pub enum ModelSource {
 }
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

@@ -22,16 +22,13 @@ fn linear_body<const FMA: bool>(x: &[f32], w: &[f32], columns: usize, y: &mut [f
     assert_eq!(w.len(), outputs * columns, "w is not whole rows");
     assert_eq!(y.len(), rows * outputs, "y has the wrong size");
     for (n, weights) in w.chunks_exact(columns).enumerate() {
-        let mut m = 0;
-        while m + TILE <= rows {
-            let tile = dot_tile::<FMA>(weights, &x[m * columns..(m + TILE) * columns]);
-            for (i, value) in tile.into_iter().enumerate() {
-                y[(m + i) * outputs + n] = value;
-            }
-            m += TILE;
+        let whole = rows / TILE * TILE;
+        for m in (0..whole).step_by(TILE) {
+            let tile = dots::<FMA, TILE>(weights, &x[m * columns..]);
+            tile.iter().enumerate().for_each(|(i, value)| y[(m + i) * outputs + n] = *value);
         }
-        for m in m..rows {
-            y[m * outputs + n] = dot::<FMA>(weights, &x[m * columns..(m + 1) * columns]);
+        for m in whole..rows {
+            y[m * outputs + n] = dots::<FMA, 1>(weights, &x[m * columns..])[0];
         }
     }
 }
@@ -59,11 +56,12 @@ pub(crate) fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     rest + reduce(&sums)
 }
 
-/// Dot products of one row of weights with [`TILE`] rows of `x`: the weights are read once.
+/// Dot products of one row of weights with the first `M` rows of `x`: the weights are read once.
+/// The order of additions does not depend on `M`, so neighbours in a batch change no bit.
 #[inline(always)]
-fn dot_tile<const FMA: bool>(weights: &[f32], x: &[f32]) -> [f32; TILE] {
+fn dots<const FMA: bool, const M: usize>(weights: &[f32], x: &[f32]) -> [f32; M] {
     let columns = weights.len();
-    let mut sums = [[0f32; LANES]; TILE];
+    let mut sums = [[0f32; LANES]; M];
     let whole = columns / LANES * LANES;
     for k in (0..whole).step_by(LANES) {
         for (m, sum) in sums.iter_mut().enumerate() {
@@ -74,7 +72,7 @@ fn dot_tile<const FMA: bool>(weights: &[f32], x: &[f32]) -> [f32; TILE] {
             }
         }
     }
-    let mut out = [0f32; TILE];
+    let mut out = [0f32; M];
     for (m, sum) in sums.iter().enumerate() {
         out[m] = reduce(sum);
         for k in whole..columns {

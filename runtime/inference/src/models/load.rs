@@ -332,6 +332,3 @@ fn prefix(tokenizer: &tokenizers::Tokenizer) -> Result<Vec<u32>, String> {
     framed.truncate(at.unwrap_or(0));
     Ok(framed)
 }
-
-#[cfg(test)]
-mod tests;

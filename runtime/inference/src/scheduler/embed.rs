@@ -110,11 +110,11 @@ impl Embedder {
 
 fn deliver(running: &Running) {
     let values = running.vectors.iter().flatten();
-    running.ticket.emit(Event::Embeddings {
+    let vectors = Event::Embeddings {
         rows: running.vectors.len() as u32,
         dims: running.vectors.first().map_or(0, |vector| vector.len() as u32),
         data: values.flat_map(|value| value.to_le_bytes()).collect(),
         usage: Usage::default(),
-    });
-    running.ticket.finish(FinishReason::Stop);
+    };
+    running.ticket.finish(Some(vectors), FinishReason::Stop);
 }

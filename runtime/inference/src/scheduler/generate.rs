@@ -78,11 +78,6 @@ impl Sequence {
     fn produced(&self) -> usize {
         self.tokens.len() - self.prompt
     }
-
-    fn emit(&self, piece: Piece) {
-        let Piece { text, tokens } = piece;
-        self.ticket.emit(Event::Piece { text, tokens });
-    }
 }
 
 impl Generator {
@@ -262,10 +257,8 @@ impl Generator {
             }
             let Some(logits) = logits.next() else { continue };
             if let Some(reason) = advance(sequence, logits, &self.text) {
-                if let Some(piece) = sequence.output.finish() {
-                    sequence.emit(piece);
-                }
-                sequence.ticket.finish(reason);
+                let last = sequence.output.finish().map(event);
+                sequence.ticket.finish(last, reason);
                 ended.push(*i);
             }
         }
@@ -289,6 +282,10 @@ impl Generator {
     }
 }
 
+fn event(piece: Piece) -> Event {
+    Event::Piece { text: piece.text, tokens: piece.tokens }
+}
+
 /// Chooses the next token and shows what it brings; says why the sequence ends, if it does.
 fn advance(sequence: &mut Sequence, logits: &[f32], text: &Text) -> Option<FinishReason> {
     let Text::Generation { codec, .. } = text else { return Some(FinishReason::Stop) };
@@ -299,7 +296,7 @@ fn advance(sequence: &mut Sequence, logits: &[f32], text: &Text) -> Option<Finis
     sequence.tokens.push(token);
     let (piece, stopped) = sequence.output.push(token, codec.bytes(token));
     if let Some(piece) = piece {
-        sequence.emit(piece);
+        sequence.ticket.emit(event(piece));
     }
     if stopped {
         return Some(FinishReason::Stop);

@@ -30,6 +30,9 @@ pub(crate) enum Status {
     Stopped,
     /// Ended by a panic.
     Dead,
+    /// To panic, for tests.
+    #[cfg(test)]
+    Broken,
 }
 
 impl<T> Inbox<T> {
@@ -45,6 +48,8 @@ impl<T> Inbox<T> {
         let mut state = lock(&self.state);
         let error = match state.status {
             Status::Dead => Some(InferenceError::WorkerDied),
+            #[cfg(test)]
+            Status::Broken => panic!("broken for a test"),
             Status::Stopped => Some(InferenceError::UnknownSession),
             Status::Open if state.jobs.len() >= self.jobs_max => {
                 Some(InferenceError::Overloaded("too many tasks wait for the model"))
@@ -119,7 +124,10 @@ impl<T> Inbox<T> {
 
     /// Without sleeping.
     pub(crate) fn status(&self) -> Status {
-        lock(&self.state).status
+        let status = lock(&self.state).status;
+        #[cfg(test)]
+        assert!(status != Status::Broken, "broken for a test");
+        status
     }
 
     fn notify(&self, state: &mut State<T>) {

@@ -97,6 +97,12 @@ impl Model {
         self.inbox.wake();
     }
 
+    /// Makes the model's thread panic, for tests.
+    #[cfg(test)]
+    pub(crate) fn break_worker(&self) {
+        self.inbox.end(Status::Broken);
+    }
+
     /// Ends the model's thread.
     pub(crate) fn stop(&self) {
         self.inbox.end(Status::Stopped);

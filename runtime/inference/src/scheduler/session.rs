@@ -276,9 +276,12 @@ impl Ticket {
         self.session.changed.notify_waiters();
     }
 
-    /// Queues the end.
-    pub(crate) fn finish(&self, reason: FinishReason) {
-        self.write(|core| core.end(reason, false));
+    /// Queues the last events together: a client that took one may rely on the end being there.
+    pub(crate) fn finish(&self, last: Option<Event>, reason: FinishReason) {
+        self.write(|core| {
+            core.events.extend(last);
+            core.end(reason, false);
+        });
         self.session.changed.notify_waiters();
     }
 

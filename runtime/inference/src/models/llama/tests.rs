@@ -1,1 +1,90 @@
+use emberbox_kernels::attention::Span;
 
+use super::{Llama, Rows};
+use crate::ModelSource;
+use crate::models::kv::Blocks;
+use crate::models::load::{Checked, check};
+use crate::models::ops::Path;
+use crate::testing::{SIZES, Scratch, Sizes, random_folder, random_gguf};
+
+fn checked(sizes: Sizes, quantise: bool) -> Checked {
+    let scratch = Scratch::new();
+    let path = scratch.write("random.gguf", random_gguf(sizes, quantise).bytes());
+    check("random", &ModelSource::Path(path), u64::MAX).unwrap()
+}
+
+/// Logits of every token, the sequence computed in the given steps.
+fn run(llama: &Llama, tokens: &[u32], steps: &[usize]) -> Vec<f32> {
+    let mut cache = llama.cache(8);
+    let mut all = Vec::new();
+    let mut position = 0;
+    for count in steps {
+        let rows = Rows {
+            tokens: tokens[position..position + count].to_vec(),
+            spans: vec![Span { position, rows: *count, blocks: vec![6, 1, 3] }],
+            wanted: (0..*count as u32).collect(),
+        };
+        let (after, logits) = llama.forward(cache, rows);
+        cache = after;
+        all.extend(logits);
+        position += count;
+    }
+    all
+}
+
+/// Root of the mean squared difference, relative to the values'.
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    assert!(!a.is_empty());
+    let off: f32 = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();
+    (off / b.iter().map(|b| b * b).sum::<f32>()).sqrt()
+}
+
+fn tokens() -> Vec<u32> {
+    (0..70).map(|i| i * 37 % 260).collect()
+}
+
+#[test]
+fn kernels_equal_burns_own_operations() {
+    let many = Sizes { heads: 3, kv_heads: 3, head_dims: 32, hidden: 96, tied: true, ..SIZES };
+    for (sizes, quantise, tolerance) in
+        [(SIZES, false, 1e-5), (many, false, 1e-5), (SIZES, true, 0.03), (many, true, 0.03)]
+    {
+        let model = checked(sizes, quantise);
+        let kernels = run(&model.reference(Path::Kernels), &tokens(), &[70]);
+        let reference = run(&model.reference(Path::Reference), &tokens(), &[40, 1, 29]);
+        let off = distance(&kernels, &reference);
+        assert!(off < tolerance, "{sizes:?} quantised {quantise}: off by {off}");
+    }
+}
+
+#[test]
+fn both_formats_give_the_same_network() {
+    for sizes in [SIZES, Sizes { tied: true, ..SIZES }] {
+        let gguf = run(&checked(sizes, false).reference(Path::Kernels), &tokens(), &[70]);
+        let folder = random_folder(sizes);
+        let source = ModelSource::Path(folder.path().to_owned());
+        let folder = check("folder", &source, u64::MAX).unwrap();
+        assert_eq!(gguf, run(&folder.reference(Path::Kernels), &tokens(), &[70]));
+    }
+}
+
+#[test]
+fn chunks_and_neighbours_change_no_bit() {
+    for quantise in [false, true] {
+        let llama = checked(SIZES, quantise).reference(Path::Kernels);
+        let alone = run(&llama, &tokens(), &[70]);
+        assert_eq!(alone, run(&llama, &tokens(), &[1; 70]));
+        assert_eq!(alone, run(&llama, &tokens(), &[33, 5, 32]));
+        let mut rows = Rows::default();
+        for i in 0..5u32 {
+            rows.tokens.extend(&tokens()[i as usize..]);
+            let count = 70 - i as usize;
+            let first = i * Blocks::needed(70) as u32;
+            let blocks = (first..first + Blocks::needed(70) as u32).collect();
+            rows.spans.push(Span { position: 0, rows: count, blocks });
+        }
+        rows.wanted = (0..70).collect();
+        assert_eq!(alone, llama.forward(llama.cache(16), rows).1);
+    }
+}

@@ -1,0 +1,376 @@
+//! Small models with random weights, written as files would be.
+
+use std::path::{Path, PathBuf};
+
+use emberbox_kernels::q8_0;
+use serde_json::{Map, Value, json};
+
+/// Reproducible values in -1..1 (xorshift64*).
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// A folder that is removed again.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("emberbox-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A GGUF value.
+#[derive(Clone, Debug)]
+pub(crate) enum Field {
+    U32(u32),
+    F32(f32),
+    Bool(bool),
+    Text(String),
+    Texts(Vec<String>),
+    I32s(Vec<i32>),
+    F32s(Vec<f32>),
+}
+
+impl Field {
+    pub(crate) fn text(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let kind = |out: &mut Vec<u8>, kind: u32| out.extend(kind.to_le_bytes());
+        let list = |out: &mut Vec<u8>, kind: u32, len: usize| {
+            out.extend(9u32.to_le_bytes());
+            out.extend(kind.to_le_bytes());
+            out.extend((len as u64).to_le_bytes());
+        };
+        match self {
+            Self::U32(v) => {
+                kind(out, 4);
+                out.extend(v.to_le_bytes());
+            }
+            Self::F32(v) => {
+                kind(out, 6);
+                out.extend(v.to_le_bytes());
+            }
+            Self::Bool(v) => {
+                kind(out, 7);
+                out.push(u8::from(*v));
+            }
+            Self::Text(v) => {
+                kind(out, 8);
+                write_text(out, v);
+            }
+            Self::Texts(v) => {
+                list(out, 8, v.len());
+                v.iter().for_each(|v| write_text(out, v));
+            }
+            Self::I32s(v) => {
+                list(out, 5, v.len());
+                v.iter().for_each(|v| out.extend(v.to_le_bytes()));
+            }
+            Self::F32s(v) => {
+                list(out, 6, v.len());
+                v.iter().for_each(|v| out.extend(v.to_le_bytes()));
+            }
+        }
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// A GGUF tensor: name, dimensions innermost first, type number, offset, bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct RawTensor {
+    pub(crate) name: String,
+    pub(crate) dims: Vec<u64>,
+    pub(crate) kind: u32,
+    pub(crate) offset: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A GGUF file under construction; every part may be changed to something wrong.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GgufFile {
+    pub(crate) fields: Vec<(String, Field)>,
+    pub(crate) tensors: Vec<RawTensor>,
+}
+
+impl GgufFile {
+    pub(crate) fn set(&mut self, key: &str, field: Field) {
+        self.fields.retain(|(k, _)| k != key);
+        self.fields.push((key.to_owned(), field));
+    }
+
+    /// Adds a matrix, `shape` outermost first, as F32 or Q8_0.
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[usize], values: &[f32], quantise: bool) {
+        let (kind, bytes) = if quantise {
+            (8, q8_0::quantise(values))
+        } else {
+            (0, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        };
+        let last = self.tensors.last();
+        let offset = last.map_or(0, |t| (t.offset + t.bytes.len() as u64).next_multiple_of(32));
+        let dims = shape.iter().rev().map(|d| *d as u64).collect();
+        self.tensors.push(RawTensor { name: name.to_owned(), dims, kind, offset, bytes });
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut out = b"GGUF".to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend((self.tensors.len() as u64).to_le_bytes());
+        out.extend((self.fields.len() as u64).to_le_bytes());
+        for (key, field) in &self.fields {
+            write_text(&mut out, key);
+            field.write(&mut out);
+        }
+        for tensor in &self.tensors {
+            write_text(&mut out, &tensor.name);
+            out.extend((tensor.dims.len() as u32).to_le_bytes());
+            tensor.dims.iter().for_each(|d| out.extend(d.to_le_bytes()));
+            out.extend(tensor.kind.to_le_bytes());
+            out.extend(tensor.offset.to_le_bytes());
+        }
+        out.resize(out.len().next_multiple_of(32), 0);
+        let data = out.len();
+        for tensor in &self.tensors {
+            let end = data + tensor.offset as usize + tensor.bytes.len();
+            if tensor.offset < 1 << 20 && out.len() < end {
+                out.resize(end, 0);
+                out[end - tensor.bytes.len()..].copy_from_slice(&tensor.bytes);
+            }
+        }
+        out
+    }
+}
+
+/// Sizes of a random Llama.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) hidden: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dims: usize,
+    pub(crate) feed_forward: usize,
+    pub(crate) layers: usize,
+    pub(crate) context: usize,
+    pub(crate) tied: bool,
+}
+
+pub(crate) const SIZES: Sizes = Sizes {
+    hidden: 64,
+    heads: 4,
+    kv_heads: 2,
+    head_dims: 16,
+    feed_forward: 96,
+    layers: 2,
+    context: 256,
+    tied: false,
+};
+
+pub(crate) const CONTROLS: [&str; 4] = ["<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"];
+pub(crate) const TEMPLATE: &str = "{%- for m in messages -%}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{%- endfor -%}{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}";
+
+/// The control tokens, then one token for each byte in GPT-2's spelling, then a few merges.
+pub(crate) fn vocabulary() -> (Vec<String>, Vec<String>) {
+    let mut tokens: Vec<String> = CONTROLS.map(str::to_owned).to_vec();
+    let mut next = 0x100;
+    for byte in 0u32..256 {
+        let printable = matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+        let code = if printable { byte } else { next };
+        next += u32::from(!printable);
+        tokens.push(char::from_u32(code).unwrap().to_string());
+    }
+    let merges = ["t h", "th e", "Ġ a", "Ġ the"];
+    tokens.extend(merges.iter().map(|merge| merge.replace(' ', "")));
+    (tokens, merges.map(str::to_owned).to_vec())
+}
+
+/// Matrices of a random Llama under GGUF's names, query and key rows in the half-split order.
+fn matrices(sizes: Sizes) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let Sizes { hidden, heads, kv_heads, head_dims, feed_forward, .. } = sizes;
+    let rows = vocabulary().0.len();
+    let mut names = vec![
+        ("token_embd".to_owned(), vec![rows, hidden]),
+        ("output_norm".to_owned(), vec![hidden]),
+    ];
+    if !sizes.tied {
+        names.push(("output".to_owned(), vec![rows, hidden]));
+    }
+    for layer in 0..sizes.layers {
+        for (name, shape) in [
+            ("attn_norm", vec![hidden]),
+            ("attn_q", vec![heads * head_dims, hidden]),
+            ("attn_k", vec![kv_heads * head_dims, hidden]),
+            ("attn_v", vec![kv_heads * head_dims, hidden]),
+            ("attn_output", vec![hidden, heads * head_dims]),
+            ("ffn_norm", vec![hidden]),
+            ("ffn_gate", vec![feed_forward, hidden]),
+            ("ffn_up", vec![feed_forward, hidden]),
+            ("ffn_down", vec![hidden, feed_forward]),
+        ] {
+            names.push((format!("blk.{layer}.{name}"), shape));
+        }
+    }
+    let fill = |(seed, (name, shape)): (usize, (String, Vec<usize>))| {
+        let mut values = noise(shape.iter().product(), seed as u64 + 1);
+        match shape.len() {
+            1 => values.iter_mut().for_each(|v| *v = 1.0 + *v * 0.2),
+            _ => values.iter_mut().for_each(|v| *v *= 0.25),
+        }
+        (name, shape, values)
+    };
+    names.into_iter().enumerate().map(fill).collect()
+}
+
+/// From pairs half a head apart to neighbours: what llama.cpp's converter does.
+fn interleave(values: &[f32], rows: usize, head_dims: usize) -> Vec<f32> {
+    let width = values.len() / rows;
+    let row = |r: usize| {
+        let (head, i) = (r / head_dims, r % head_dims);
+        head * head_dims + i / 2 + (i % 2) * head_dims / 2
+    };
+    (0..rows).flat_map(|r| values[row(r) * width..][..width].to_vec()).collect()
+}
+
+/// A Llama with random weights as a GGUF file.
+pub(crate) fn random_gguf(sizes: Sizes, quantise: bool) -> GgufFile {
+    let mut file = GgufFile::default();
+    let (tokens, merges) = vocabulary();
+    let mut kinds = vec![1; tokens.len()];
+    kinds[..CONTROLS.len()].fill(3);
+    for (key, field) in [
+        ("general.architecture", Field::text("llama")),
+        ("llama.block_count", Field::U32(sizes.layers as u32)),
+        ("llama.context_length", Field::U32(sizes.context as u32)),
+        ("llama.embedding_length", Field::U32(sizes.hidden as u32)),
+        ("llama.feed_forward_length", Field::U32(sizes.feed_forward as u32)),
+        ("llama.attention.head_count", Field::U32(sizes.heads as u32)),
+        ("llama.attention.head_count_kv", Field::U32(sizes.kv_heads as u32)),
+        ("llama.attention.layer_norm_rms_epsilon", Field::F32(1e-5)),
+        ("llama.rope.freq_base", Field::F32(10_000.0)),
+        ("tokenizer.ggml.model", Field::text("gpt2")),
+        ("tokenizer.ggml.pre", Field::text("gpt-2")),
+        ("tokenizer.ggml.tokens", Field::Texts(tokens)),
+        ("tokenizer.ggml.token_type", Field::I32s(kinds)),
+        ("tokenizer.ggml.merges", Field::Texts(merges)),
+        ("tokenizer.ggml.eos_token_id", Field::U32(3)),
+        ("tokenizer.ggml.add_bos_token", Field::Bool(false)),
+        ("tokenizer.chat_template", Field::text(TEMPLATE)),
+    ] {
+        file.set(key, field);
+    }
+    for (name, shape, mut values) in matrices(sizes) {
+        if name.ends_with("attn_q") || name.ends_with("attn_k") {
+            values = interleave(&values, shape[0], sizes.head_dims);
+        }
+        file.tensor(&format!("{name}.weight"), &shape, &values, quantise && shape.len() > 1);
+    }
+    file
+}
+
+/// A safetensors file of f32 values.
+pub(crate) fn safetensors(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
+    let mut header = Map::new();
+    let mut data = Vec::new();
+    for (name, shape, values) in tensors {
+        let start = data.len();
+        data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]});
+        header.insert(name.clone(), entry);
+    }
+    let header = Value::Object(header).to_string();
+    let mut out = (header.len() as u64).to_le_bytes().to_vec();
+    out.extend(header.as_bytes());
+    out.extend(data);
+    out
+}
+
+/// The same Llama as [`random_gguf`] as a Hugging Face folder.
+pub(crate) fn random_folder(sizes: Sizes) -> Scratch {
+    let names = [
+        ("token_embd", "model.embed_tokens"),
+        ("output_norm", "model.norm"),
+        ("output", "lm_head"),
+        ("attn_norm", "input_layernorm"),
+        ("attn_q", "self_attn.q_proj"),
+        ("attn_k", "self_attn.k_proj"),
+        ("attn_v", "self_attn.v_proj"),
+        ("attn_output", "self_attn.o_proj"),
+        ("ffn_norm", "post_attention_layernorm"),
+        ("ffn_gate", "mlp.gate_proj"),
+        ("ffn_up", "mlp.up_proj"),
+        ("ffn_down", "mlp.down_proj"),
+    ];
+    let rename = |name: &str| {
+        let (layer, part) = match name.strip_prefix("blk.").and_then(|n| n.split_once('.')) {
+            Some((layer, part)) => (format!("model.layers.{layer}."), part),
+            None => (String::new(), name),
+        };
+        let (_, new) = names.iter().find(|(old, _)| *old == part).unwrap();
+        format!("{layer}{new}.weight")
+    };
+    let tensors: Vec<_> =
+        matrices(sizes).into_iter().map(|(name, shape, v)| (rename(&name), shape, v)).collect();
+    let folder = Scratch::new();
+    folder.write("model.safetensors", safetensors(&tensors));
+    let (tokens, merges) = vocabulary();
+    let config = json!({
+        "model_type": "llama", "hidden_size": sizes.hidden, "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads, "num_key_value_heads": sizes.kv_heads,
+        "head_dim": sizes.head_dims, "intermediate_size": sizes.feed_forward,
+        "vocab_size": tokens.len(), "max_position_embeddings": sizes.context,
+        "rms_norm_eps": 1e-5, "rope_theta": 10_000.0, "tie_word_embeddings": sizes.tied,
+        "eos_token_id": 3,
+    });
+    folder.write("config.json", config.to_string());
+    let vocab: Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
+    let added: Vec<Value> = CONTROLS
+        .iter()
+        .enumerate()
+        .map(|(id, token)| {
+            json!({"id": id, "content": token, "special": true, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": false})
+        })
+        .collect();
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false,
+        "trim_offsets": true, "use_regex": true});
+    let tokenizer = json!({
+        "version": "1.0", "added_tokens": added, "normalizer": null, "pre_tokenizer": byte_level,
+        "post_processor": null, "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": vocab, "merges": merges},
+    });
+    folder.write("tokenizer.json", tokenizer.to_string());
+    let settings = json!({"chat_template": TEMPLATE, "eos_token": {"content": "<|end|>"}});
+    folder.write("tokenizer_config.json", settings.to_string());
+    folder
+}

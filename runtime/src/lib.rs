@@ -42,3 +42,13 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{RuntimeError, UnknownImport};
 pub use limits::{Grants, Limits};
 pub use log::{LogSink, Stream};
+
+// The model and the budget of the tests from outside serve those inside as well.
+#[cfg(test)]
+extern crate self as emberbox_runtime;
+#[cfg(test)]
+#[path = "../tests/sandbox/echo.rs"]
+mod echo;
+#[cfg(test)]
+#[path = "../tests/sandbox/purse.rs"]
+mod purse;

@@ -267,3 +267,6 @@ impl Drop for Charge {
         self.settle_once(Usage { output_tokens: self.output_tokens, ..used });
     }
 }
+
+#[cfg(test)]
+mod tests;

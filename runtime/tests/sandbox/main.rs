@@ -8,6 +8,10 @@ mod support;
 #[cfg(test)]
 mod echo;
 
+/// A budget that keeps book.
+#[cfg(test)]
+mod purse;
+
 /// Plain requests and answers.
 #[cfg(test)]
 mod http;

@@ -1,13 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use emberbox_inference::{Inference, InferenceOptions, ModelSource};
 use emberbox_runtime::bridge::Bridge;
-use emberbox_runtime::{CallEnding, Deployment, Grants, Limits, RequestBody};
+use emberbox_runtime::{CallEnding, Deployment, Limits, RequestBody};
 use http::Request;
 
-use crate::support::{MODEL, Whole, World, get, misbehave, outcome, post, search, storyteller};
+use crate::support::{MODEL, Whole, World, get, misbehave, outcome, storyteller};
 
 /// The bundled model, on the real engine.
 static INFERENCE: LazyLock<Inference> = LazyLock::new(|| {
@@ -43,21 +42,6 @@ async fn a_guest_tells_a_story_from_the_bundled_model() {
     assert_eq!((settled.len(), world.purse.reservations()), (3, 0));
     assert!(settled[0].input_tokens > 5 && settled[0].output_tokens > 10, "{settled:?}");
     assert_eq!(settled[0].output_tokens, settled[1].output_tokens);
-}
-
-#[tokio::test]
-async fn a_guest_ranks_documents_with_the_bundled_model() {
-    let world = World::new();
-    let grants = Grants {
-        models: BTreeSet::from([MODEL.to_owned()]),
-        environment: BTreeMap::from([("MODEL".to_owned(), MODEL.to_owned())]),
-    };
-    let body = r#"{"query":"Mia found a fox.","documents":["Ben had a boat.","Mia found a fox."]}"#;
-    let answer = ask(&world, &search(grants), post("/", body)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let ranking = answer.json();
-    assert_eq!(ranking["results"][0]["index"], 1, "{ranking}");
-    assert!(ranking["results"][0]["score"].as_f64().unwrap() > 0.999, "{ranking}");
 }
 
 #[tokio::test]

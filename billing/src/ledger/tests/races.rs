@@ -79,8 +79,11 @@ async fn bad_operations_leave_the_rest_of_their_batch_alone() {
         let is_bad = caller % 10 == 0;
         let amount = if is_bad { i64::MAX } else { 1_000 };
         callers.spawn(async move {
-            let hold = ledger.hold(hold_of(&format!("h{caller}"), amount)).await;
-            (is_bad, hold.map(|hold| hold.id))
+            let outcome = match ledger.hold(hold_of(&format!("h{caller}"), amount)).await {
+                Ok(mut hold) => hold.durable().await,
+                Err(error) => Err(error),
+            };
+            (is_bad, outcome)
         });
     }
     for _ in 0..1_000 {

@@ -1,9 +1,11 @@
-use crate::dense::{add_product, dot};
+use crate::dense::{add_product, larger, reduce};
 use crate::level::at_level;
 use crate::pointwise::exp;
 
 /// Tokens in one block of the KV cache.
 pub const BLOCK_TOKENS: usize = 32;
+
+const LANES: usize = 16;
 
 /// Sizes of an attention layer. Query heads share key heads in groups of `heads / kv_heads`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ impl Heads {
         (self.query + 2 * self.kv) * self.dims
     }
 
-    /// Values in one block of the cache, keys or values: `[kv, BLOCK_TOKENS, dims]`.
+    /// Values in one block of the cache, keys or values.
     pub fn block(self) -> usize {
         self.kv * BLOCK_TOKENS * self.dims
     }
@@ -39,12 +41,13 @@ pub struct Span {
     pub blocks: Vec<u32>,
 }
 
-/// One layer's keys and values, each `[blocks, kv, BLOCK_TOKENS, dims]`.
+/// One layer's keys and values.
 #[derive(Debug)]
 pub struct Cache<'a> {
-    /// Keys, already rotated.
+    /// Rotated keys, `[blocks, kv, dims, BLOCK_TOKENS]`: one query meets all tokens of a block in
+    /// one pass over the dimensions, without a sum across lanes.
     pub keys: &'a mut [f32],
-    /// Values.
+    /// Values, `[blocks, kv, BLOCK_TOKENS, dims]`.
     pub values: &'a mut [f32],
 }
 
@@ -100,8 +103,8 @@ fn attend_body<const FMA: bool>(batch: Batch<'_>, cache: Cache<'_>, out: &mut [f
             rotate(heads, row, angles, position);
             let (queries, rest) = row.split_at(out_row);
             let (new_keys, new_values) = rest.split_at(heads.kv * heads.dims);
-            append(heads, new_keys, span, position, keys);
-            append(heads, new_values, span, position, values);
+            append_keys(heads, new_keys, span, position, keys);
+            append_values(heads, new_values, span, position, values);
             for head in 0..heads.query {
                 let at = head * heads.dims..(head + 1) * heads.dims;
                 let kv_head = head / (heads.query / heads.kv);
@@ -128,25 +131,66 @@ fn rotate(heads: Heads, row: &mut [f32], angles: Angles<'_>, position: usize) {
     }
 }
 
-/// Where the cache holds a token of a head.
+/// Where the cache holds a head of a block.
 #[inline(always)]
-fn slot(heads: Heads, block: u32, kv_head: usize, token: usize) -> usize {
-    ((block as usize * heads.kv + kv_head) * BLOCK_TOKENS + token) * heads.dims
+fn head_at(heads: Heads, block: u32, kv_head: usize) -> std::ops::Range<usize> {
+    let len = BLOCK_TOKENS * heads.dims;
+    let start = (block as usize * heads.kv + kv_head) * len;
+    start..start + len
 }
 
 #[inline(always)]
-fn append(heads: Heads, row: &[f32], span: &Span, position: usize, cache: &mut [f32]) {
+fn append_keys(heads: Heads, row: &[f32], span: &Span, position: usize, cache: &mut [f32]) {
     let block = span.blocks[position / BLOCK_TOKENS];
     for (kv_head, values) in row.chunks_exact(heads.dims).enumerate() {
-        let at = slot(heads, block, kv_head, position % BLOCK_TOKENS);
-        cache[at..at + heads.dims].copy_from_slice(values);
+        let head = &mut cache[head_at(heads, block, kv_head)];
+        let column = head.iter_mut().skip(position % BLOCK_TOKENS).step_by(BLOCK_TOKENS);
+        column.zip(values).for_each(|(slot, value)| *slot = *value);
     }
 }
 
 #[inline(always)]
-fn add_scaled<const FMA: bool>(weight: f32, value: &[f32], out: &mut [f32]) {
-    for (out, value) in out.iter_mut().zip(value) {
-        *out = add_product::<FMA>(weight, *value, *out);
+fn append_values(heads: Heads, row: &[f32], span: &Span, position: usize, cache: &mut [f32]) {
+    let block = span.blocks[position / BLOCK_TOKENS];
+    for (kv_head, values) in row.chunks_exact(heads.dims).enumerate() {
+        let head = &mut cache[head_at(heads, block, kv_head)];
+        let at = position % BLOCK_TOKENS * heads.dims;
+        head[at..at + heads.dims].copy_from_slice(values);
+    }
+}
+
+/// Products of one query with the 32 tokens of a block, `[dims, BLOCK_TOKENS]`.
+#[inline(always)]
+fn block_scores<const FMA: bool>(query: &[f32], keys: &[f32], scale: f32) -> [f32; BLOCK_TOKENS] {
+    let mut sums = [0f32; BLOCK_TOKENS];
+    for (query, keys) in query.iter().zip(keys.as_chunks::<BLOCK_TOKENS>().0) {
+        for token in 0..BLOCK_TOKENS {
+            sums[token] = add_product::<FMA>(*query, keys[token], sums[token]);
+        }
+    }
+    sums.map(|sum| sum * scale)
+}
+
+/// Adds the weighted values of a block's first tokens to `out`, `LANES` dimensions at a time.
+#[inline(always)]
+fn add_values<const FMA: bool>(weights: &[f32], values: &[f32], out: &mut [f32]) {
+    let dims = out.len();
+    let (whole, rest) = out.as_chunks_mut::<LANES>();
+    let split = whole.len() * LANES;
+    for (chunk, out) in whole.iter_mut().enumerate() {
+        let mut sums = *out;
+        for (weight, value) in weights.iter().zip(values.chunks_exact(dims)) {
+            let value = &value[chunk * LANES..(chunk + 1) * LANES];
+            for lane in 0..LANES {
+                sums[lane] = add_product::<FMA>(*weight, value[lane], sums[lane]);
+            }
+        }
+        *out = sums;
+    }
+    for (weight, value) in weights.iter().zip(values.chunks_exact(dims)) {
+        for (out, value) in rest.iter_mut().zip(&value[split..]) {
+            *out = add_product::<FMA>(*weight, *value, *out);
+        }
     }
 }
 
@@ -164,35 +208,37 @@ impl Past<'_> {
         &self,
         query: &[f32],
         (keys, values): (&[f32], &[f32]),
-        scores: &mut Vec<f32>,
+        scores: &mut Vec<[f32; BLOCK_TOKENS]>,
         out: &mut [f32],
     ) {
-        let dims = self.heads.dims;
-        let scale = 1.0 / (dims as f32).sqrt();
+        let scale = 1.0 / (self.heads.dims as f32).sqrt();
         scores.clear();
-        let mut largest = f32::NEG_INFINITY;
+        let mut largest = [f32::NEG_INFINITY; BLOCK_TOKENS];
         for (block, tokens) in self.blocks() {
-            let at = slot(self.heads, block, self.kv_head, 0);
-            for key in keys[at..at + tokens * dims].chunks_exact(dims) {
-                let score = dot::<FMA>(query, key) * scale;
-                largest = largest.max(score);
-                scores.push(score);
+            let keys = &keys[head_at(self.heads, block, self.kv_head)];
+            let mut row = block_scores::<FMA>(query, keys, scale);
+            // What lies behind the last token is of no sequence, and may be anything.
+            row[tokens..].fill(f32::NEG_INFINITY);
+            for (largest, score) in largest.iter_mut().zip(row) {
+                *largest = larger(*largest, score);
+            }
+            scores.push(row);
+        }
+        let largest = largest.into_iter().fold(f32::NEG_INFINITY, larger);
+        let mut sums = [0f32; BLOCK_TOKENS];
+        for row in scores.iter_mut() {
+            for (score, sum) in row.iter_mut().zip(&mut sums) {
+                *score = exp::<FMA>(*score - largest);
+                *sum += *score;
             }
         }
-        for score in scores.iter_mut() {
-            *score = exp::<FMA>(*score - largest);
-        }
-        let inverse = 1.0 / scores.iter().sum::<f32>();
         out.fill(0.0);
-        let mut weights = scores.iter();
-        for (block, tokens) in self.blocks() {
-            let at = slot(self.heads, block, self.kv_head, 0);
-            let values = values[at..at + tokens * dims].chunks_exact(dims);
-            for (value, weight) in values.zip(weights.by_ref()) {
-                let weight = weight * inverse;
-                add_scaled::<FMA>(weight, value, out);
-            }
+        for ((block, tokens), row) in self.blocks().zip(scores.iter()) {
+            let values = &values[head_at(self.heads, block, self.kv_head)];
+            add_values::<FMA>(&row[..tokens], values, out);
         }
+        let inverse = 1.0 / reduce(&sums);
+        out.iter_mut().for_each(|value| *value *= inverse);
     }
 
     /// The blocks that hold the past, each with the number of its tokens that count.

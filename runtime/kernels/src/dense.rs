@@ -38,24 +38,6 @@ pub(crate) fn add_product<const FMA: bool>(a: f32, b: f32, sum: f32) -> f32 {
     if FMA { a.mul_add(b, sum) } else { a * b + sum }
 }
 
-/// Dot product of two slices of one length.
-#[inline(always)]
-pub(crate) fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0f32; 2 * LANES];
-    let (a_whole, a_rest) = a.as_chunks::<{ 2 * LANES }>();
-    let (b_whole, b_rest) = b.as_chunks::<{ 2 * LANES }>();
-    for (a, b) in a_whole.iter().zip(b_whole) {
-        for lane in 0..2 * LANES {
-            sums[lane] = add_product::<FMA>(a[lane], b[lane], sums[lane]);
-        }
-    }
-    let mut rest = 0.0;
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        rest = add_product::<FMA>(*a, *b, rest);
-    }
-    rest + reduce(&sums)
-}
-
 /// Dot products of one row of weights with the first `M` rows of `x`: the weights are read once.
 /// The order of additions does not depend on `M`, so neighbours in a batch change no bit.
 #[inline(always)]
@@ -80,6 +62,12 @@ fn dots<const FMA: bool, const M: usize>(weights: &[f32], x: &[f32]) -> [f32; M]
         }
     }
     out
+}
+
+/// The larger of two; unlike `f32::max` it is one instruction, and takes `b` where one is NaN.
+#[inline(always)]
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 /// Sums in halves, which vectorises; a plain sum would not, for floats do not commute.

@@ -1,6 +1,7 @@
 use half::f16;
 
 use crate::Level;
+use crate::dense::larger;
 use crate::level::{Kind, at_level};
 
 #[cfg(target_arch = "x86_64")]
@@ -17,6 +18,8 @@ pub const PANEL: usize = 16;
 /// four bytes of every row. Bytes are stored with 128 added, as VNNI multiplies unsigned by
 /// signed.
 const PANEL_BLOCK_BYTES: usize = PANEL * (2 + BLOCK);
+/// 1.5 * 2^23.
+const ROUND: f32 = 12_582_912.0;
 const GROUPS: usize = BLOCK / 4;
 const SCALES_BYTES: usize = 2 * PANEL;
 
@@ -147,21 +150,32 @@ fn quantise_body<const FMA: bool>(x: &[f32], out: &mut Activations) {
     let (x, _) = x.as_chunks::<BLOCK>();
     let (values, _) = values.as_chunks_mut::<BLOCK>();
     for (((x, values), scale), sum) in x.iter().zip(values).zip(scales).zip(sums) {
-        let mut lanes = [0f32; 16];
-        for lane in 0..16 {
-            let (a, b) = (x[lane].abs(), x[lane + 16].abs());
-            lanes[lane] = if a > b { a } else { b };
-        }
-        let largest = lanes.iter().fold(0f32, |a, b| if *b > a { *b } else { a });
+        let largest = largest(x);
         *scale = largest / 127.0;
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         *sum = 0;
         for (value, x) in values.iter_mut().zip(x) {
-            let rounded = (x * inverse).round_ties_even() as i32;
+            // Adding this constant leaves the value, rounded to even, in the lowest bits.
+            let shifted = x * inverse + ROUND;
+            let rounded = shifted.to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
             *value = rounded as i8;
             *sum += i32::from(*value);
         }
     }
+}
+
+/// The largest absolute value, found in halves, which vectorises.
+#[inline(always)]
+fn largest(x: &[f32; BLOCK]) -> f32 {
+    let mut lanes = x.map(f32::abs);
+    let mut width = BLOCK / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = larger(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 /// `y[m, n] = sum over k of x[m, k] * w[n, k]`, with `w` packed by [`pack`].

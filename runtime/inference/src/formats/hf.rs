@@ -90,11 +90,11 @@ impl Folder {
             if bytes > bytes_max {
                 return Err(self.bad(&file, format!("the weights are over {bytes_max} bytes")));
             }
-            for (name, entry) in safetensors::parse(&blob, index)? {
-                if entries.insert(name.clone(), entry).is_some() {
-                    return Err(blob.bad(format!("tensor `{name}` appears twice")));
-                }
+            let parsed = safetensors::parse(&blob, index)?;
+            if let Some((name, _)) = parsed.iter().find(|(name, _)| entries.contains_key(name)) {
+                return Err(blob.bad(format!("tensor `{name}` appears twice")));
             }
+            entries.extend(parsed);
             blobs.push(blob);
         }
         let digest = self.digest(&blobs)?;

@@ -228,7 +228,7 @@ impl Bert {
         let positions = self.positions.val().select(0, ids(places.collect(), &device));
         let mut x = self.norm.forward(words.add(positions));
         for layer in &self.layers {
-            let attended = layer.output.forward(self.attend(layer.qkv.forward(x.clone()), texts));
+            let attended = layer.output.forward(self.attend(&layer.qkv.forward(x.clone()), texts));
             x = layer.attention_norm.forward(x.add(attended));
             let h = layer.down.forward(activation::gelu(layer.up.forward(x.clone())));
             x = layer.norm.forward(x.add(h));
@@ -239,7 +239,7 @@ impl Bert {
     }
 
     /// Full attention inside each text.
-    fn attend(&self, qkv: Tensor<2>, texts: &[&[u32]]) -> Tensor<2> {
+    fn attend(&self, qkv: &Tensor<2>, texts: &[&[u32]]) -> Tensor<2> {
         let Plan { heads, hidden, .. } = self.plan;
         let dims = hidden / heads;
         let mut first = 0;

@@ -31,7 +31,7 @@ pub(crate) struct Checked {
 
 /// How a model reads and writes.
 pub(crate) enum Text {
-    Generation { codec: Codec, template: Option<ChatTemplate> },
+    Generation { codec: Box<Codec>, template: Option<Box<ChatTemplate>> },
     Embedding { tokenizer: Box<tokenizers::Tokenizer>, tokens_max: usize },
 }
 
@@ -110,12 +110,12 @@ fn check_gguf(name: &str, blob: Blob) -> Result<Checked, InferenceError> {
         None => None,
         Some(source) => {
             let template = ChatTemplate::new(source.to_owned(), gguf_text::frame(&metadata)?);
-            Some(template.map_err(|reason| metadata.bad(TEMPLATE, reason))?)
+            Some(Box::new(template.map_err(|reason| metadata.bad(TEMPLATE, reason))?))
         }
     };
     let shape = Shape::of_llama(&config, template.is_some());
     let info = info(name, &weights, shape, blob::hex(digest));
-    let text = Text::Generation { codec, template };
+    let text = Text::Generation { codec: Box::new(codec), template };
     Ok(Checked { info, text, weights, network: Config::Llama(config, Naming::Gguf) })
 }
 
@@ -135,6 +135,7 @@ fn gguf_config(metadata: &Metadata, weights: &Weights) -> Result<LlamaConfig, In
 }
 
 /// What a model's description takes from its configuration.
+#[derive(Clone, Copy)]
 struct Shape {
     kind: ModelKind,
     architecture: &'static str,
@@ -260,7 +261,7 @@ fn check_llama(
     let (weights, digest) = folder.weights(bytes_max)?;
     llama::check(&weights, &config, Naming::HuggingFace)?;
     let info = info(name, &weights, Shape::of_llama(&config, template.is_some()), digest);
-    let text = Text::Generation { codec, template };
+    let text = Text::Generation { codec: Box::new(codec), template };
     Ok(Checked { info, text, weights, network: Config::Llama(config, Naming::HuggingFace) })
 }
 
@@ -283,7 +284,7 @@ fn template(
     folder: &Folder,
     settings: &Value,
     frame: (String, String),
-) -> Result<Option<ChatTemplate>, InferenceError> {
+) -> Result<Option<Box<ChatTemplate>>, InferenceError> {
     const FILE: &str = "chat_template.jinja";
     let own = folder.text(FILE)?;
     let listed = || {
@@ -294,7 +295,8 @@ fn template(
     let source =
         own.or_else(|| settings["chat_template"].as_str().or_else(listed).map(str::to_owned));
     let Some(source) = source else { return Ok(None) };
-    ChatTemplate::new(source, frame).map(Some).map_err(|reason| folder.bad(FILE, reason))
+    let template = ChatTemplate::new(source, frame).map_err(|reason| folder.bad(FILE, reason))?;
+    Ok(Some(Box::new(template)))
 }
 
 /// The special tokens of a `tokenizer.json`.

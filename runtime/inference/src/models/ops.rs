@@ -232,7 +232,7 @@ pub(crate) fn attend(
     path: Path,
 ) -> (Tensor<2>, LayerCache) {
     if path == Path::Reference {
-        return reference_attend(qkv, (keys, values), &angles, step);
+        return reference_attend(&qkv, (keys, values), &angles, step);
     }
     let (out, keys, values) = Dispatch::attend(
         qkv.into_dispatch(),
@@ -246,7 +246,7 @@ pub(crate) fn attend(
 }
 
 fn reference_attend(
-    qkv: Tensor<2>,
+    qkv: &Tensor<2>,
     mut cache: LayerCache,
     angles: &Tensor<3>,
     step: &Step,

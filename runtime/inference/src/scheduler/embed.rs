@@ -43,10 +43,7 @@ impl Embedder {
     pub(crate) fn run(&mut self) {
         while self.inbox.status() == Status::Open {
             self.reap();
-            while self.running.len() < self.options.batch_max {
-                let Some(job) = self.inbox.pop_if(|_| true) else { break };
-                self.admit(job);
-            }
+            self.admit();
             if self.running.is_empty() {
                 self.inbox.wait(None);
             } else {
@@ -62,33 +59,43 @@ impl Embedder {
         self.inbox.retain(|job| wanted(&job.ticket));
     }
 
-    fn admit(&mut self, job: Job) {
-        if let Prepared::Embed(texts) = job.prepared {
-            let running = Running { ticket: job.ticket, texts, vectors: Vec::new(), tokens: 0 };
-            self.running.push(running);
+    fn admit(&mut self) {
+        while self.running.len() < self.options.batch_max {
+            let Some(job) = self.inbox.pop_if(|_| true) else { return };
+            if let Prepared::Embed(texts) = job.prepared {
+                let ticket = job.ticket;
+                self.running.push(Running { ticket, texts, vectors: Vec::new(), tokens: 0 });
+            }
         }
     }
 
-    /// One forward pass: a text of each task in turn, until the pass is full.
-    fn pass(&mut self) {
-        let mut taken = vec![0; self.running.len()];
+    /// The texts of the next forward pass and whose they are: one of each task in turn, until the
+    /// pass is full.
+    fn batch(&self) -> Vec<(usize, &[u32])> {
         let mut batch: Vec<(usize, &[u32])> = Vec::new();
         let mut tokens = 0;
-        loop {
+        for round in 0.. {
+            let all = self.running.iter().enumerate();
+            let texts: Vec<_> = all.filter_map(|(i, r)| Some((i, r.next(round)?))).collect();
+            let whole = texts.len();
+            let fits = |(_, text): &(usize, &[u32])| {
+                let fits = tokens == 0 || tokens + text.len() <= TOKENS_A_PASS;
+                tokens += text.len() * usize::from(fits);
+                fits
+            };
             let before = batch.len();
-            for (i, running) in self.running.iter().enumerate() {
-                let Some(text) = running.next(taken[i]) else { continue };
-                if tokens > 0 && tokens + text.len() > TOKENS_A_PASS {
-                    continue;
-                }
-                tokens += text.len();
-                taken[i] += 1;
-                batch.push((i, text));
-            }
-            if batch.len() == before {
+            batch.extend(texts.into_iter().filter(fits));
+            // A text that was left out must come before its task's next one, so a round that was
+            // not whole is the last.
+            if batch.len() - before < whole || whole == 0 {
                 break;
             }
         }
+        batch
+    }
+
+    fn pass(&mut self) {
+        let batch = self.batch();
         let texts: Vec<&[u32]> = batch.iter().map(|(_, text)| *text).collect();
         let vectors = self.bert.embed(&texts);
         let owners: Vec<(usize, usize)> = batch.iter().map(|(i, text)| (*i, text.len())).collect();
@@ -105,6 +112,10 @@ impl Embedder {
             }
             !done
         });
+        // Whose text did not fit gets the first place in its turn.
+        if !self.running.is_empty() {
+            self.running.rotate_left(1);
+        }
     }
 }
 

@@ -248,10 +248,9 @@ async fn removing_a_model_ends_its_sessions() {
     let session = open(&engine, MODEL).await;
     engine.prepare(session, text("the", greedy(200))).await.unwrap();
     engine.submit(session).await.unwrap();
-    let waiting = {
-        let engine = engine.clone();
-        tokio::spawn(async move { while engine.next(session).await.is_ok() {} })
-    };
+    let clone = engine.clone();
+    let drain = async move { while clone.next(session).await.is_ok() {} };
+    let waiting = tokio::spawn(drain);
     assert!(engine.remove(MODEL) && !engine.remove(MODEL));
     waiting.await.unwrap();
     assert!(engine.models().is_empty() && engine.model(MODEL).is_none());

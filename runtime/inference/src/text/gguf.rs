@@ -215,12 +215,10 @@ impl<'a> Vocabulary<'a> {
             let Value::Float(score) = scores[id] else {
                 return Err(metadata.bad(SCORES, "holds something but numbers"));
             };
-            for (at, _) in token.char_indices().skip(1) {
-                let (left, right) = token.split_at(at);
-                if let (Some(l), Some(r)) = (ids.get(left), ids.get(right)) {
-                    merges.push((score, (*l, *r), (left, right)));
-                }
-            }
+            let splits = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
+            merges.extend(splits.filter_map(|(left, right)| {
+                Some((score, (*ids.get(left)?, *ids.get(right)?), (left, right)))
+            }));
         }
         merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         Ok(merges.into_iter().map(|(_, _, pair)| pair).collect())

@@ -3,8 +3,8 @@ use crate::ModelSource;
 use crate::models::load::check;
 use crate::testing::{Field, GgufFile, SIZES, Scratch, random_folder, random_gguf};
 
-fn outcome(source: ModelSource) -> String {
-    match check("m", &source, u64::MAX) {
+fn outcome(source: &ModelSource) -> String {
+    match check("m", source, u64::MAX) {
         Ok(checked) => format!("{:?}", checked.info),
         Err(error) => error.to_string(),
     }
@@ -14,7 +14,7 @@ fn check_gguf(change: impl FnOnce(&mut GgufFile), expect: &str) {
     let mut file = random_gguf(SIZES, false);
     change(&mut file);
     let scratch = Scratch::new();
-    let outcome = outcome(ModelSource::Path(scratch.write("m.gguf", file.bytes())));
+    let outcome = outcome(&ModelSource::Path(scratch.write("m.gguf", file.bytes())));
     assert!(outcome.contains(expect), "expected `{expect}` in `{outcome}`");
 }
 
@@ -59,7 +59,7 @@ fn check_folder(file: &str, from: &str, to: &str, expect: &str) {
     let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
     assert!(text.contains(from), "`{from}` is not in {file}");
     folder.write(file, text.replace(from, to));
-    let outcome = outcome(ModelSource::Path(folder.path().to_owned()));
+    let outcome = outcome(&ModelSource::Path(folder.path().to_owned()));
     assert!(outcome.contains(expect), "expected `{expect}` in `{outcome}`");
 }
 
@@ -90,11 +90,11 @@ fn a_missing_file_is_named() {
     for file in ["config.json", "tokenizer.json", "model.safetensors"] {
         let folder = random_folder(SIZES);
         std::fs::remove_file(folder.path().join(file)).unwrap();
-        let outcome = outcome(ModelSource::Path(folder.path().to_owned()));
+        let outcome = outcome(&ModelSource::Path(folder.path().to_owned()));
         assert!(outcome.contains(&format!("{file}: the file is missing")), "{outcome}");
     }
-    assert!(outcome(ModelSource::Path("/nowhere/x.gguf".into())).contains("/nowhere/x.gguf"));
-    assert!(outcome(ModelSource::Path("/dev/zero".into())).contains("not a regular file"));
+    assert!(outcome(&ModelSource::Path("/nowhere/x.gguf".into())).contains("/nowhere/x.gguf"));
+    assert!(outcome(&ModelSource::Path("/dev/zero".into())).contains("not a regular file"));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn shards_are_found_by_the_index_and_stay_in_the_folder() {
         let folder = random_folder(SIZES);
         let index = format!(r#"{{"weight_map":{{"a":"{name}"}}}}"#);
         folder.write("model.safetensors.index.json", index);
-        let outcome = outcome(ModelSource::Path(folder.path().to_owned()));
+        let outcome = outcome(&ModelSource::Path(folder.path().to_owned()));
         assert!(outcome.contains(expect), "expected `{expect}` in `{outcome}`");
     }
 }

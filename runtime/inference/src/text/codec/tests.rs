@@ -5,9 +5,9 @@ use crate::testing::{Field, GgufFile, SIZES, Scratch, random_folder, random_gguf
 
 const GUARD: char = '\u{E000}';
 
-fn codec_of(source: ModelSource) -> Codec {
-    match check("m", &source, u64::MAX).unwrap().text {
-        Text::Generation { codec, .. } => codec,
+fn codec_of(source: &ModelSource) -> Codec {
+    match check("m", source, u64::MAX).unwrap().text {
+        Text::Generation { codec, .. } => *codec,
         Text::Embedding { .. } => panic!("not a generation model"),
     }
 }
@@ -16,7 +16,7 @@ fn gguf(change: impl FnOnce(&mut GgufFile)) -> Codec {
     let mut file = random_gguf(SIZES, false);
     change(&mut file);
     let scratch = Scratch::new();
-    codec_of(ModelSource::Path(scratch.write("m.gguf", file.bytes())))
+    codec_of(&ModelSource::Path(scratch.write("m.gguf", file.bytes())))
 }
 
 fn decode(codec: &Codec, tokens: &[u32]) -> String {
@@ -47,7 +47,7 @@ fn text_survives_a_round_trip_and_never_becomes_control_tokens() {
         gguf(pre("llama-bpe")),
         gguf(pre("smollm")),
         gguf(pre("qwen2")),
-        codec_of(ModelSource::Path(folder.path().to_owned())),
+        codec_of(&ModelSource::Path(folder.path().to_owned())),
     ] {
         for text in NASTY {
             let tokens = codec.encode_text(text).unwrap();
@@ -60,7 +60,7 @@ fn text_survives_a_round_trip_and_never_becomes_control_tokens() {
 #[test]
 fn both_formats_encode_alike() {
     let folder = random_folder(SIZES);
-    let folder = codec_of(ModelSource::Path(folder.path().to_owned()));
+    let folder = codec_of(&ModelSource::Path(folder.path().to_owned()));
     let gguf = gguf(|_| {});
     for text in NASTY {
         assert_eq!(gguf.encode_text(text), folder.encode_text(text), "{text}");

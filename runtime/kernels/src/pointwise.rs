@@ -56,6 +56,31 @@ fn silu_mul_body<const FMA: bool>(x: &[f32], width: usize, y: &mut [f32]) {
     }
 }
 
+at_level! {
+    /// The activation of BERT: `y = x / 2 * (1 + erf(x / sqrt(2)))`, erf within 2e-7.
+    ///
+    /// Sources: Hendrycks and Gimpel 2016; Abramowitz and Stegun, 7.1.26.
+    ///
+    /// # Panics
+    /// When the sizes do not agree.
+    pub fn gelu(x: &[f32], y: &mut [f32]) = gelu_body
+}
+
+#[inline(always)]
+fn gelu_body<const FMA: bool>(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "x and y differ in size");
+    for (y, x) in y.iter_mut().zip(x) {
+        let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+        let t = 1.0 / add_product::<FMA>(0.327_591_1, z, 1.0);
+        let mut p = 1.061_405_4;
+        for c in [-1.453_152, 1.421_413_8, -0.284_496_74, 0.254_829_6] {
+            p = add_product::<FMA>(p, t, c);
+        }
+        let erf = 1.0 - p * t * exp::<FMA>(-z * z);
+        *y = 0.5 * (x + x.abs() * erf);
+    }
+}
+
 /// `e^x` within 2 units in the last place, in a form that vectorises; 0 and infinity are reached
 /// only as about 1e-38 and 1e38. Source: the expf of Cephes.
 #[inline(always)]

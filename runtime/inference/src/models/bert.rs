@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
 use super::config::{BertConfig, Pooling};
+use super::ops::{self, Path};
 use crate::InferenceError;
 use crate::formats::weights::Weights;
 
@@ -230,7 +231,7 @@ impl Bert {
         for layer in &self.layers {
             let attended = layer.output.forward(self.attend(&layer.qkv.forward(x.clone()), texts));
             x = layer.attention_norm.forward(x.add(attended));
-            let h = layer.down.forward(activation::gelu(layer.up.forward(x.clone())));
+            let h = layer.down.forward(ops::gelu(layer.up.forward(x.clone()), Path::Kernels));
             x = layer.norm.forward(x.add(h));
         }
         let values: Vec<f32> = x.into_data().try_into_vec().unwrap_or_default();

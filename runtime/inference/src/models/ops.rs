@@ -37,6 +37,7 @@ pub(crate) trait DecoderOps: Backend {
     fn rows_q8(w: IntTensor<Self>, ids: IntTensor<Self>, columns: usize) -> FloatTensor<Self>;
     fn norm(x: FloatTensor<Self>, w: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
     fn gate(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn smooth_gate(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn attend(
         qkv: FloatTensor<Self>,
         keys: FloatTensor<Self>,
@@ -102,6 +103,13 @@ impl DecoderOps for Flex {
         let mut y = vec![0.0; tokens * both / 2];
         pointwise::silu_mul(Level::detect(), floats(&x), both / 2, &mut y);
         tensor([tokens, both / 2], y)
+    }
+
+    fn smooth_gate(x: FlexTensor) -> FlexTensor {
+        let x = x.to_contiguous();
+        let mut y = vec![0.0; floats(&x).len()];
+        pointwise::gelu(Level::detect(), floats(&x), &mut y);
+        tensor(dims2(&x), y)
     }
 
     fn attend(
@@ -219,7 +227,15 @@ pub(crate) fn gate(x: Tensor<2>, path: Path) -> Tensor<2> {
     }
 }
 
-/// One layer's keys and values.
+/// The Gaussian error linear unit.
+pub(crate) fn gelu(x: Tensor<2>, path: Path) -> Tensor<2> {
+    match path {
+        Path::Kernels => Tensor::from_dispatch(Dispatch::smooth_gate(x.into_dispatch())),
+        Path::Reference => activation::gelu(x),
+    }
+}
+
+/// One layer's keys and values. The two paths lay keys out differently inside a block.
 pub(crate) type LayerCache = (Tensor<4>, Tensor<4>);
 
 /// Rotary attention over the cache. `qkv` is `[tokens, (query + 2 kv) dims]`, `angles` is

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::inbox::{Inbox, Status};
 use super::prepare::Prepared;
@@ -10,7 +9,6 @@ use crate::models::bert::Bert;
 
 /// Tokens of one pass: enough to use the caches well, few enough to notice a cancellation soon.
 const TOKENS_A_PASS: usize = 512;
-const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An embedding model's thread.
 pub(crate) struct Embedder {
@@ -53,10 +51,13 @@ impl Embedder {
     }
 
     fn reap(&mut self) {
-        let idle_max = self.options.session_idle_max.max(REAP_INTERVAL);
+        let idle_max = self.options.session_idle_max;
         let wanted = |ticket: &Ticket| !ticket.session().expire(idle_max) && ticket.live();
         self.running.retain(|running| wanted(&running.ticket));
-        self.inbox.retain(|job| wanted(&job.ticket));
+        for ticket in self.inbox.map(|job| job.ticket.clone()) {
+            ticket.session().expire(idle_max);
+        }
+        self.inbox.retain(|job| job.ticket.live());
     }
 
     fn admit(&mut self) {

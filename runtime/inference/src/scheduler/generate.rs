@@ -120,7 +120,10 @@ impl Generator {
     fn reap(&mut self) {
         let idle_max = self.options.session_idle_max;
         let wanted = |ticket: &Ticket| !ticket.session().expire(idle_max) && ticket.live();
-        self.inbox.retain(|job| wanted(&job.ticket));
+        for ticket in self.inbox.map(|job| job.ticket.clone()) {
+            ticket.session().expire(idle_max);
+        }
+        self.inbox.retain(|job| job.ticket.live());
         self.evicted.retain(|sequence| wanted(&sequence.ticket));
         let gone: Vec<usize> =
             (0..self.running.len()).rev().filter(|i| !wanted(&self.running[*i].ticket)).collect();

@@ -82,7 +82,12 @@ impl<T> Inbox<T> {
         Some(job)
     }
 
-    /// Drops the jobs that nobody waits for.
+    /// Something of every job, such as whom it is for.
+    pub(crate) fn map<U>(&self, part: impl Fn(&T) -> U) -> Vec<U> {
+        lock(&self.state).jobs.iter().map(|(job, _)| part(job)).collect()
+    }
+
+    /// Drops the jobs that nobody waits for. `keep` must not come back to the inbox.
     pub(crate) fn retain(&self, keep: impl Fn(&T) -> bool) {
         let mut state = lock(&self.state);
         state.jobs.retain(|(job, _)| keep(job));

@@ -13,6 +13,7 @@ use crate::api::{Event, FinishReason, Usage};
 /// One client's sequence. The model's thread and the client meet here.
 pub(crate) struct Session {
     pub(crate) model: Arc<Model>,
+    /// Released before the inbox is locked, whose reader looks at sessions while it holds it.
     core: Mutex<Core>,
     changed: Notify,
 }
@@ -150,6 +151,7 @@ impl Session {
                 core.state = State::Idle;
             }
         }
+        drop(core);
         // The sequence may have been parked for want of room.
         self.model.wake();
         Ok(Some(event))

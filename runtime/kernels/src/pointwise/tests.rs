@@ -1,4 +1,4 @@
-use super::{exp, rms_norm, silu_mul};
+use super::{exp, gelu, rms_norm, silu_mul};
 use crate::Level;
 use crate::q8_0::tests::{assert_close, noise};
 
@@ -46,6 +46,30 @@ fn silu_mul_equals_its_definition_at_every_level() {
             let mut y = vec![f32::NAN; rows * width];
             silu_mul(level, &x, width, &mut y);
             assert_close(&y, &expect, 1e-5, &format!("{level:?} {rows}x{width}"));
+        }
+    }
+}
+
+/// The error function by its series, which converges everywhere.
+fn erf(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * std::f64::consts::FRAC_2_SQRT_PI
+}
+
+#[test]
+fn gelu_equals_its_definition_at_every_level() {
+    let x: Vec<f32> = (-600..=600).map(|i| i as f32 / 100.0).collect();
+    let define = |x: f64| x / 2.0 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
+    for level in Level::available() {
+        let mut y = vec![f32::NAN; x.len()];
+        gelu(level, &x, &mut y);
+        for (x, y) in x.iter().zip(&y) {
+            let expect = define(f64::from(*x));
+            assert!((f64::from(*y) - expect).abs() < 1e-6, "{level:?}: gelu({x}) is {y}");
         }
     }
 }

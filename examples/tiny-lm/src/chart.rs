@@ -30,6 +30,21 @@ pub(crate) struct Curve {
 }
 
 impl Curve {
+    /// The curve as the log has it, for a run that goes on: one point per measurement.
+    pub(crate) fn from_log(log: &str) -> Self {
+        let mut curve = Self::default();
+        for line in log.lines().filter_map(|line| line.strip_prefix("step ")) {
+            let numbers: Vec<f64> =
+                line.split([' ', ':', ',']).filter_map(|word| word.parse().ok()).collect();
+            if let [step, loss, perplexity, ..] = numbers[..] {
+                let step = step as usize;
+                curve.training.push(Point { step, loss });
+                curve.held_out.push(Point { step, loss: perplexity.ln() });
+            }
+        }
+        curve
+    }
+
     /// Mean training loss of the last 50 steps.
     pub(crate) fn recent(&self) -> f64 {
         let start = self.training.len().saturating_sub(50);
@@ -122,4 +137,20 @@ pub(crate) fn svg(curve: &Curve) -> String {
         out += &label(end, scale.y(last.loss) - 10.0, "end", &text);
     }
     out + "</svg>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_gives_its_curve_back() {
+        let log = "3 parameters\nstep 200: loss 0.5, held-out perplexity 2.0, 1.2 M tokens\n  at \
+                   step 210 it tells: step 9: loss\nstep 400: loss 0.4, held-out perplexity 1.5\n";
+        let curve = Curve::from_log(log);
+        let points = |points: &[Point]| points.iter().map(|p| (p.step, p.loss)).collect::<Vec<_>>();
+        assert_eq!(points(&curve.training), [(200, 0.5), (400, 0.4)]);
+        assert_eq!(points(&curve.held_out), [(200, 2.0_f64.ln()), (400, 1.5_f64.ln())]);
+        assert!(svg(&curve).contains("perplexity 1.50"));
+    }
 }

@@ -5,12 +5,9 @@
 use crate::config::{CONTEXT, D_FF, D_MODEL, END_ID, HEAD_DIM, HEADS, LAYERS, NORM_EPS, VOCAB};
 use crate::kernels::attention::Rotation;
 use crate::kernels::{dot, vectorized};
-use crate::weights::{Matrix, Weights};
+use crate::weights::{BLOCK_TENSORS, Matrix, Weights};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-
-/// Tensors of a block in the file.
-const BLOCK_TENSORS: usize = 9;
 
 /// One sequence being generated.
 pub(crate) struct Session<'a> {

@@ -26,6 +26,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::path::{Path, PathBuf};
 use tokenizer::Tokenizer;
+use train::Cycle;
 use weights::Weights;
 
 /// Trains a tiny story-telling language model on CPU; without a command, the whole run.
@@ -34,13 +35,19 @@ use weights::Weights;
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Optimiser steps.
-    #[arg(long, default_value_t = 5500)]
+    /// Optimiser steps of the first cycle.
+    #[arg(long, default_value_t = 4600)]
     steps: usize,
+    /// Optimiser steps of the second cycle.
+    #[arg(long, default_value_t = 3600)]
+    more_steps: usize,
+    /// Go on with the second cycle from the artifact and the log of the first.
+    #[arg(long)]
+    resume: bool,
     /// Tokens per step; chats are never cut, so a step usually has some more.
     #[arg(long, default_value_t = 1024)]
     tokens_per_step: usize,
-    /// Learning rate after warming up.
+    /// Highest learning rate of the first cycle; the second reaches half of it.
     #[arg(long, default_value_t = 3e-3)]
     rate: f32,
     /// Steps between held-out measurements.
@@ -118,9 +125,12 @@ fn write_reference(model: &Path) -> Result<String> {
 
 fn train(arguments: &Arguments) -> Result<String> {
     train::train(&train::Plan {
-        steps: arguments.steps,
+        cycles: [
+            Cycle { steps: arguments.steps, rate_peak: arguments.rate },
+            Cycle { steps: arguments.more_steps, rate_peak: arguments.rate / 2.0 },
+        ],
+        resume: arguments.resume,
         tokens_per_step: arguments.tokens_per_step,
-        rate_peak: arguments.rate,
         evaluate_every: arguments.evaluate_every,
         seed: arguments.seed,
         model: arguments.model.clone(),

@@ -30,14 +30,23 @@ const CHECKPOINT: Duration = Duration::from_secs(240);
 /// Longest sample story, in tokens.
 const SAMPLE_TOKENS: usize = 200;
 
-/// What a run is asked for.
-pub(crate) struct Plan {
+/// One rise and fall of the learning rate, with an optimiser that starts afresh.
+#[derive(Clone, Copy)]
+pub(crate) struct Cycle {
     /// Optimiser steps.
     pub(crate) steps: usize,
-    /// Tokens per step.
-    pub(crate) tokens_per_step: usize,
     /// Learning rate after warming up.
     pub(crate) rate_peak: f32,
+}
+
+/// What a run is asked for.
+pub(crate) struct Plan {
+    /// In order. The first learns the language, the second what the falling rate had left out.
+    pub(crate) cycles: [Cycle; 2],
+    /// Skip the first cycle: go on from the artifact and the log that it left.
+    pub(crate) resume: bool,
+    /// Tokens per step.
+    pub(crate) tokens_per_step: usize,
     /// Steps between held-out measurements.
     pub(crate) evaluate_every: usize,
     /// Seed of the weights.
@@ -50,7 +59,7 @@ pub(crate) struct Plan {
     pub(crate) log: PathBuf,
 }
 
-impl Plan {
+impl Cycle {
     /// The learning rate at `step`: a linear rise, then a cosine down to [`RATE_END`] of the peak.
     /// It depends on steps, never on the clock, so that a run can be repeated.
     fn rate(&self, step: usize) -> f32 {
@@ -73,14 +82,16 @@ struct Report {
 }
 
 impl Report {
-    fn new(plan: &Plan) -> Result<Self> {
+    fn new(plan: &Plan, steps: usize) -> Result<Self> {
         let style = "{wide_bar} {pos}/{len} steps  {elapsed} of {duration}  {msg}";
-        let bar = ProgressBar::new(plan.steps as u64);
+        let bar = ProgressBar::new(steps as u64);
         bar.set_style(ProgressStyle::with_template(style)?);
         if let Some(folder) = plan.log.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let log = File::create(&plan.log).context("creating the log")?;
+        let mut options = File::options();
+        let options = options.create(true).write(true).append(plan.resume).truncate(!plan.resume);
+        let log = options.open(&plan.log).context("opening the log")?;
         Ok(Self { bar, log, started: Instant::now(), tokens: 0 })
     }
 
@@ -158,50 +169,74 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn train(&mut self, mut model: Model, corpus: &mut Corpus<'_>) -> Result<()> {
+    fn cycle(
+        &mut self,
+        mut model: Model,
+        corpus: &mut Corpus<'_>,
+        (cycle, done): (Cycle, usize),
+    ) -> Result<Model> {
         let mut optimizer = Optimizer::default();
-        for step in 0..self.plan.steps {
+        for step in 0..cycle.steps {
             let batch = corpus.batch(self.plan.tokens_per_step)?;
             let loss = model.loss(&batch);
             let value = scalar(loss.clone());
-            let gradients = loss.backward();
-            let (updated, norm) = optimizer.step(model, gradients, self.plan.rate(step));
+            let (updated, norm) = optimizer.step(model, loss.backward(), cycle.rate(step));
             model = updated;
+            let count = done + step + 1;
             self.report.tokens += batch.ids.len();
             self.report.bar.inc(1);
             let speed = self.report.tokens_per_second();
             let message = format!("loss {value:.3}  norm {norm:.2}  {speed:.0} tokens/s");
             self.report.bar.set_message(message);
-            self.curve.training.push(Point { step: step + 1, loss: f64::from(value) });
-            let last = step + 1 == self.plan.steps;
-            if last || (step + 1) % self.plan.evaluate_every == 0 {
-                self.measure(&model, step + 1)?;
+            self.curve.training.push(Point { step: count, loss: f64::from(value) });
+            let last = step + 1 == cycle.steps;
+            if last || count.is_multiple_of(self.plan.evaluate_every) {
+                self.measure(&model, count)?;
             }
             if last || self.saved.elapsed() > CHECKPOINT {
-                self.save(&model, step + 1)?;
+                self.save(&model, count)?;
             }
         }
-        Ok(())
+        Ok(model)
     }
+}
+
+/// What the first cycle left: its weights, tokenizer and curve.
+fn left(plan: &Plan) -> Result<(Weights, Tokenizer, Curve)> {
+    let (weights, tokenizer) = gguf::read(&std::fs::read(&plan.model)?)?;
+    Ok((weights, tokenizer, Curve::from_log(&std::fs::read_to_string(&plan.log)?)))
 }
 
 /// Trains the tokenizer and the model, and writes artifact, picture and log.
 ///
 /// # Errors
-/// Fails when a file cannot be written.
+/// Fails when a file cannot be read or written.
 pub(crate) fn train(plan: &Plan) -> Result<()> {
-    let tokenizer = Tokenizer::train(TRAIN_SEED)?;
     let device = Device::flex().autodiff();
     device.seed(plan.seed);
-    let model = Model::new(&device);
-    let mut report = Report::new(plan)?;
+    let (mut model, tokenizer, curve) = if plan.resume {
+        let (weights, tokenizer, curve) = left(plan)?;
+        (weights.model(&device), tokenizer, curve)
+    } else {
+        (Model::new(&device), Tokenizer::train(TRAIN_SEED)?, Curve::default())
+    };
+    let skipped = if plan.resume { 1 } else { 0 };
+    let steps = plan.cycles[skipped..].iter().map(|cycle| cycle.steps).sum();
+    let mut report = Report::new(plan, steps)?;
     let parameters = Weights::of(&model).parameters();
     report.line(&format!("{parameters} parameters, {} tokens", tokenizer.tokens.len()))?;
-    let held_out = held_out(&tokenizer)?;
-    let (curve, saved) = (Curve::default(), Instant::now());
+    let mut corpus = Corpus::new(&tokenizer, TRAIN_SEED);
+    let mut done: usize = plan.cycles[..skipped].iter().map(|cycle| cycle.steps).sum();
+    for _ in 0..done {
+        corpus.batch(plan.tokens_per_step)?;
+    }
+    let (held_out, saved) = (held_out(&tokenizer)?, Instant::now());
     report.started = Instant::now();
     let mut run = Run { plan, tokenizer: &tokenizer, held_out, report, curve, saved };
-    run.train(model, &mut Corpus::new(&tokenizer, TRAIN_SEED))?;
+    for cycle in &plan.cycles[skipped..] {
+        model = run.cycle(model, &mut corpus, (*cycle, done))?;
+        done += cycle.steps;
+    }
     run.report.bar.finish();
     Ok(())
 }

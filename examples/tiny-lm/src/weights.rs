@@ -1,12 +1,15 @@
 //! The model as named matrices in the shape of a GGUF file, and the Q8_0 block format.
 
 use crate::config::{D_FF, D_MODEL, LAYERS, VOCAB};
-use crate::model::Model;
+use crate::model::{Block, Model};
 use anyhow::{Result, ensure};
-use burn::tensor::Tensor;
+use burn::module::{Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
 use half::f16;
 use rayon::prelude::*;
 
+/// Tensors of one transformer block in the file.
+pub(crate) const BLOCK_TENSORS: usize = 9;
 /// Values per Q8_0 block.
 pub(crate) const BLOCK: usize = 32;
 /// Bytes per Q8_0 block: an f16 scale and 32 signed bytes.
@@ -73,6 +76,28 @@ fn transposed(tensor: &Tensor<2>, columns: std::ops::Range<usize>) -> Vec<f32> {
     values(tensor.clone().slice([0..rows, columns]).transpose())
 }
 
+fn parameter<const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &Device,
+) -> Param<Tensor<D>> {
+    let tensor = Tensor::from_data(TensorData::new(values, shape), device);
+    Param::initialized(ParamId::new(), tensor.require_grad())
+}
+
+fn vector(matrix: &Matrix, device: &Device) -> Param<Tensor<1>> {
+    parameter(matrix.values.clone(), [matrix.columns], device)
+}
+
+/// The `[in, out]` matrix whose columns are the rows of all `parts`: undoes [`transposed`].
+fn joined(parts: &[Matrix], device: &Device) -> Param<Tensor<2>> {
+    let columns = parts.first().map_or(0, |part| part.columns);
+    let rows: Vec<&[f32]> =
+        parts.iter().flat_map(|part| part.values.chunks_exact(part.columns)).collect();
+    let values = (0..columns).flat_map(|input| rows.iter().map(move |row| row[input])).collect();
+    parameter(values, [columns, rows.len()], device)
+}
+
 impl Weights {
     /// The weights of a model. Queries and keys need no permutation: the model rotates neighbouring
     /// pairs, which is the order that the format prescribes for the llama architecture.
@@ -98,6 +123,27 @@ impl Weights {
             .map(|((name, rows, columns), values)| Matrix { name, rows, columns, values })
             .collect();
         Self { matrices }
+    }
+
+    /// A model with these weights, to train on.
+    pub(crate) fn model(&self, device: &Device) -> Model {
+        let last = self.matrices.len() - 1;
+        let blocks = self.matrices[1..last].chunks_exact(BLOCK_TENSORS);
+        let block = |parts: &[Matrix]| Block {
+            attn_norm: vector(&parts[0], device),
+            qkv: joined(&parts[1..4], device),
+            attn_output: joined(&parts[4..5], device),
+            ffn_norm: vector(&parts[5], device),
+            gate_up: joined(&parts[6..8], device),
+            down: joined(&parts[8..9], device),
+        };
+        let embedding = &self.matrices[0];
+        let shape = [embedding.rows, embedding.columns];
+        Model {
+            embedding: parameter(embedding.values.clone(), shape, device),
+            blocks: blocks.map(block).collect(),
+            output_norm: vector(&self.matrices[last], device),
+        }
     }
 
     /// The same weights after a round trip through Q8_0: what a reader of the file computes with.

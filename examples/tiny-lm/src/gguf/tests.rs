@@ -12,6 +12,7 @@ fn a_file_reads_back_as_the_quantised_model() {
     assert!(file.len().is_multiple_of(ALIGNMENT) && file.len() < 4 << 20, "{} bytes", file.len());
     let (read_weights, read_tokenizer) = read(&file).unwrap();
     assert_eq!(read_weights, weights.quantized().unwrap());
+    assert_eq!(Weights::of(&read_weights.model(&device)), read_weights);
     for (ours, theirs) in weights.matrices.iter().zip(&read_weights.matrices) {
         let top = ours.values.iter().fold(0.0_f32, |top, value| top.max(value.abs()));
         for (a, b) in ours.values.iter().zip(&theirs.values) {

@@ -276,3 +276,51 @@ async fn a_dead_worker_is_an_error_and_not_a_hang() {
     let error = engine.submit(later).await.unwrap_err();
     assert!(matches!(error, InferenceError::WorkerDied), "{error}");
 }
+
+/// What one of many clients does: some finish, some cancel, some leave without a word.
+async fn visit(engine: Inference, i: u64) -> usize {
+    let session = open(&engine, MODEL).await;
+    let mut delivered = 0;
+    for round in 0..3 {
+        engine.prepare(session, text("the hen", sampled(i + round))).await.unwrap();
+        engine.submit(session).await.unwrap();
+        let patience = if i.is_multiple_of(3) { 5 } else { usize::MAX };
+        let taken = take(&engine, session, patience).await;
+        delivered += taken;
+        engine.cancel(session);
+    }
+    if !i.is_multiple_of(4) {
+        engine.close(session);
+    }
+    delivered
+}
+
+async fn take(engine: &Inference, session: crate::api::SessionId, patience: usize) -> usize {
+    let mut taken = 0;
+    while taken < patience {
+        match engine.next(session).await.unwrap() {
+            Event::Piece { tokens, .. } => taken += tokens.len(),
+            Event::Done { .. } => break,
+            Event::Embeddings { .. } => panic!("not asked for"),
+        }
+    }
+    taken
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_clients_at_once_are_all_served() {
+    let options = InferenceOptions {
+        batch_max: 4,
+        stream_events_max: 1,
+        kv_tokens_max: 256,
+        ..InferenceOptions::default()
+    };
+    let engine = endless(options);
+    let visits = (0..60).map(|i| tokio::spawn(visit(engine.clone(), i)));
+    for (i, visit) in visits.collect::<Vec<_>>().into_iter().enumerate() {
+        let delivered = visit.await.unwrap();
+        if i % 3 != 0 {
+            assert_eq!(delivered, 120, "client {i}");
+        }
+    }
+}

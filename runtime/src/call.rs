@@ -13,6 +13,9 @@ use crate::meter::Shared;
 use crate::spend::Spend;
 use crate::{GuestBody, LogSink, RequestBody, headers};
 
+/// The fault of a pool that has no slot left for a component that needs several.
+pub(crate) const NO_SLOT: &str = "no instance slot was free";
+
 /// One request to a function, and what the function may reach while it answers.
 pub struct Call {
     /// The request. Its credentials and the platform's headers are removed before the guest.
@@ -124,6 +127,7 @@ impl CallError {
             CallEnding::Deadline => Self::Deadline(report),
             CallEnding::Budget => Self::Budget(report),
             CallEnding::Trap(reason) => Self::Trap(reason, report),
+            CallEnding::Fault(reason) if reason == NO_SLOT => Self::Overloaded,
             CallEnding::Fault(reason) => Self::Fault(reason, report),
         }
     }

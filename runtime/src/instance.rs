@@ -20,6 +20,7 @@ use wasmtime_wasi_http::{
     WasiHttpView,
 };
 
+use crate::call::NO_SLOT;
 use crate::log::{LogBudget, LogStream};
 use crate::meter::{Shared, thread_cpu};
 use crate::nn::{NnCtx, NnView};
@@ -273,7 +274,7 @@ fn fail(error: &wasmtime::Error, limits: &Limits, shared: &Shared) {
         return;
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        shared.stop(CallEnding::Fault("no instance slot was free".to_owned()), None);
+        shared.stop(CallEnding::Fault(NO_SLOT.to_owned()), None);
         return;
     }
     if shared.budget_refused() {

@@ -160,6 +160,15 @@ async fn handles_are_bounded() {
 }
 
 #[tokio::test]
+async fn what_one_host_call_copies_is_bounded() {
+    let world = World::new();
+    let limits = Limits { host_call_bytes_max: 50_000, ..Limits::default() };
+    // One of the lies is a prompt of 100,000 bytes.
+    let error = commit(&world, &misbehave(limits), "/lie-shape").await.failed();
+    assert!(matches!(error, CallError::Trap(..)), "{error:?}");
+}
+
+#[tokio::test]
 async fn platform_headers_cannot_be_forged() {
     let world = World::new();
     let deployment = misbehave(Limits::default());

@@ -4,8 +4,13 @@ use emberbox_runtime::{
 
 use crate::support::{ENGINE, World};
 
-/// A component whose handler runs `body`, with further imports.
+/// A component with further imports, whose handler runs `body`.
 fn component(imports: &str, body: &str) -> Vec<u8> {
+    component_with(imports, "", body)
+}
+
+/// A component whose core module has further fields.
+fn component_with(imports: &str, fields: &str, body: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
             (import "wasi:http/types@0.2.0" (instance $types
@@ -14,7 +19,7 @@ fn component(imports: &str, body: &str) -> Vec<u8> {
             {imports}
             (alias export $types "incoming-request" (type $request))
             (alias export $types "response-outparam" (type $outparam))
-            (core module $m (memory 1) (func (export "handle") (param i32 i32) {body}))
+            (core module $m (memory 1) {fields} (func (export "handle") (param i32 i32) {body}))
             (core instance $i (instantiate $m))
             (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
                 (canon lift (core func $i "handle")))
@@ -144,6 +149,26 @@ async fn handlers_written_by_hand_end_as_they_should() {
         let error = world.get(&deployment, "/").await.failed();
         assert!(error.to_string().contains(expect), "{body}: {error}");
         assert!(!matches!(error, CallError::Fault(..)), "{body}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn instances_are_bounded_before_they_run() {
+    let world = World::new();
+    let few = Limits { cpu_ms_max: 50, memory_bytes_max: 65_535, ..Limits::default() };
+    for (fields, limits, expect) in [
+        ("(table 60000 funcref)", Limits::default(), "table minimum size"),
+        ("", few, "memory minimum size"),
+        (
+            "(func $s (loop (br 0))) (start $s)",
+            Limits { cpu_ms_max: 50, ..Limits::default() },
+            "did not answer in time",
+        ),
+    ] {
+        let upload = component_with("", fields, "");
+        let deployment = Deployment::compile(&ENGINE, &upload, limits, Grants::default()).unwrap();
+        let error = world.get(&deployment, "/").await.failed().to_string();
+        assert!(error.contains(expect), "{fields}: {error}");
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use emberbox_runtime::{BodyError, CallEnding, CallError, Deployment, Limits, Stream};
+use emberbox_runtime::{BodyError, CallEnding, CallError, Deployment, Grants, Limits, Stream};
 use http_body_util::BodyExt;
 
 use crate::support::{ENGINE, Outcome, World, get, hello, misbehave};
@@ -166,6 +166,17 @@ async fn what_one_host_call_copies_is_bounded() {
     // One of the lies is a prompt of 100,000 bytes.
     let error = commit(&world, &misbehave(limits), "/lie-shape").await.failed();
     assert!(matches!(error, CallError::Trap(..)), "{error:?}");
+}
+
+#[tokio::test]
+async fn core_instances_are_bounded() {
+    let world = World::new();
+    // A Rust guest has its module and the adapters around it.
+    let limits = Limits { core_instances_max: 1, ..Limits::default() };
+    let deployment = hello().with(limits, Grants::default()).unwrap();
+    let error = world.get(&deployment, "/").await.failed();
+    let CallError::Trap(reason, _) = error else { panic!("{error:?}") };
+    assert!(reason.contains("instance"), "{reason}");
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ const KV_TOKENS_LIMIT: usize = 1 << 24;
 /// Limits of an engine. Every one has a default that suits one machine with a few gigabytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceOptions {
-    /// Threads that one forward pass may use.
+    /// Threads that one forward pass may use. Our kernels use one so far; burn's own operations,
+    /// which embedding models are made of, share one pool of all cores.
     pub threads: usize,
     /// Most sessions open at once, over all models.
     pub sessions_max: usize,

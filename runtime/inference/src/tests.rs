@@ -2,6 +2,8 @@
 
 /// The bundled model against its reference.
 mod bundled;
+/// Embedding tasks.
+mod embeddings;
 /// Sessions under load, cancellation, limits and damage.
 mod sessions;
 

@@ -288,4 +288,4 @@ fn ids(ids: Vec<i32>, device: &Device) -> Tensor<1, Int> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

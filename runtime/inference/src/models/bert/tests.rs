@@ -47,7 +47,7 @@ fn tensors() -> Tensors {
     names.into_iter().enumerate().map(fill).collect()
 }
 
-fn folder() -> Scratch {
+pub(crate) fn folder() -> Scratch {
     let folder = Scratch::new();
     folder.write("model.safetensors", safetensors(&tensors()));
     let config = json!({

@@ -116,7 +116,6 @@ async fn set_prices(app: &App, body: Body) -> Result<Response, ApiError> {
     if let Value::Object(fields) = &mut value {
         // A book that was read from the server can be sent back with one number changed.
         fields.remove("version");
-        fields.remove("effective_at_ms");
         fields.entry("op").or_insert_with(|| Value::from(OpId::generate().to_string()));
     }
     let book: NewPriceBook = serde_json::from_value(value)

@@ -6,7 +6,7 @@ use emberbox_billing::Billing;
 use emberbox_catalog::Catalog;
 use emberbox_inference::Inference;
 use emberbox_runtime::bridge::Bridge;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Keys, OperatorToken};
@@ -21,7 +21,7 @@ use crate::server::Stop;
 /// One server's parts. It is made once at start and shared by all requests.
 pub(crate) struct App {
     pub(crate) config: Config,
-    pub(crate) folder: Folder,
+    pub(crate) folder: Arc<Folder>,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) billing: Arc<dyn Billing>,
     /// Models, as calls see them.
@@ -42,4 +42,6 @@ pub(crate) struct App {
     pub(crate) stop: Stop,
     /// When the server started, in seconds since 1970.
     pub(crate) started_at_s: u64,
+    /// Dropped last: who holds the other end knows then that the stores and the folder are closed.
+    pub(crate) _gone: oneshot::Sender<()>,
 }

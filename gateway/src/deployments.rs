@@ -13,6 +13,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::app::App;
 use crate::config::FunctionLimits;
 use crate::errors::ApiError;
+use crate::folder::{Folder, FolderError};
 use crate::manifest::Manifest;
 
 /// Compilations at a time: each may take all of a core for a second.
@@ -36,6 +37,9 @@ pub(crate) struct Deployments {
     deployments_max: usize,
     slots: Mutex<HashMap<(String, String), Slot>>,
     compilations: Arc<Semaphore>,
+    /// Held while the catalog, the artifacts and the slots change together, so that no artifact is
+    /// removed for one function while another is published with it.
+    changes: tokio::sync::Mutex<()>,
 }
 
 /// The first caller compiles; the others wait for it.
@@ -62,6 +66,7 @@ impl Deployments {
             deployments_max,
             slots: Mutex::default(),
             compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
+            changes: tokio::sync::Mutex::default(),
         }
     }
 
@@ -179,10 +184,8 @@ async fn load_version(
 ) -> Result<Arc<Live>, ApiError> {
     let manifest = Manifest::parse(&version.manifest)
         .map_err(|error| ApiError::internal("a stored manifest is not valid", &error))?;
-    let component = app
-        .folder
-        .read_artifact(&version.digest)
-        .map_err(|error| ApiError::internal("an artifact is missing", &error))?;
+    let digest = version.digest.clone();
+    let component = on_disk(app, move |folder| folder.read_artifact(&digest)).await?;
     let deployment = app.deployments.compile(component.into(), &manifest).await?;
     tracing::info!(owner, function = name, version = version.number, "compiled");
     Ok(Arc::new(Live {
@@ -202,18 +205,26 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
     let function = manifest.name.parse::<emberbox_catalog::Name>()?;
     let deployment = app.deployments.compile(component.clone(), &manifest).await?;
     let digest = hex::encode(Sha256::digest(&component));
-    app.folder
-        .write_artifact(&digest, &component)
-        .map_err(|error| ApiError::internal("an artifact could not be kept", &error))?;
     let new = NewVersion {
         org_id: org_id.clone(),
         function,
-        digest,
+        digest: digest.clone(),
         size_bytes: component.len() as u64,
         manifest: manifest_text,
         activate,
     };
-    let version = app.catalog.publish(new).await?;
+    let _changing = app.deployments.changes.lock().await;
+    let name = digest.clone();
+    let is_new = on_disk(app, move |folder| folder.write_artifact(&name, &component)).await?;
+    let version = match app.catalog.publish(new).await {
+        Ok(version) => version,
+        Err(error) => {
+            if is_new {
+                app.folder.remove_artifact(&digest);
+            }
+            return Err(error.into());
+        }
+    };
     if activate {
         let name = manifest.name.clone();
         let author = author(&org_id, &manifest);
@@ -239,6 +250,7 @@ pub(crate) async fn activate(
 ) -> Result<(), ApiError> {
     let version = app.catalog.version(org_id, name, number).await?;
     let live = load_version(app, (owner, org_id, name), version).await?;
+    let _changing = app.deployments.changes.lock().await;
     app.catalog.activate(org_id, name, number).await?;
     app.deployments.replace(&live);
     Ok(())
@@ -249,6 +261,7 @@ pub(crate) async fn delete(
     app: &App,
     (owner, org_id, name): (&str, &str, &str),
 ) -> Result<(), CatalogError> {
+    let _changing = app.deployments.changes.lock().await;
     let digests = app.catalog.delete_function(org_id, name).await?;
     app.deployments.forget(owner, name);
     app.logs.forget(org_id, name);
@@ -256,6 +269,18 @@ pub(crate) async fn delete(
         app.folder.remove_artifact(&digest);
     }
     Ok(())
+}
+
+/// Runs what blocks on the disk where blocking is allowed.
+async fn on_disk<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce(&Folder) -> Result<T, FolderError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let folder = Arc::clone(&app.folder);
+    let done = tokio::task::spawn_blocking(move || work(&folder));
+    done.await
+        .map_err(|error| ApiError::internal("work on the disk did not end", &error))?
+        .map_err(|error| ApiError::internal("an artifact could not be read or kept", &error))
 }
 
 fn grants(manifest: &Manifest) -> Grants {

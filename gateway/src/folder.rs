@@ -11,7 +11,7 @@ const TOKEN_PREFIX: &str = "op_";
 /// An open data folder. The lock ends with the process, or when the last handle is dropped.
 pub(crate) struct Folder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Why a data folder cannot be used.
@@ -34,6 +34,16 @@ pub enum FolderError {
     Random(#[source] getrandom::Error),
 }
 
+impl Drop for Folder {
+    /// Closing the file alone would not do: a child process that is just being started still has
+    /// it open, and with it the lock.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the data folder's lock goes with the process only");
+        }
+    }
+}
+
 impl Folder {
     /// Creates the folder where it does not exist, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
@@ -51,7 +61,7 @@ impl Folder {
             Err(TryLockError::WouldBlock) => return Err(FolderError::InUse(path.to_owned())),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        let folder = Folder { path: path.to_owned(), _lock: lock };
+        let folder = Folder { path: path.to_owned(), lock };
         folder.remove_unfinished().map_err(failed)?;
         Ok(folder)
     }
@@ -82,13 +92,15 @@ impl Folder {
         Ok(token)
     }
 
-    /// Keeps a component under its digest. It is there whole or not at all, also after a crash.
-    pub(crate) fn write_artifact(&self, digest: &str, bytes: &[u8]) -> Result<(), FolderError> {
+    /// Keeps a component under its digest; false when it was there already. It is there whole or
+    /// not at all, also after a crash.
+    pub(crate) fn write_artifact(&self, digest: &str, bytes: &[u8]) -> Result<bool, FolderError> {
         let path = self.artifact(digest);
         if path.exists() {
-            return Ok(());
+            return Ok(false);
         }
         write_whole(&self.path.join("artifacts"), &path, bytes)
+            .map(|()| true)
             .map_err(|source| FolderError::Io { path, source })
     }
 
@@ -158,7 +170,8 @@ mod tests {
         let folder = Folder::open(&path).unwrap();
         assert_eq!(folder.operator_token().unwrap(), token);
         assert_eq!(fs::read_dir(path.join("artifacts")).unwrap().count(), 0);
-        folder.write_artifact("abc", b"bytes").unwrap();
+        assert!(folder.write_artifact("abc", b"bytes").unwrap());
+        assert!(!folder.write_artifact("abc", b"bytes").unwrap());
         assert_eq!(folder.read_artifact("abc").unwrap(), b"bytes");
         folder.remove_artifact("abc");
         assert!(folder.read_artifact("abc").is_err());

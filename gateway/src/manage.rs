@@ -30,12 +30,11 @@ pub(crate) async fn handle(
     request: Request,
 ) -> Result<Response, ApiError> {
     match route {
-        Route::Functions | Route::Function(_) | Route::Versions(_) => {
-            functions::handle(app, principal, route, request).await
-        }
-        Route::Live(_) | Route::FunctionLogs(_) => {
-            functions::handle(app, principal, route, request).await
-        }
+        Route::Functions
+        | Route::Function(_)
+        | Route::Versions(_)
+        | Route::Live(_)
+        | Route::FunctionLogs(_) => functions::handle(app, principal, route, request).await,
         Route::Keys | Route::Key(_) => keys::handle(app, principal, route, request).await,
         other => {
             only(request.method(), &Method::GET, "GET")?;

@@ -30,10 +30,10 @@ pub(crate) fn query<T: FromStr>(uri: &Uri, name: &str) -> Result<Option<T>, ApiE
     let query = uri.query().unwrap_or_default();
     let pair = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
     match pair {
-        Some((_, value)) if !value.is_empty() => value
-            .parse()
-            .map(Some)
-            .or_else(|_| Err(ApiError::field(name, format!("'{value}' is not a valid value")))),
+        Some((_, value)) if !value.is_empty() => match value.parse() {
+            Ok(parsed) => Ok(Some(parsed)),
+            Err(_) => Err(ApiError::field(name, format!("'{value}' is not a valid value"))),
+        },
         _ => Ok(None),
     }
 }

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -30,32 +30,64 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves connections until `stop`; then accepts no more, lets requests in progress end for
 /// `grace`, and cuts off what is left.
 pub(crate) async fn serve(listener: TcpListener, stack: Stack, limits: ServerLimits, stop: Stop) {
-    let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let places = Arc::new(Semaphore::new(limits.connections_max));
     let builder = Arc::new(builder(&limits));
     let graceful = GracefulShutdown::new();
+    let cut = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &connections) => accepted,
+            accepted = accept(&listener, &places) => accepted,
             () = stop.token.cancelled() => break,
         };
-        let Some((stream, permit)) = accepted else { continue };
-        let (builder, stack) = (Arc::clone(&builder), stack.clone());
-        let (watcher, patience) = (graceful.watcher(), limits.header_read());
+        let Some((stream, place)) = accepted else { continue };
+        let connection = Connection {
+            builder: Arc::clone(&builder),
+            stack: stack.clone(),
+            patience: limits.header_read(),
+            stop: stop.token.clone(),
+            watcher: graceful.watcher(),
+        };
+        let cut = cut.clone();
         tokio::spawn(async move {
-            if speaks_in_time(&stream, patience).await {
-                let connection =
-                    builder.serve_connection(TokioIo::new(stream), service(stack)).into_owned();
-                if let Err(error) = watcher.watch(connection).await {
-                    tracing::debug!(error, "a connection ended early");
-                }
+            tokio::select! {
+                () = connection.serve(stream) => {}
+                () = cut.cancelled() => {}
             }
-            drop(permit);
+            drop(place);
         });
     }
     drop(listener);
     let grace = stop.grace();
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!(grace_s = grace.as_secs(), "requests were cut off at the end of the grace");
+    }
+    cut.cancel();
+}
+
+/// What one connection needs.
+struct Connection {
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    stack: Stack,
+    patience: Duration,
+    stop: CancellationToken,
+    watcher: Watcher,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream) {
+        let speaks = tokio::select! {
+            speaks = speaks_in_time(&stream, self.patience) => speaks,
+            // Who has not asked anything yet loses nothing.
+            () = self.stop.cancelled() => false,
+        };
+        if !speaks {
+            return;
+        }
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service(self.stack));
+        // Clients leave as they like; only a developer looking for a fault wants to know.
+        if let Err(error) = self.watcher.watch(connection.into_owned()).await {
+            tracing::debug!(error, "a connection ended early");
+        }
     }
 }
 

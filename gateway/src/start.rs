@@ -9,7 +9,7 @@ use emberbox_catalog::{Catalog, CatalogError, CatalogOptions, SqliteCatalog};
 use emberbox_inference::{Inference, InferenceError, InferenceOptions};
 use emberbox_runtime::{Engine, EngineOptions, RuntimeError};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -77,6 +77,8 @@ pub struct Running {
     /// The token for the operator's listener.
     pub operator_token: String,
     app: Arc<App>,
+    ledger: Option<Ledger>,
+    gone: oneshot::Receiver<()>,
     telemetry: Telemetry,
     listeners: Vec<JoinHandle<()>>,
 }
@@ -100,15 +102,28 @@ impl Running {
         if tokio::time::timeout(SETTLE_GRACE, self.app.settling.wait()).await.is_err() {
             tracing::error!("some calls were not charged before the server stopped");
         }
+        if let Some(Err(error)) = close(self.ledger).await {
+            tracing::error!(%error, "the ledger was not closed well");
+        }
         let (app, telemetry) = (self.app, self.telemetry);
-        // Both block: the stores finish what is queued, the exporter sends its last batch.
+        // Both block: the catalog finishes what is queued, the exporter sends its last batch.
         let closed = tokio::task::spawn_blocking(move || {
             drop(app);
             telemetry.flush();
         });
-        if closed.await.is_err() {
+        // A connection that was cut off may hold the last handle for a moment longer; the folder
+        // is free for the next server only when it is gone.
+        let gone = tokio::time::timeout(SETTLE_GRACE, self.gone).await;
+        if closed.await.is_err() || gone.is_err() {
             tracing::error!("the server's parts did not close");
         }
+    }
+}
+
+async fn close(ledger: Option<Ledger>) -> Option<Result<(), BillingError>> {
+    match ledger {
+        Some(ledger) => Some(ledger.close().await),
+        None => None,
     }
 }
 
@@ -120,12 +135,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let telemetry = telemetry::install(&config)?;
     let (public, admin) = (listen(config.listen).await?, listen(config.admin_listen).await?);
     let opening = config.clone();
-    let Opened { folder, token, catalog, billing, inference, engine } =
+    let Opened { folder, token, catalog, ledger, inference, engine } =
         tokio::task::spawn_blocking(move || Opened::open(&opening)).await??;
+    let billing: Arc<dyn Billing> = match &ledger {
+        Some(ledger) => Arc::new(ledger.clone()),
+        None => Arc::new(Unmetered::new()),
+    };
+    let (sender, gone) = oneshot::channel();
     let deployments =
         Deployments::new(engine, config.function_limits.clone(), config.limits.deployments_max);
     let app = Arc::new(App {
-        folder,
+        folder: Arc::new(folder),
         catalog,
         billing,
         bridge: Arc::new(inference.clone()),
@@ -140,6 +160,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         settling: TaskTracker::new(),
         stop: Stop::default(),
         started_at_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        _gone: sender,
         config,
     });
     bootstrap::models(&app).await?;
@@ -155,6 +176,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         first_key,
         operator_token: token,
         app,
+        ledger,
+        gone,
         telemetry,
         listeners: vec![public_task, admin_task],
     })
@@ -165,7 +188,8 @@ struct Opened {
     folder: Folder,
     token: String,
     catalog: Arc<dyn Catalog>,
-    billing: Arc<dyn Billing>,
+    /// `None`: nothing is charged.
+    ledger: Option<Ledger>,
     inference: Inference,
     engine: Engine,
 }
@@ -176,12 +200,12 @@ impl Opened {
         let folder = Folder::open(&config.data)?;
         let token = folder.operator_token()?;
         let catalog = SqliteCatalog::open(&CatalogOptions::new(&folder.catalog()))?;
-        let billing: Arc<dyn Billing> = match config.billing {
+        let ledger = match config.billing {
             config::Billing::Metered => {
                 let options = LedgerOptions { path: folder.ledger(), ..LedgerOptions::default() };
-                Arc::new(Ledger::open(options)?)
+                Some(Ledger::open(options)?)
             }
-            config::Billing::Unmetered => Arc::new(Unmetered::default()),
+            config::Billing::Unmetered => None,
         };
         let inference = Inference::new(InferenceOptions {
             threads: config.inference.threads,
@@ -194,7 +218,7 @@ impl Opened {
             component_bytes_max: config.limits.component_bytes_max,
             ..EngineOptions::default()
         })?;
-        Ok(Opened { folder, token, catalog: Arc::new(catalog), billing, inference, engine })
+        Ok(Opened { folder, token, catalog: Arc::new(catalog), ledger, inference, engine })
     }
 }
 

@@ -78,11 +78,23 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(Sender::new())
-        .with_endpoint(endpoint)
+        .with_endpoint(traces_url(endpoint))
         .with_timeout(EXPORT_TIMEOUT)
         .build()?;
     let resource = Resource::builder().with_service_name("emberbox").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// A collector's address alone means its usual path.
+fn traces_url(endpoint: &str) -> String {
+    let has_path = endpoint
+        .split("://")
+        .nth(1)
+        .is_some_and(|rest| rest.split_once('/').is_some_and(|(_, path)| !path.is_empty()));
+    match has_path {
+        true => endpoint.to_owned(),
+        false => format!("{}/v1/traces", endpoint.trim_end_matches('/')),
+    }
 }
 
 /// Sends spans from the exporter's own thread, which has no async runtime: so it may block.
@@ -95,6 +107,8 @@ impl Sender {
     fn new() -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            // A collector is the operator's own; a proxy of the environment is for the world.
+            .proxy(None)
             .timeout_global(Some(EXPORT_TIMEOUT));
         Sender { agent: config.build().new_agent() }
     }
@@ -111,5 +125,23 @@ impl HttpClient for Sender {
         let (parts, mut body) = answer.into_parts();
         let bytes = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
         Ok(http::Response::from_parts(parts, bytes.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_alone_means_the_usual_path() {
+        let rows = [
+            ("http://host:4318", "http://host:4318/v1/traces"),
+            ("http://host:4318/", "http://host:4318/v1/traces"),
+            ("http://host:4318/v1/traces", "http://host:4318/v1/traces"),
+            ("https://host/otlp/a", "https://host/otlp/a"),
+        ];
+        for (endpoint, url) in rows {
+            assert_eq!(traces_url(endpoint), url);
+        }
     }
 }

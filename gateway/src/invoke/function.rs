@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use emberbox_billing::{Ending, Hold, Meter, Subject};
 use emberbox_runtime::{
-    BodyError, Call, CallEnding, CallError, CallReport, GuestBody, RequestBody, Started,
+    BodyError, Call, CallEnding, CallError, CallReport, GuestBody, Report, RequestBody, Started,
 };
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode, Uri, response};
@@ -15,7 +15,8 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use self::streaming::Settled;
+use self::failure::{broken, no_answer, tell_author};
+use self::streaming::{Cut, Settled};
 use super::spend::CallSpend;
 use super::{Caller, Charged, Quote, Tab};
 use crate::app::App;
@@ -24,6 +25,8 @@ use crate::deployments::Live;
 use crate::errors::ApiError;
 use crate::logs::CallLog;
 
+/// What the client and the author are told of a call that went wrong.
+mod failure;
 /// The body of an answer that leaves while it is made.
 mod streaming;
 
@@ -32,6 +35,9 @@ mod streaming;
 const WHOLE_WITHIN: Duration = Duration::from_millis(4);
 /// And only if it is no longer than this.
 const WHOLE_BYTES_MAX: usize = 64 << 10;
+
+/// How long after its guest's last moment an answer may still be read.
+const UNREAD_GRACE: Duration = Duration::from_secs(10);
 
 type Reply = Result<Response<Body>, ApiError>;
 
@@ -69,7 +75,7 @@ struct Begun {
 /// How far the answer has come when its guest is about to end.
 enum Outcome {
     /// The head has left; the end of the body waits to hear of the charge.
-    Streaming(oneshot::Sender<Settled>),
+    Streaming(oneshot::Sender<Settled>, Cut),
     /// Nothing has left: the whole answer is here.
     Whole(oneshot::Sender<Reply>, Box<response::Parts>, Bytes),
     /// There is no answer of the guest's.
@@ -100,7 +106,10 @@ async fn work(
         tab.release().await;
         return send(reply, Err(error));
     }
-    let report = report.await;
+    let report = match &outcome {
+        Outcome::Streaming(_, cut) => read_in_time(report, cut, caller, live).await,
+        _ => report.await,
+    };
     tell_author(&log, &report);
     let charged = settle(tab, &spend, &report).await;
     finish(outcome, charged);
@@ -232,9 +241,20 @@ fn stream(
     let length = parts.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     let (settled, waits) = oneshot::channel();
-    let body = streaming::body(bytes, guest, (length, waits));
+    let (body, cut) = streaming::body(bytes, guest, (length, waits));
     send(reply, Ok(Response::from_parts(parts, body)));
-    Outcome::Streaming(settled)
+    Outcome::Streaming(settled, cut)
+}
+
+/// Waits for the report, and cuts the answer off when it is not read long after its guest's end.
+async fn read_in_time(mut report: Report, cut: &Cut, caller: &Caller, live: &Live) -> CallReport {
+    let wall = Duration::from_millis(live.deployment.limits().wall_ms_max);
+    let until = tokio::time::Instant::from_std(caller.arrival.at + wall + UNREAD_GRACE);
+    tokio::select! {
+        report = &mut report => return report,
+        () = tokio::time::sleep_until(until) => cut.cut(),
+    }
+    report.await
 }
 
 /// Ends the hold by the table of endings. `None`: nothing was charged.
@@ -264,7 +284,7 @@ async fn settle(
 /// Lets the end of the answer go, now that the charge is known.
 fn finish(outcome: Outcome, charged: Result<Option<Charged>, ApiError>) {
     match outcome {
-        Outcome::Streaming(settled) => {
+        Outcome::Streaming(settled, _) => {
             let charged = charged.map(|_| ()).map_err(|error| error.to_string());
             if settled.send(charged).is_err() {
                 tracing::debug!("the client left before the end of its answer");
@@ -292,55 +312,6 @@ fn finish(outcome: Outcome, charged: Result<Option<Charged>, ApiError>) {
 fn send(reply: oneshot::Sender<Reply>, answer: Reply) {
     if reply.send(answer).is_err() {
         tracing::debug!("the client left before its answer");
-    }
-}
-
-/// What the client is told when the guest gave no answer.
-fn no_answer(error: CallError) -> ApiError {
-    match error {
-        CallError::Trap(reason, _) => ApiError::GuestTrap { reason },
-        CallError::NoResponse(_) => ApiError::GuestTrap { reason: "it gave no answer".to_owned() },
-        CallError::Budget(_) => ApiError::CallBudget,
-        CallError::Deadline(_) => ApiError::Deadline,
-        CallError::Overloaded => ApiError::Overloaded("all instances are taken".to_owned()),
-        CallError::RequestInvalid(reason) => ApiError::Invalid { param: None, message: reason },
-        CallError::Fault(ref reason, _) => {
-            tracing::error!(reason, "the sandbox failed");
-            ApiError::Internal
-        }
-    }
-}
-
-/// The same for an answer that broke before any of it was sent.
-fn broken(error: &BodyError) -> ApiError {
-    match error {
-        BodyError::Stopped(CallEnding::Deadline) => ApiError::Deadline,
-        BodyError::Stopped(CallEnding::Budget) => ApiError::CallBudget,
-        BodyError::Stopped(CallEnding::Trap(reason)) => {
-            ApiError::GuestTrap { reason: reason.clone() }
-        }
-        BodyError::Stopped(CallEnding::Fault(reason)) => {
-            tracing::error!(reason, "the sandbox failed");
-            ApiError::Internal
-        }
-        BodyError::Stopped(CallEnding::Normal | CallEnding::ClientLeft)
-        | BodyError::Request(_)
-        | BodyError::TooLarge { .. } => ApiError::GuestTrap { reason: error.to_string() },
-    }
-}
-
-/// The function's author finds in its log why a call went wrong.
-fn tell_author(log: &CallLog, report: &CallReport) {
-    let what = match &report.ending {
-        CallEnding::Normal | CallEnding::ClientLeft => return,
-        CallEnding::Deadline => "stopped: it took longer than it may".to_owned(),
-        CallEnding::Budget => "stopped: the call's maximal cost was reached".to_owned(),
-        CallEnding::Trap(reason) => format!("trapped: {reason}"),
-        CallEnding::Fault(_) => "stopped: the platform failed".to_owned(),
-    };
-    match &report.detail {
-        Some(detail) => log.platform(&format!("{what} ({detail})")),
-        None => log.platform(&what),
     }
 }
 

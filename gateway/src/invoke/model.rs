@@ -109,7 +109,7 @@ fn span(call: &ModelCall) -> Span {
         gen_ai.usage.input_tokens = Empty,
         gen_ai.usage.output_tokens = Empty,
         gen_ai.usage.cache_read.input_tokens = Empty,
-        error.r#type = Empty,
+        "error.type" = Empty,
         request_id = %call.caller.arrival.request_id,
     )
 }

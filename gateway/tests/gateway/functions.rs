@@ -124,13 +124,17 @@ fn what_a_guest_prints_is_kept_for_its_author() {
 #[test]
 fn a_guest_spends_no_more_than_its_call_may_cost() {
     let server = Server::start();
-    let manifest = "[function]\nname = \"misbehave\"\nmax_cost_per_call = \"0.00005\"\n\
+    let manifest = "[function]\nname = \"misbehave\"\nmax_cost_per_call = \"0.0003\"\n\
         models = [\"tiny-storyteller\"]";
     server.deploy_manifest("misbehave", MISBEHAVE, manifest).good_created();
-    let answer = server.get("/f/local/misbehave/overspend");
-    assert!(answer.text.contains("budget"), "{answer:?}");
+    let told = server.get("/f/local/misbehave/overspend").good();
+    assert!(told["calls"].as_i64() > Some(0), "the first fits the budget: {told}");
+    assert_eq!((told["ended"].is_string(), &told["slipped_through"]), (true, &json!(0)), "{told}");
     let receipt = server.wait_for_receipt(|_| true);
-    assert!(nano(&receipt["amount"]) <= 50_000, "{receipt}");
+    assert!(nano(&receipt["amount"]) <= 300_000, "{receipt}");
+    let lines = receipt["usage"].as_array().unwrap();
+    let output = lines.iter().find(|line| line["meter"] == json!("output_tokens")).unwrap();
+    assert_eq!(output["quantity"], told["output_tokens"], "counted by the host as by the guest");
     server.ledger_is_sound();
 }
 

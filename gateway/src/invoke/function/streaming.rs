@@ -1,4 +1,5 @@
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -18,8 +19,7 @@ pub(super) type Settled = Result<(), String>;
 /// else it is the terminator that follows the last byte. Dropping it stops the guest.
 struct Streaming {
     first: Option<Bytes>,
-    /// `None` once it was read to its end.
-    guest: Option<GuestBody>,
+    source: Cut,
     /// Bytes to come, where the guest announced its answer's length.
     remaining: Option<u64>,
     /// The bytes that complete the announced length.
@@ -28,15 +28,56 @@ struct Streaming {
     settled: Option<oneshot::Receiver<Settled>>,
 }
 
+/// Where the bytes come from.
+enum Source {
+    Guest(GuestBody),
+    /// It was read to its end.
+    Over,
+    /// It was taken away from a client that does not read.
+    Cut,
+}
+
+/// Takes a body away from a client that keeps its connection and does not read: nothing else
+/// would end such a call.
+#[derive(Clone)]
+pub(super) struct Cut(Arc<Mutex<Source>>);
+
+impl Cut {
+    /// Drops the guest's body, which stops the guest; the client's answer breaks off.
+    pub(super) fn cut(&self) {
+        let mut source = self.lock();
+        if matches!(*source, Source::Guest(_)) {
+            *source = Source::Cut;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Source> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        // The call's task may hold the other handle: the guest must hear of it now.
+        *self.source.lock() = Source::Over;
+    }
+}
+
 /// A body of what was read already and what the guest still writes.
 pub(super) fn body(
     first: Bytes,
     guest: GuestBody,
     (length, settled): (Option<u64>, oneshot::Receiver<Settled>),
-) -> Body {
-    let first = Some(first).filter(|bytes| !bytes.is_empty());
-    let settled = Some(settled);
-    Streaming { first, guest: Some(guest), remaining: length, last: None, settled }.boxed_unsync()
+) -> (Body, Cut) {
+    let source = Cut(Arc::new(Mutex::new(Source::Guest(guest))));
+    let streaming = Streaming {
+        first: Some(first).filter(|bytes| !bytes.is_empty()),
+        source: source.clone(),
+        remaining: length,
+        last: None,
+        settled: Some(settled),
+    };
+    (streaming.boxed_unsync(), source)
 }
 
 impl Streaming {
@@ -45,7 +86,7 @@ impl Streaming {
         if let Some(remaining) = &mut self.remaining {
             *remaining = remaining.saturating_sub(data.len() as u64);
             if *remaining == 0 {
-                self.guest = None;
+                *self.source.lock() = Source::Over;
                 self.last = Some(data);
                 return None;
             }
@@ -58,23 +99,29 @@ impl Streaming {
         if let Some(data) = self.first.take().and_then(|first| self.pass(first)) {
             return Poll::Ready(Some(Ok(data)));
         }
-        while let Some(guest) = &mut self.guest {
-            let data = match ready!(Pin::new(guest).poll_frame(context)) {
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => {
-                    self.guest = None;
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                None => {
-                    self.guest = None;
-                    break;
-                }
-            };
-            if let Some(data) = self.pass(data) {
-                return Poll::Ready(Some(Ok(data)));
+        while let Some(data) = ready!(self.poll_source(context)) {
+            match data.map(|data| self.pass(data)) {
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
+                // The last bytes wait for the charge.
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
         Poll::Ready(None)
+    }
+
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        let mut source = self.source.lock();
+        let frame = match &mut *source {
+            Source::Guest(guest) => ready!(Pin::new(guest).poll_frame(context)),
+            Source::Over => None,
+            Source::Cut => return Poll::Ready(Some(Err("the client did not read".into()))),
+        };
+        if !matches!(frame, Some(Ok(_))) {
+            *source = Source::Over;
+        }
+        let data = |frame: Frame<Bytes>| frame.into_data().unwrap_or_default();
+        Poll::Ready(frame.map(|frame| frame.map(data).map_err(BoxError::from)))
     }
 
     /// Waits for the charge.

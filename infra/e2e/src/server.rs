@@ -79,10 +79,9 @@ impl Server {
     pub(crate) fn org(&self, name: &str, credits: Option<&str>) -> anyhow::Result<Org> {
         let admin = self.admin()?;
         let made = admin.post("/admin/v1/orgs", &json!({ "name": name }))?.ok()?;
-        let id = text(&made, "/org/id")?;
         let key = text(&made, "/key")?;
         if let Some(amount) = credits {
-            let grant = json!({ "org": id, "amount": amount, "id": format!("e2e-{name}") });
+            let grant = json!({ "org": name, "amount": amount, "id": format!("e2e-{name}") });
             admin.post("/admin/v1/credits", &grant)?.ok()?;
         }
         Ok(Org { name: name.to_owned(), api: Api::new(&self.base, &key) })

@@ -119,7 +119,7 @@ pub fn report(error: &CliError, json: bool) {
     }
     // When nothing can be written any more, the exit code still says it.
     std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes()).ok();
-    if json {
+    if json && !error.is_reported() {
         out.answer(&error.to_json(), |_| String::new()).ok();
     }
 }

@@ -120,7 +120,7 @@ pub(crate) fn run(options: &Options, out: Output) -> Result<(), CliError> {
         Err(error) => {
             let step = Step::new("start", begun, Err(error.to_string()));
             print_report(&[step], out)?;
-            return Err(error);
+            return Err(CliError::Demo(error.to_string()));
         }
     };
     stage.introduce(&screen)?;
@@ -168,8 +168,13 @@ impl Play<'_> {
         let begun = Instant::now();
         let played = (scene.play)(self);
         let after = self.stage.balance()?;
-        let checked = played.and_then(|outcome| checked_cost(outcome, before, after));
-        let step = Step::new(scene.name, begun, checked.map_err(|error| error.to_string()));
+        let lost = difference(before, after)?;
+        let checked = played.and_then(|outcome| checked_cost(outcome, lost));
+        let mut step = Step::new(scene.name, begun, checked.map_err(|error| error.to_string()));
+        if step.failure.is_some() {
+            // A call that failed may have cost something, which later sums must not miss.
+            step.cost = lost;
+        }
         self.screen.result(&step, after)?;
         self.steps.push(step);
         Ok(())
@@ -186,7 +191,7 @@ impl Play<'_> {
         if failed.is_empty() {
             return Ok(());
         }
-        Err(failure(format!(
+        Err(CliError::Demo(format!(
             "{} of {} steps failed: {}",
             failed.len(),
             self.steps.len(),
@@ -195,9 +200,8 @@ impl Play<'_> {
     }
 }
 
-/// What the scene cost: what the balance lost, which must be what the calls claimed.
-fn checked_cost(outcome: Outcome, before: Nano, after: Nano) -> Result<Nano, CliError> {
-    let lost = before.checked_sub(after).ok_or_else(|| failure("the balance overflowed".into()))?;
+/// What a scene cost: what the balance lost, which must be what the calls claimed.
+fn checked_cost(outcome: Outcome, lost: Nano) -> Result<Nano, CliError> {
     match outcome.claimed {
         Some(claimed) if claimed != lost => Err(failure(format!(
             "the calls said they cost {}, and the balance lost {}",
@@ -206,6 +210,10 @@ fn checked_cost(outcome: Outcome, before: Nano, after: Nano) -> Result<Nano, Cli
         ))),
         _ => sum([lost, outcome.paid_by_others]),
     }
+}
+
+fn difference(before: Nano, after: Nano) -> Result<Nano, CliError> {
+    before.checked_sub(after).ok_or_else(|| failure("a difference of credits overflowed".into()))
 }
 
 fn sum(amounts: impl IntoIterator<Item = Nano>) -> Result<Nano, CliError> {

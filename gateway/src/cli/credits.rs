@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::format::{cell, credits_cell};
 use super::output::{Paint, Table, left, right};
 use super::settings::DataFlag;
+use crate::client::ClientError;
 
 /// Show the balance, or add credits to it
 #[derive(Debug, Args)]
@@ -76,8 +77,11 @@ fn run_add(add: &Add, context: &Context) -> Result<(), CliError> {
     // Made here, so that the same command can be repeated after a broken connection.
     let id = add.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let body = json!({"org": org, "amount": add.amount.to_string(), "id": id, "note": add.note});
-    let balance = admin.post("/admin/v1/credits", &body).inspect_err(|_| {
-        context.out.note(&format!("to try again safely, repeat it with --id {id}"));
+    let balance = admin.post("/admin/v1/credits", &body).inspect_err(|error| {
+        if !matches!(error, ClientError::Refused(_)) {
+            // Nobody knows whether it arrived.
+            context.out.note(&format!("to try again without paying twice, add --id {id}"));
+        }
     })?;
     context.out.answer(&balance, |paint| {
         format!("{} credits added to {org}\n{}", add.amount, shown(&balance, paint))

@@ -47,6 +47,9 @@ pub enum CliError {
     /// The answer could not be printed.
     #[error("the output cannot be written: {0}")]
     Output(#[source] std::io::Error),
+    /// The demo has shown and reported what did not hold.
+    #[error("{0}")]
+    Demo(String),
     /// Anything else that failed.
     #[error("{what}")]
     Failed {
@@ -66,7 +69,8 @@ impl CliError {
             Self::Configuration { .. } | Self::Manifest(_) => 64,
             Self::Client(ClientError::Refused(refusal)) if refused(refusal) => 3,
             Self::Client(ClientError::BadUrl { .. } | ClientError::BadSecret { .. }) => 64,
-            Self::Client(_) | Self::File { .. } | Self::Output(_) | Self::Failed { .. } => 1,
+            Self::Client(_) | Self::File { .. } | Self::Output(_) => 1,
+            Self::Demo(_) | Self::Failed { .. } => 1,
         }
     }
 
@@ -86,8 +90,14 @@ impl CliError {
             Self::Usage(_) => Some("see `emberbox COMMAND --help`".to_owned()),
             Self::Manifest(_) => Some("correct emberbox.toml and try again".to_owned()),
             Self::Client(error) => after_client_error(error),
-            Self::File { .. } | Self::Output(_) => None,
+            Self::File { .. } | Self::Output(_) | Self::Demo(_) => None,
         }
+    }
+
+    /// Whether programs have been told already, so that nothing follows the last line.
+    #[must_use]
+    pub fn is_reported(&self) -> bool {
+        matches!(self, Self::Demo(_))
     }
 
     /// The error for `--json`.

@@ -60,7 +60,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 }
 
 async fn serve(config: Config, out: Output) -> Result<(), CliError> {
-    let data = config.data.clone();
+    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
     let running = Box::pin(crate::start(config)).await.map_err(|error| start_failed(&error))?;
     let url = format!("http://{}", running.public);
     let admin_url = format!("http://{}", running.admin);

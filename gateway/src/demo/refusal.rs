@@ -5,7 +5,7 @@ use http::Method;
 use super::guests::HELLO;
 use super::scenes::claimed;
 use super::stage::posted;
-use super::{Outcome, Play, expect, failure};
+use super::{Outcome, Play, difference, expect};
 use crate::cli::CliError;
 use crate::cli::format::credits;
 use crate::client::{Call, Client};
@@ -34,7 +34,7 @@ pub(super) fn play(play: &mut Play<'_>) -> Result<Outcome, CliError> {
     let before = posted(&guest)?;
     let said = first_call(play, &guest, &path)?;
     let after = posted(&guest)?;
-    let paid = before.checked_sub(after).ok_or_else(|| failure("an overflow".to_owned()))?;
+    let paid = difference(before, after)?;
     expect(said.is_none_or(|said| said == paid), || {
         format!("the call said another cost than the {paid} credits that the guest lost")
     })?;

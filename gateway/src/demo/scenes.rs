@@ -131,7 +131,7 @@ pub(super) fn hello(play: &mut Play<'_>) -> Result<Outcome, CliError> {
 /// A function that streams what the model writes.
 pub(super) fn story(play: &mut Play<'_>) -> Result<Outcome, CliError> {
     let path = format!("/f/{}/storyteller/?about=a+rabbit&name=Ben&seed=3", play.stage.org);
-    play.screen.command(&format!("curl -N \"$EMBERBOX_URL{path}\" {AUTHORIZATION}"))?;
+    play.screen.command(&format!("curl -N \"$EMBERBOX_URL{path}\" \\\n{AUTHORIZATION}"))?;
     let answer = play.stage.client.send(Call::new(Method::GET, &path))?;
     let claimed = claimed(&answer)?;
     let text = show_stream(play, answer)?;

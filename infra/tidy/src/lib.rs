@@ -7,14 +7,14 @@ pub mod tree;
 
 /// Which crate may know which.
 pub mod dependencies;
-/// What every example folder holds.
-pub mod examples;
 /// Length of files, names of files, lints of every crate.
 pub mod files;
-/// Relative links in Markdown.
-pub mod links;
+/// What every example folder holds.
+pub mod examples;
 /// Prebuilt guests: fresh, small, and without a machine's paths inside.
 pub mod prebuilt;
+/// Relative links in Markdown.
+pub mod links;
 
 #[cfg(test)]
 mod tests;

@@ -5,14 +5,14 @@
 
 use clap::{Parser, Subcommand};
 
-/// What the disk takes to make a write durable.
-mod disk;
 /// The `hello` example through the gateway, beside `wasmtime serve` and a bare hyper server.
 mod hello_http;
-/// The load: a closed loop over a number of connections.
-mod load;
 /// Other processes: the peers and our own server.
 mod process;
+/// The load: a closed loop over a number of connections.
+mod load;
+/// What the disk takes to make a write durable.
+mod disk;
 /// One row of a result, and how rows are printed.
 mod row;
 

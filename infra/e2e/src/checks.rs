@@ -5,18 +5,18 @@ use crate::world::World;
 
 /// `emberbox demo --json --exit`.
 mod demo;
-/// A server that is asked to stop finishes what it began.
-mod drain;
-/// Guests build from their sources, to the same bytes with the same compiler.
-mod guests;
-/// An unmodified OpenAI SDK.
+/// An unmodified OpenAI SDK, and the client scripts of the examples.
 mod openai;
-/// The README's first five minutes, typed as they stand there.
-mod readme;
 /// A killed server has everything in place when it starts again.
 mod restart;
+/// A server that is asked to stop finishes what it began.
+mod drain;
 /// Spans go to a collector; prompts go nowhere.
 mod telemetry;
+/// The README's first five minutes, typed as they stand there.
+mod readme;
+/// Guests build from their sources, to the same bytes with the same compiler.
+mod guests;
 
 /// Runs every check that the report wants.
 pub(crate) fn run(world: &World, report: &mut Report) {

@@ -11,12 +11,18 @@ use clap::Parser;
 use crate::report::Report;
 use crate::world::World;
 
-mod api;
-mod checks;
-mod collector;
-mod report;
-mod server;
+/// Where things are: the checkout, the binary, a folder that goes away.
 mod world;
+/// The checks themselves.
+mod checks;
+/// The real binary, started and stopped.
+mod server;
+/// Requests of the checks' own.
+mod api;
+/// A collector of traces.
+mod collector;
+/// Names, times and results.
+mod report;
 
 /// Real clients against the real binary.
 #[derive(Debug, Parser)]

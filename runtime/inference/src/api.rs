@@ -77,7 +77,8 @@ pub enum Task {
         #[serde(default)]
         options: GenerateOptions,
     },
-    /// Turn each text into a vector.
+    /// Turn each text into a vector of length one (unless an embedding model says otherwise). A
+    /// generation model takes the mean of its tokens' states after the last norm.
     Embed {
         /// The texts, one row of the result each.
         texts: Vec<String>,
@@ -152,7 +153,7 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelKind {
-    /// Continues text.
+    /// Continues text; it can turn text into vectors too.
     Generation,
     /// Turns text into vectors.
     Embedding,
@@ -171,7 +172,7 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Most tokens of prompt and output together.
     pub context_length: u32,
-    /// Width of the hidden state; for an embedding model the length of its vectors.
+    /// Length of the vectors it makes: the width of its hidden state.
     pub embedding_dims: u32,
     /// Size of the weights in their file.
     pub weight_bytes: u64,

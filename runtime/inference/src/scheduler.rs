@@ -14,6 +14,8 @@ pub(crate) mod prepare;
 pub(crate) mod sampler;
 /// What a client holds: events, usage, state.
 pub(crate) mod session;
+/// Embeddings by a generation model.
+mod states;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,12 +1,13 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use emberbox_inference::{Inference, InferenceOptions, ModelSource};
 use emberbox_runtime::bridge::Bridge;
-use emberbox_runtime::{CallEnding, Deployment, Limits, RequestBody};
+use emberbox_runtime::{CallEnding, Deployment, Grants, Limits, RequestBody};
 use http::Request;
 
-use crate::support::{MODEL, Whole, World, get, misbehave, outcome, storyteller};
+use crate::support::{MODEL, Whole, World, get, misbehave, outcome, post, search, storyteller};
 
 /// The bundled model, on the real engine.
 static INFERENCE: LazyLock<Inference> = LazyLock::new(|| {
@@ -72,4 +73,19 @@ async fn a_client_that_leaves_frees_the_engine() {
     assert!((1..200).contains(&settled[0].output_tokens), "{settled:?}");
     let next = ask(&world, &deployment, get("/?seed=1")).await;
     assert_eq!(next.status, 200);
+}
+
+#[tokio::test]
+async fn a_guest_ranks_documents_with_the_bundled_model() {
+    let world = World::new();
+    let grants = Grants {
+        models: BTreeSet::from([MODEL.to_owned()]),
+        environment: BTreeMap::from([("MODEL".to_owned(), MODEL.to_owned())]),
+    };
+    let body = r#"{"query":"Mia found a fox.","documents":["Ben had a boat.","Mia found a fox."]}"#;
+    let answer = ask(&world, &search(grants), post("/", body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let ranking = answer.json();
+    assert_eq!(ranking["results"][0]["index"], 1, "{ranking}");
+    assert!(ranking["results"][0]["score"].as_f64().unwrap() > 0.999, "{ranking}");
 }

@@ -192,6 +192,20 @@ impl Llama {
 
     /// Computes rows; gives the cache back and the wanted rows' logits, `[wanted, vocabulary]`.
     pub(crate) fn forward(&self, cache: Cache, rows: Rows) -> (Cache, Vec<f32>) {
+        let (cache, states) = self.run(cache, rows);
+        let output = self.output.as_ref().unwrap_or(&self.embedding);
+        (cache, values(states.map(|x| output.forward(x, self.plan.path))))
+    }
+
+    /// Computes rows; gives the cache back and the wanted rows' states after the last norm,
+    /// `[wanted, d_model]`.
+    pub(crate) fn states(&self, cache: Cache, rows: Rows) -> (Cache, Vec<f32>) {
+        let (cache, states) = self.run(cache, rows);
+        (cache, values(states))
+    }
+
+    /// All layers and the last norm; no states where none are wanted.
+    fn run(&self, cache: Cache, rows: Rows) -> (Cache, Option<Tensor<2>>) {
         let Plan { heads, epsilon, path } = self.plan;
         let device = self.angles.device();
         let step = Arc::new(Step { heads, spans: rows.spans });
@@ -209,18 +223,20 @@ impl Llama {
         }
         let cache = Cache { layers };
         if rows.wanted.is_empty() {
-            return (cache, Vec::new());
+            return (cache, None);
         }
         let x = x.select(0, ids(&rows.wanted, &device));
-        let x = ops::norm(x, &self.norm, epsilon, path);
-        let logits = self.output.as_ref().unwrap_or(&self.embedding).forward(x, path);
-        (cache, logits.into_data().try_into_vec().unwrap_or_default())
+        (cache, Some(ops::norm(x, &self.norm, epsilon, path)))
     }
 
     /// An empty cache of `blocks` for this network.
     pub(crate) fn cache(&self, blocks: usize) -> Cache {
         Cache::new(self.layers.len(), blocks, self.plan.heads, &self.angles.device())
     }
+}
+
+fn values(rows: Option<Tensor<2>>) -> Vec<f32> {
+    rows.and_then(|rows| rows.into_data().try_into_vec().ok()).unwrap_or_default()
 }
 
 fn ids(ids: &[u32], device: &Device) -> Tensor<1, Int> {

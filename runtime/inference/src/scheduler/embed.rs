@@ -109,7 +109,7 @@ impl Embedder {
         self.running.retain_mut(|running| {
             let done = running.vectors.len() == running.texts.len();
             if done {
-                deliver(running);
+                deliver(&running.ticket, &running.vectors);
             }
             !done
         });
@@ -120,13 +120,13 @@ impl Embedder {
     }
 }
 
-fn deliver(running: &Running) {
-    let values = running.vectors.iter().flatten();
-    let vectors = Event::Embeddings {
-        rows: running.vectors.len() as u32,
-        dims: running.vectors.first().map_or(0, |vector| vector.len() as u32),
-        data: values.flat_map(|value| value.to_le_bytes()).collect(),
+/// Hands all vectors of a task over, and ends it.
+pub(super) fn deliver(ticket: &Ticket, vectors: &[Vec<f32>]) {
+    let event = Event::Embeddings {
+        rows: vectors.len() as u32,
+        dims: vectors.first().map_or(0, |vector| vector.len() as u32),
+        data: vectors.iter().flatten().flat_map(|value| value.to_le_bytes()).collect(),
         usage: Usage::default(),
     };
-    running.ticket.finish(Some(vectors), FinishReason::Stop);
+    ticket.finish(Some(event), FinishReason::Stop);
 }

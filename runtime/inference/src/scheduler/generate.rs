@@ -11,6 +11,7 @@ use super::inbox::{Inbox, Status};
 use super::prepare::{Generation, Prepared};
 use super::sampler::Sampler;
 use super::session::{Job, Session, Ticket};
+use super::states::Texts;
 use crate::InferenceOptions;
 use crate::api::{Event, FinishReason};
 use crate::models::kv::{Blocks, Cache};
@@ -35,6 +36,8 @@ pub(crate) struct Generator {
     evicted: VecDeque<Sequence>,
     /// What sessions without a task have left in the cache, the oldest first.
     kept: VecDeque<Kept>,
+    /// Texts to be embedded, a chunk of the first one between two steps.
+    texts: VecDeque<Texts>,
 }
 
 struct Sequence {
@@ -98,6 +101,7 @@ impl Generator {
             running: Vec::new(),
             evicted: VecDeque::new(),
             kept: VecDeque::new(),
+            texts: VecDeque::new(),
         }
     }
 
@@ -106,12 +110,14 @@ impl Generator {
         while self.inbox.status() == Status::Open {
             self.reap();
             self.admit();
+            let embedded = self.embed();
             let (rows, shares) = self.plan();
-            if shares.is_empty() {
-                let holds = self.running.len() + self.evicted.len() + self.kept.len();
-                self.inbox.wait((holds > 0).then_some(REAP_INTERVAL));
-            } else {
+            if !shares.is_empty() {
                 self.step(rows, &shares);
+            } else if !embedded {
+                let holds = [self.running.len(), self.evicted.len(), self.kept.len()];
+                let holds = holds.iter().sum::<usize>() + self.texts.len();
+                self.inbox.wait((holds > 0).then_some(REAP_INTERVAL));
             }
         }
     }
@@ -131,6 +137,13 @@ impl Generator {
             let sequence = self.running.remove(i);
             self.keep(sequence);
         }
+        for mut texts in std::mem::take(&mut self.texts) {
+            if wanted(&texts.ticket) {
+                self.texts.push_back(texts);
+            } else {
+                self.blocks.give(texts.blocks().drain(..));
+            }
+        }
         let kept = std::mem::take(&mut self.kept);
         for kept in kept {
             if kept.session.expire(idle_max) {
@@ -143,18 +156,10 @@ impl Generator {
 
     /// Starts waiting tasks in order, as long as all they may need is free.
     fn admit(&mut self) {
-        while self.running.len() < self.options.batch_max {
+        while self.running.len() + self.texts.len() < self.options.batch_max {
             let events_max = self.options.stream_events_max;
             let returning = self.evicted.front().is_some_and(|s| s.ticket.room(events_max));
-            let sequence = if returning {
-                self.evicted.pop_front()
-            } else {
-                let job = self.inbox.pop_if(|_| true);
-                job.and_then(|job| match job.prepared {
-                    Prepared::Generate(task) => Some(Sequence::new(job.ticket, task)),
-                    Prepared::Embed(_) => None,
-                })
-            };
+            let sequence = if returning { self.evicted.pop_front() } else { self.waiting() };
             let Some(mut sequence) = sequence else { return };
             if !self.place(&mut sequence) {
                 // It goes first when there is room again; it has no blocks until then.
@@ -165,6 +170,46 @@ impl Generator {
             sequence.ticket.computed(cached, cached);
             self.running.push(sequence);
         }
+    }
+
+    /// The next waiting generation; texts to embed that wait before it are taken on too.
+    fn waiting(&mut self) -> Option<Sequence> {
+        while self.running.len() + self.texts.len() < self.options.batch_max {
+            let Job { ticket, prepared } = self.inbox.pop_if(|_| true)?;
+            match prepared {
+                Prepared::Generate(task) => return Some(Sequence::new(ticket, task)),
+                Prepared::Embed(texts) => self.texts.push_back(Texts::new(ticket, texts)),
+            }
+        }
+        None
+    }
+
+    /// Computes the next chunk of the first text; false when there is none, or no room for it.
+    fn embed(&mut self) -> bool {
+        let Some(mut texts) = self.texts.pop_front() else { return false };
+        let missing = texts.blocks_missing();
+        if !self.free(missing) {
+            self.texts.push_front(texts);
+            return false;
+        }
+        let taken = self.blocks.take(missing, texts.blocks());
+        debug_assert!(taken, "just freed");
+        let Some(cache) = self.cache.take() else { return false };
+        let rows = texts.chunk(self.options.prefill_tokens_max);
+        let count = rows.tokens.len();
+        let (cache, states) = self.llama.states(cache, rows);
+        self.cache = Some(cache);
+        let done = texts.take(count, &states);
+        if texts.within_text() {
+            // It stays the first, and so the only one that holds blocks: none can wait for another.
+            self.texts.push_front(texts);
+            return true;
+        }
+        self.blocks.give(texts.blocks().drain(..));
+        if !done {
+            self.texts.push_back(texts);
+        }
+        true
     }
 
     /// Gives a sequence its blocks, with what its session left in the cache; false when full.

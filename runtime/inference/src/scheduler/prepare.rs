@@ -48,14 +48,16 @@ pub(crate) fn prepare(model: &Model, task: Task) -> Result<Prepared, InferenceEr
             Ok(Prepared::Generate(generation(model, prompt, options)?))
         }
         (Task::Embed { texts }, Text::Embedding { tokenizer, tokens_max }) => {
-            Ok(Prepared::Embed(embedding(model, &texts, tokenizer, *tokens_max)?))
+            let encode = |text: &str| codec::encode(tokenizer, text, true);
+            Ok(Prepared::Embed(embedding(model, &texts, *tokens_max, encode)?))
         }
-        (_, text) => Err(InferenceError::WrongKind {
+        (Task::Embed { texts }, Text::Generation { codec, .. }) => {
+            let encode = |text: &str| codec.encode_text(text);
+            Ok(Prepared::Embed(embedding(model, &texts, model.context(), encode)?))
+        }
+        (Task::Generate { .. }, Text::Embedding { .. }) => Err(InferenceError::WrongKind {
             model: model.info().name.clone(),
-            actual: match text {
-                Text::Generation { .. } => ModelKind::Generation,
-                Text::Embedding { .. } => ModelKind::Embedding,
-            },
+            actual: ModelKind::Embedding,
         }),
     }
 }
@@ -144,8 +146,8 @@ fn check_tokens(codec: &Codec, tokens: Vec<u32>) -> Result<Vec<u32>, InferenceEr
 fn embedding(
     model: &Model,
     texts: &[String],
-    tokenizer: &tokenizers::Tokenizer,
     tokens_max: usize,
+    encode: impl Fn(&str) -> Result<Vec<u32>, String>,
 ) -> Result<Vec<Vec<u32>>, InferenceError> {
     let options = model.options();
     if texts.is_empty() || texts.len() > options.texts_max {
@@ -159,8 +161,7 @@ fn embedding(
     }
     let mut all = Vec::with_capacity(texts.len());
     for text in texts {
-        let ids = codec::encode(tokenizer, text, true);
-        let ids = ids.map_err(|reason| InferenceError::invalid("texts", reason))?;
+        let ids = encode(text).map_err(|reason| InferenceError::invalid("texts", reason))?;
         if ids.is_empty() {
             return Err(InferenceError::invalid("texts", "a text has no tokens"));
         }

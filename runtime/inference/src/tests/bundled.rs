@@ -10,7 +10,7 @@ use crate::models::load::{Checked, Text, check};
 use crate::models::ops::Path as BurnPath;
 use crate::{Inference, InferenceOptions, ModelSource};
 
-fn artifact() -> PathBuf {
+pub(super) fn artifact() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/tiny-lm/model/tiny-storyteller.gguf")
 }
 

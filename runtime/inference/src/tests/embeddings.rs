@@ -77,3 +77,43 @@ async fn wrong_texts_are_refused_and_a_cancelled_task_ends() {
     assert!(matches!(end, Event::Done { finish_reason: FinishReason::Cancelled, .. }), "{end:?}");
     assert_eq!(embed(&engine, session, texts(&["a"])).await.len(), 1);
 }
+
+/// Cosine of two vectors of length one, as bytes.
+fn cosine(a: &[u8], b: &[u8]) -> f32 {
+    let value = |b: &[u8; 4]| f32::from_le_bytes(*b);
+    a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0).map(|(a, b)| value(a) * value(b)).sum()
+}
+
+#[tokio::test]
+async fn a_generation_model_embeds_too() {
+    let options = InferenceOptions { prefill_tokens_max: 16, ..InferenceOptions::default() };
+    let engine = Inference::new(options).unwrap();
+    engine.add("tiny", ModelSource::Path(super::bundled::artifact())).unwrap();
+    let session = open(&engine, "tiny").await;
+    // The long text needs several chunks.
+    let long = "Once upon a time there was a fox named Mia who found a lantern. ".repeat(4);
+    let all = texts(&["Mia found a lantern.", &long, "Ben likes to swim."]);
+    let rows = embed(&engine, session, all).await;
+    assert_eq!(rows.len(), 3);
+    for row in &rows {
+        assert!((cosine(row, row) - 1.0).abs() < 1e-5);
+    }
+    assert!(cosine(&rows[0], &rows[2]) < 0.9999);
+    // Beside a running generation, and alone, a text has the same vector.
+    let other = open(&engine, "tiny").await;
+    engine.prepare(other, super::text("Once upon", super::greedy(100))).await.unwrap();
+    engine.submit(other).await.unwrap();
+    let beside = embed(&engine, session, texts(&[&long])).await;
+    assert!(cosine(&beside[0], &rows[1]) > 0.9999);
+    let over = engine.prepare(session, texts(&[&long.repeat(20)])).await.unwrap_err();
+    assert!(matches!(over, InferenceError::ContextLength { .. }), "{over}");
+}
+
+#[tokio::test]
+async fn an_embedding_model_does_not_generate() {
+    let engine = engine();
+    let session = open(&engine, MODEL).await;
+    let task = super::text("x", super::greedy(1));
+    let error = engine.prepare(session, task).await.unwrap_err();
+    assert!(matches!(error, InferenceError::WrongKind { .. }), "{error}");
+}

@@ -177,9 +177,6 @@ async fn limits_are_refused_by_name() {
     let long = text(&"x ".repeat(200), greedy(1));
     let error = engine.prepare(session, long).await.unwrap_err();
     assert!(matches!(error, InferenceError::ContextLength { tokens: 400, max: 255 }), "{error}");
-    let embed = Task::Embed { texts: vec!["x".to_owned()] };
-    let error = engine.prepare(session, embed).await.unwrap_err();
-    assert!(matches!(error, InferenceError::WrongKind { .. }), "{error}");
     assert_eq!(field(&engine.submit(session).await.unwrap_err()), "session");
     let plan = engine.prepare(session, text("the", greedy(9_999))).await.unwrap();
     assert_eq!((plan.input_tokens, plan.output_tokens_max), (1, 255));

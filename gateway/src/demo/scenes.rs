@@ -27,7 +27,7 @@ pub(super) fn chat(play: &mut Play<'_>) -> Result<Outcome, CliError> {
     let body = json!({
         "model": BUNDLED_MODEL,
         "messages": [{"role": "user", "content": "Tell me a story about a fox named Mia."}],
-        "max_tokens": 120,
+        "max_tokens": 180,
         "temperature": 0.7,
         "seed": 7,
         "stream": true,
@@ -183,7 +183,7 @@ pub(super) fn search(play: &mut Play<'_>) -> Result<Outcome, CliError> {
         "The baker gave warm bread to every child.",
         "A little boat sailed down the river to the sea.",
     ];
-    const QUERY: &str = "An animal discovered something lost in the woods.";
+    const QUERY: &str = "An animal found something shiny in the woods.";
     let path = format!("/f/{}/semantic-search/", play.stage.org);
     play.screen.command(&format!(
         "curl $EMBERBOX_URL{path} {AUTHORIZATION} \\\n-d '{{\"query\": \"{QUERY}\", \

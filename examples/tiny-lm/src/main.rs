@@ -39,7 +39,7 @@ struct Arguments {
     #[arg(long, default_value_t = 4600)]
     steps: usize,
     /// Optimiser steps of the second cycle.
-    #[arg(long, default_value_t = 3600)]
+    #[arg(long, default_value_t = 1800)]
     more_steps: usize,
     /// Go on with the second cycle from the artifact and the log of the first.
     #[arg(long)]

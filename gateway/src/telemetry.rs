@@ -2,6 +2,7 @@
 //!
 //! Spans carry names, counts and times, never the content of prompts or answers.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,7 +62,10 @@ pub(crate) fn install(config: &Config) -> Result<Telemetry, TelemetryError> {
     }
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|source| TelemetryError::Filter { filter: config.log.clone(), source })?;
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    let log = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_filter(filter);
     let provider = config.otlp_endpoint.as_deref().map(exporter).transpose()?;
     let traces = provider.as_ref().map(|provider| {
         let of_ours = EnvFilter::new("off,emberbox=info");

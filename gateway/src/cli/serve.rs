@@ -49,9 +49,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
     runtime()?.block_on(serve(config, context.out))
 }
 
+/// After how many polls a thread looks at sockets and timers. A guest that computes takes an epoch
+/// tick for each of its polls, so the default of 61 would keep its neighbours waiting that long.
+const EVENT_INTERVAL_POLLS: u32 = 8;
+
 /// The threads that a server's tasks run on.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().event_interval(EVENT_INTERVAL_POLLS).build().map_err(|error| {
         CliError::Failed {
             what: format!("the server's threads cannot be started: {error}"),
             next: String::new(),

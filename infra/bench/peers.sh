@@ -12,7 +12,8 @@ if "$peers/bin/wasmtime" --version 2>/dev/null | grep -qF "wasmtime $wasmtime_ve
 else
     CARGO_TARGET_DIR="$peers/build" cargo install --locked --root "$peers" --force \
         --version "$wasmtime_version" --no-default-features \
-        --features run,serve,compile,cranelift,pooling-allocator,parallel-compilation,threads \
+        --features run,serve,compile,cranelift,pooling-allocator,parallel-compilation \
+        --features threads,component-model-async \
         wasmtime-cli
     rm -rf "$peers/build"
 fi

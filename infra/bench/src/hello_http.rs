@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use crate::disk::fsync_p50_us;
-use crate::load::{Sample, Target};
+use crate::load::{Sample, Target, percentile};
 use crate::process::{Process, other, ourselves};
 use crate::row::{Format, Row};
 
@@ -69,7 +69,8 @@ struct Field {
     billed: Contestant,
     noop: Contestant,
     peers: Vec<Contestant>,
-    fsync_p50_us: u64,
+    /// On the disk to measure.
+    folder: PathBuf,
 }
 
 /// Measures and prints every row.
@@ -106,7 +107,7 @@ impl Field {
             let same = contestant.target.once().await? == body;
             ensure!(same, "{} does not give the same answer", contestant.name);
         }
-        Ok(Self { billed, noop, peers, fsync_p50_us: fsync_p50_us(folder)? })
+        Ok(Self { billed, noop, peers, folder: folder.to_owned() })
     }
 
     /// The rows of one number of connections.
@@ -117,7 +118,10 @@ impl Field {
             contestant.target.load(connections, WARM_UP).await?;
         }
         let mut samples = vec![Vec::new(); everybody.len()];
+        let mut syncs_us = Vec::new();
         for _ in 0..options.rounds {
+            // In every round, because a shared disk is not the same from minute to minute.
+            syncs_us.push(fsync_p50_us(&self.folder)?);
             for (contestant, samples) in everybody.iter().zip(&mut samples) {
                 let time = Duration::from_secs(options.seconds);
                 let sample = contestant.target.load(connections, time).await;
@@ -129,7 +133,8 @@ impl Field {
         let [billed, noop, peers @ ..] = medians.as_slice() else {
             anyhow::bail!("a contestant has no sample");
         };
-        let disk = format!("fsync_p50_us={}; ", self.fsync_p50_us);
+        syncs_us.sort_unstable();
+        let disk = format!("fsync_p50_us={}; ", percentile(&syncs_us, 50));
         let mut rows = Vec::new();
         for (kind, ours, extra) in [("billed", billed, disk.as_str()), ("noop", noop, "")] {
             let case = format!("c{connections}-{kind}-fresh");

@@ -26,6 +26,8 @@ pub struct Call {
     pub request_id: String,
     /// What the call may spend.
     pub spend: Arc<dyn Spend>,
+    /// A lower limit of CPU time than the deployment's, such as what the payer can pay for.
+    pub cpu_ms_max: Option<u64>,
     /// The models.
     pub bridge: Arc<dyn Bridge>,
     /// Where the guest's output goes.
@@ -244,11 +246,22 @@ async fn head(
         }
         Ok(Err(code)) => format!("it answered with the error {code:?}"),
         // The sender went with the store, or the guest dropped it and goes on.
-        Err(_) => return Err(CallError::after(wait(client, after).await)),
+        Err(_) => return Err(unanswered(client, after).await),
     };
     client.shared.stop(CallEnding::Trap(refused), None);
     client.satisfied();
     Err(CallError::after(wait(client, after).await))
+}
+
+/// A guest that ends well and gives no answer has failed all the same.
+async fn unanswered(client: Client, after: Report) -> CallError {
+    client.shared.task_ended().await;
+    let silent = client.shared.completed() && client.shared.stopped().is_none();
+    if silent {
+        client.shared.stop(CallEnding::Trap("it gave no answer".to_owned()), None);
+    }
+    let report = wait(client, after).await;
+    if silent { CallError::NoResponse(report) } else { CallError::after(report) }
 }
 
 /// Waits for the guest's end, as a client that would leave if it were dropped meanwhile.

@@ -87,6 +87,8 @@ impl Deployment {
     pub fn start(&self, call: Call) -> Result<Started, CallError> {
         let Inner { engine, pre, limits, grants } = &*self.inner;
         let mut call = call;
+        let mut limits = limits.clone();
+        limits.cpu_ms_max = limits.cpu_ms_max.min(call.cpu_ms_max.unwrap_or(u64::MAX));
         headers::check_host(&call.request)?;
         headers::strip_request(call.request.headers_mut());
         let permit =
@@ -96,7 +98,8 @@ impl Deployment {
         let (alive, gone) = watch::channel(());
         let (head, answered) = oneshot::channel();
         let method = call.request.method().clone();
-        let (request, state) = instance::prepare(call, limits, grants, Arc::clone(&shared));
+        let (request, state) = instance::prepare(call, &limits, grants, Arc::clone(&shared));
+        let response_bytes_max = limits.response_bytes_max;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.wall_ms_max);
         tokio::spawn(instance::run(Job {
             engine: engine.wasmtime().clone(),
@@ -104,7 +107,7 @@ impl Deployment {
             request,
             state,
             head,
-            limits: limits.clone(),
+            limits,
             deadline,
             shared: Arc::clone(&shared),
             permit,
@@ -114,7 +117,7 @@ impl Deployment {
         let report = Report::new(gone.clone(), Arc::clone(&shared));
         let after = Report::new(gone, Arc::clone(&shared));
         let client = call::Client::new(shared, alive);
-        let body = call::BodyRules { method, response_bytes_max: limits.response_bytes_max };
+        let body = call::BodyRules { method, response_bytes_max };
         Ok(Started { head: Head::new(answered, client, after, body), report })
     }
 }

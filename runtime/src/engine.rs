@@ -15,9 +15,13 @@ pub(crate) const TABLE_ELEMENTS_MAX: u64 = 100_000;
 /// What a guest may use of the stack. The rest of the fiber's stack is the host's.
 const GUEST_STACK_BYTES_MAX: usize = 512 << 10;
 const FIBER_STACK_BYTES: usize = 2 << 20;
-/// Core instances, memories and tables per component that the pool has slots for, on average: a
-/// component made from one module has the module and two or three adapters.
-const SLOTS_PER_COMPONENT: u32 = 4;
+/// What one component may have of what the pool has slots for. The pool has as many for each
+/// instance, so that no component can use up what another needs. A component made from one module
+/// has one memory, two tables, and two or three adapters; one that links libraries has dozens of
+/// core instances.
+const MEMORIES_PER_COMPONENT: u32 = 2;
+const TABLES_PER_COMPONENT: u32 = 8;
+const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 /// How many freed slots go back to the system with one call.
 const DECOMMIT_BATCH: usize = 16;
 
@@ -157,13 +161,16 @@ fn config() -> Config {
 }
 
 fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
-    let slots = options.instances_max.saturating_mul(SLOTS_PER_COMPONENT);
+    let slots = |per_component: u32| options.instances_max.saturating_mul(per_component);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(options.instances_max)
         .total_stacks(options.instances_max)
-        .total_memories(options.instances_max)
-        .total_core_instances(slots)
-        .total_tables(slots)
+        .total_memories(slots(MEMORIES_PER_COMPONENT))
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .total_core_instances(slots(CORE_INSTANCES_PER_COMPONENT))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .total_tables(slots(TABLES_PER_COMPONENT))
+        .max_tables_per_component(TABLES_PER_COMPONENT)
         .max_memory_size(usize::try_from(options.memory_bytes_max).unwrap_or(usize::MAX))
         .table_elements(TABLE_ELEMENTS_MAX as usize)
         .decommit_batch_size(DECOMMIT_BATCH);

@@ -46,6 +46,10 @@ impl Shared {
         self.completed.store(true, Ordering::Release);
     }
 
+    pub(crate) fn completed(&self) -> bool {
+        self.completed.load(Ordering::Acquire)
+    }
+
     pub(crate) fn end_task(&self) {
         self.task_gone.store(true, Ordering::Release);
         self.task_ended.notify_waiters();
@@ -93,7 +97,7 @@ impl Shared {
     pub(crate) fn report(&self) -> CallReport {
         let (ending, detail) = match self.stopped.get() {
             Some((ending, detail)) => (ending.clone(), detail.clone()),
-            None if self.completed.load(Ordering::Acquire) => (CallEnding::Normal, None),
+            None if self.completed() => (CallEnding::Normal, None),
             None => (CallEnding::Fault("the call's task was lost".to_owned()), None),
         };
         CallReport {

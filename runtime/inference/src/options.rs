@@ -50,7 +50,7 @@ impl Default for InferenceOptions {
             kv_tokens_max: 16_384,
             prefill_tokens_max: 64,
             stream_events_max: 64,
-            text_bytes_max: 4 << 20,
+            text_bytes_max: 1 << 20,
             texts_max: 2_048,
             output_tokens_default: 256,
             model_bytes_max: 16 << 30,

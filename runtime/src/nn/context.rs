@@ -43,6 +43,22 @@ impl Context {
         drop(inputs);
         self.abandon().await;
         let session = self.open(reach).await?;
+        let outputs = self.begin(reach, tensors, (session, asked)).await;
+        if outputs.is_err() && self.running.is_none() {
+            // Whatever the session still does is for nobody, and a context that never got an
+            // answer must not hold one of the engine's sessions.
+            self.session = None;
+        }
+        outputs
+    }
+
+    /// Starts a task in an open session.
+    async fn begin(
+        &mut self,
+        reach: &Reach,
+        tensors: &TensorBudget,
+        (session, asked): (SessionId, Asked),
+    ) -> Result<Named, GuestError> {
         let Asked { task, stream } = asked;
         let plan = reach.bridge.prepare(session, task).await?;
         let worst =
@@ -97,10 +113,23 @@ impl Context {
     }
 
     async fn next_piece(&mut self, tensors: &TensorBudget) -> Result<Named, GuestError> {
-        let Some(mut charge) = self.running.take() else {
+        let Some(charge) = self.running.take() else {
             let prose = "there are no inputs, and nothing is being generated in this context";
             return Err(GuestError::invalid(prose));
         };
+        let outputs = self.fetch(charge, tensors).await;
+        if outputs.is_err() {
+            // The rest would be computed, and paid by nobody.
+            self.session = None;
+        }
+        outputs
+    }
+
+    async fn fetch(
+        &mut self,
+        mut charge: Charge,
+        tensors: &TensorBudget,
+    ) -> Result<Named, GuestError> {
         match charge.bridge.next(charge.session).await? {
             Event::Piece { text, tokens } => {
                 let outputs = piece(text, &tokens, tensors)?;

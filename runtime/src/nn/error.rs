@@ -4,6 +4,8 @@ use super::bindings::wasi::nn::errors::ErrorCode;
 
 /// Names in messages are the guest's own and may be long.
 const NAME_CHARS_MAX: usize = 64;
+/// Bytes of an error's text. It may repeat what the guest sent, and nothing counts it.
+const TEXT_BYTES_MAX: usize = 1024;
 
 /// An error as the guest reads it: its code, and data that starts with a stable word and a colon.
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
@@ -15,6 +17,7 @@ pub struct GuestError {
 
 impl GuestError {
     fn new(code: ErrorCode, word: &str, prose: &str) -> Self {
+        let prose = &prose[..prose.floor_char_boundary(TEXT_BYTES_MAX)];
         Self { code, data: format!("{word}: {prose}") }
     }
 

@@ -76,7 +76,10 @@ impl HostTensor {
             fault = Some(Fault::TooLarge { bytes: data.len(), bytes_max: budget.bytes_max });
             data = Vec::new();
         }
-        dimensions.truncate(DIMENSIONS_MAX);
+        if dimensions.len() > DIMENSIONS_MAX {
+            // Cutting it short would keep the memory of the whole list, which nothing counts.
+            dimensions = dimensions[..DIMENSIONS_MAX].to_vec();
+        }
         Self { dimensions, ty, data, fault, _share: share }
     }
 

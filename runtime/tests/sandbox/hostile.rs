@@ -289,7 +289,8 @@ async fn broken_answers_are_errors() {
     let world = World::new();
     let deployment = misbehave(Limits::default());
     let error = commit(&world, &deployment, "/no-response").await.failed();
-    assert!(matches!(error, CallError::NoResponse(_)), "{error:?}");
+    let CallError::NoResponse(report) = error else { panic!("{error:?}") };
+    assert!(matches!(report.ending, CallEnding::Trap(_)), "{report:?}");
 
     let half = commit(&world, &deployment, "/half").await.answered();
     assert_eq!(half.text(), "the first half\n");

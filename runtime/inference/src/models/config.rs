@@ -68,6 +68,10 @@ pub(crate) enum Pooling {
 // Far above any real model, and far below what would overflow a product of two.
 const LAYERS_MAX: u64 = 1_024;
 const WIDTH_MAX: u64 = 1 << 20;
+/// Values of a head: the rope table has as many for every position.
+const HEAD_DIMS_MAX: usize = 1024;
+/// Values of all key heads: the cache has as many for every token and layer.
+const KV_WIDTH_MAX: usize = 16_384;
 const VOCABULARY_MAX: u64 = 1 << 21;
 const CONTEXT_MAX: u64 = 1 << 24;
 
@@ -183,6 +187,10 @@ impl LlamaConfig {
         if self.heads as u64 * self.head_dims as u64 > WIDTH_MAX {
             return Err(("heads", format!("{heads} values in all heads are too many")));
         }
+        if self.head_dims > HEAD_DIMS_MAX || self.kv_heads * self.head_dims > KV_WIDTH_MAX {
+            let reason = format!("{} heads of {} are too large", self.kv_heads, self.head_dims);
+            return Err(("key and value heads", reason));
+        }
         if !self.heads.is_multiple_of(self.kv_heads) {
             let reason = format!("{} heads do not share {} evenly", self.heads, self.kv_heads);
             return Err(("key and value heads", reason));
@@ -193,6 +201,9 @@ impl LlamaConfig {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         if !positive(self.rope_theta) || !positive(f64::from(self.norm_epsilon)) {
             return Err(("rope base or norm epsilon", "is not positive".to_owned()));
+        }
+        if matches!(self.rope_scaling, RopeScaling::Linear(factor) if !positive(factor)) {
+            return Err(("rope scaling factor", "is not positive".to_owned()));
         }
         Ok(())
     }

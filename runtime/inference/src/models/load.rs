@@ -219,6 +219,8 @@ fn check_bert(name: &str, folder: &Folder, bytes_max: u64) -> Result<Checked, In
         let reason = format!("{words} tokens, but `vocab_size` is {}", config.vocabulary);
         return Err(folder.bad("tokenizer.json", reason));
     }
+    check_ids(&tokenizer, config.vocabulary)
+        .map_err(|reason| folder.bad("tokenizer.json", reason))?;
     let (weights, digest) = folder.weights(bytes_max)?;
     bert::check(&weights, &config)?;
     let shape = Shape {
@@ -248,6 +250,7 @@ fn check_llama(
     let last = special(&settings, "eos_token");
     ends.extend(tokenizer.token_to_id(&last));
     let bad = |reason: String| folder.bad("tokenizer.json", reason);
+    check_ids(&tokenizer, config.vocabulary).map_err(bad)?;
     let parts = Parts {
         spelling: spelling(&json).map_err(bad)?,
         controls: controls(&json),
@@ -263,6 +266,18 @@ fn check_llama(
     let info = info(name, &weights, Shape::of_llama(&config, template.is_some()), digest);
     let text = Text::Generation { codec: Box::new(codec), template };
     Ok(Checked { info, text, weights, network: Config::Llama(config, Naming::HuggingFace) })
+}
+
+/// No text may become a token that the network has no row for: its thread would die of it.
+fn check_ids(tokenizer: &tokenizers::Tokenizer, vocabulary: usize) -> Result<(), String> {
+    let frame = codec::encode(tokenizer, "", true)?;
+    let ids = tokenizer.get_vocab(true).into_values().chain(frame);
+    match ids.max() {
+        Some(id) if id as usize >= vocabulary => {
+            Err(format!("token {id} is outside the vocabulary of {vocabulary}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn tokenizer(folder: &Folder) -> Result<(Value, tokenizers::Tokenizer), InferenceError> {

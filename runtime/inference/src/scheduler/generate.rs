@@ -156,10 +156,13 @@ impl Generator {
 
     /// Starts waiting tasks in order, as long as all they may need is free.
     fn admit(&mut self) {
-        while self.running.len() + self.texts.len() < self.options.batch_max {
-            let events_max = self.options.stream_events_max;
-            let returning = self.evicted.front().is_some_and(|s| s.ticket.room(events_max));
-            let sequence = if returning { self.evicted.pop_front() } else { self.waiting() };
+        // A text that lacks blocks comes first: others would take those that become free.
+        let lacking = self.texts.front().map_or(0, Texts::blocks_missing);
+        while lacking <= self.blocks.free() && self.has_place() {
+            let sequence = match self.returning() {
+                Some(i) => self.evicted.remove(i),
+                None => self.waiting(),
+            };
             let Some(mut sequence) = sequence else { return };
             if !self.place(&mut sequence) {
                 // It goes first when there is room again; it has no blocks until then.
@@ -170,6 +173,31 @@ impl Generator {
             sequence.ticket.computed(cached, cached);
             self.running.push(sequence);
         }
+    }
+
+    /// The first evicted sequence whose client fetches again.
+    fn returning(&self) -> Option<usize> {
+        self.evicted.iter().position(|s| s.ticket.room(self.options.stream_events_max))
+    }
+
+    /// Whether the batch has a place. When it is full and others wait, a client that does not
+    /// fetch loses its own.
+    fn has_place(&mut self) -> bool {
+        let full = self.running.len() + self.texts.len() >= self.options.batch_max;
+        let wanted = self.returning().is_some() || self.inbox.waits();
+        !full || (wanted && self.evict())
+    }
+
+    /// Takes everything from a running sequence whose client does not fetch; false without one.
+    fn evict(&mut self) -> bool {
+        let events_max = self.options.stream_events_max;
+        let parked = self.running.iter().position(|s| !s.ticket.room(events_max));
+        let Some(parked) = parked else { return false };
+        let mut sequence = self.running.remove(parked);
+        self.blocks.give(sequence.blocks.drain(..));
+        sequence.computed = 0;
+        self.evicted.push_back(sequence);
+        true
     }
 
     /// The next waiting generation; texts to embed that wait before it are taken on too.
@@ -245,13 +273,9 @@ impl Generator {
                 self.blocks.give(kept.blocks);
                 continue;
             }
-            let events_max = self.options.stream_events_max;
-            let parked = self.running.iter().position(|s| !s.ticket.room(events_max));
-            let Some(parked) = parked else { return false };
-            let mut sequence = self.running.remove(parked);
-            self.blocks.give(sequence.blocks.drain(..));
-            sequence.computed = 0;
-            self.evicted.push_back(sequence);
+            if !self.evict() {
+                return false;
+            }
         }
         true
     }

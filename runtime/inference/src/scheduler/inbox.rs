@@ -90,8 +90,19 @@ impl<T> Inbox<T> {
     /// Drops the jobs that nobody waits for. `keep` must not come back to the inbox.
     pub(crate) fn retain(&self, keep: impl Fn(&T) -> bool) {
         let mut state = lock(&self.state);
-        state.jobs.retain(|(job, _)| keep(job));
-        state.tokens = state.jobs.iter().map(|(_, tokens)| tokens).sum();
+        let jobs = std::mem::take(&mut state.jobs);
+        let (kept, gone): (VecDeque<_>, VecDeque<_>) =
+            jobs.into_iter().partition(|(job, _)| keep(job));
+        state.tokens = kept.iter().map(|(_, tokens)| tokens).sum();
+        state.jobs = kept;
+        drop(state);
+        // After the lock: the last job of a model may end the model, which comes back here.
+        drop(gone);
+    }
+
+    /// Whether a job waits.
+    pub(crate) fn waits(&self) -> bool {
+        !lock(&self.state).jobs.is_empty()
     }
 
     /// Lets the reader look again.
@@ -103,9 +114,11 @@ impl<T> Inbox<T> {
     pub(crate) fn end(&self, status: Status) {
         let mut state = lock(&self.state);
         state.status = status;
-        state.jobs.clear();
+        let gone = std::mem::take(&mut state.jobs);
         state.tokens = 0;
         self.notify(&mut state);
+        drop(state);
+        drop(gone);
     }
 
     /// Sleeps until something happened since the last call, or for `limit`.

@@ -33,7 +33,7 @@ impl Sampler {
             return greedy(logits);
         }
         // Drawn every time, so that the sequence of draws does not hang on the logits.
-        let draw: f32 = self.random.random();
+        let draw: f64 = self.random.random();
         let Sampling { temperature, top_p, top_k, .. } = self.sampling;
         self.candidates.clear();
         let numbers = logits.iter().zip(0u32..).filter(|(logit, _)| logit.is_finite());
@@ -49,22 +49,23 @@ impl Sampler {
             self.candidates.sort_unstable_by(order);
         }
         let largest = self.candidates.iter().fold(f32::NEG_INFINITY, |a, (l, _)| a.max(*l));
-        let mut sum = 0.0;
+        // In f64: in f32 a long tail of small weights would vanish beside the large ones.
+        let mut sum = 0f64;
         for (weight, _) in &mut self.candidates {
             *weight = ((*weight - largest) / temperature).exp();
-            sum += *weight;
+            sum += f64::from(*weight);
         }
         if top_p < 1.0 {
-            sum = self.cut(top_p * sum);
+            sum = self.cut(f64::from(top_p) * sum);
         }
         self.draw(draw * sum).unwrap_or_else(|| greedy(logits))
     }
 
     /// Keeps the likeliest tokens up to a weight, at least one; gives their weight.
-    fn cut(&mut self, weight_max: f32) -> f32 {
-        let mut sum = 0.0;
+    fn cut(&mut self, weight_max: f64) -> f64 {
+        let mut sum = 0f64;
         let reached = |(weight, _): &(f32, u32)| {
-            sum += weight;
+            sum += f64::from(*weight);
             sum >= weight_max
         };
         let last = self.candidates.iter().position(reached);
@@ -74,14 +75,16 @@ impl Sampler {
         sum
     }
 
-    fn draw(&self, mut weight: f32) -> Option<u32> {
+    fn draw(&self, mut weight: f64) -> Option<u32> {
         for (w, id) in &self.candidates {
-            weight -= w;
+            weight -= f64::from(*w);
             if weight < 0.0 {
                 return Some(*id);
             }
         }
-        self.candidates.last().map(|(_, id)| *id)
+        // Rounding left a rest: the likeliest is the one that it changes least.
+        let heaviest = self.candidates.iter().max_by(|a, b| a.0.total_cmp(&b.0));
+        heaviest.map(|(_, id)| *id)
     }
 }
 

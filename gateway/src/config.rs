@@ -291,6 +291,14 @@ impl Config {
         reader.at_least_one("function_limits.wall_ms_max", functions.wall_ms_max);
         reader.at_least_one("function_limits.cpu_ms_max", functions.cpu_ms_max);
         reader.at_least_one("function_limits.instances_max", functions.instances_max.into());
+        // A hold outlives its call, and the ledger's holds last a day at most.
+        let day_quarter_ms = 6 * 60 * 60 * 1_000;
+        for (name, ms) in [
+            ("limits.request_deadline_ms", limits.request_deadline_ms),
+            ("function_limits.wall_ms_max", functions.wall_ms_max),
+        ] {
+            reader.expect(ms <= day_quarter_ms, name, "must be at most 21600000, which is 6 hours");
+        }
         // The HTTP library keeps a read buffer of at least this size.
         reader.expect(
             limits.header_bytes_max >= 8 << 10,

@@ -79,7 +79,19 @@ impl Deployments {
     fn replace(&self, live: &Arc<Live>) {
         let key = (live.owner.clone(), live.name.clone());
         let cell = Arc::new(OnceCell::new_with(Some(Arc::clone(live))));
-        self.lock().insert(key, Slot { cell, called_at: Instant::now() });
+        let mut slots = self.lock();
+        slots.remove(&key);
+        self.make_room(&mut slots);
+        slots.insert(key, Slot { cell, called_at: Instant::now() });
+    }
+
+    /// Forgets what was not called for longest while there is no room for one more.
+    fn make_room(&self, slots: &mut HashMap<(String, String), Slot>) {
+        while slots.len() >= self.deployments_max.max(1) {
+            let oldest = slots.iter().min_by_key(|(_, slot)| slot.called_at);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { return };
+            slots.remove(&oldest);
+        }
     }
 
     fn slot(&self, key: &(String, String)) -> Arc<OnceCell<Arc<Live>>> {
@@ -88,11 +100,7 @@ impl Deployments {
             slot.called_at = Instant::now();
             return Arc::clone(&slot.cell);
         }
-        if slots.len() >= self.deployments_max {
-            let oldest = slots.iter().min_by_key(|(_, slot)| slot.called_at);
-            let oldest = oldest.map(|(key, _)| key.clone());
-            oldest.and_then(|key| slots.remove(&key));
-        }
+        self.make_room(&mut slots);
         let cell = Arc::new(OnceCell::new());
         slots.insert(key.clone(), Slot { cell: Arc::clone(&cell), called_at: Instant::now() });
         cell

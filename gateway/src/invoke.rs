@@ -17,10 +17,11 @@
 //! | refused before work | nothing: no hold, or a void | nothing: no hold, or a void |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use emberbox_billing::{
-    AuthorPrice, Balance, CaptureRequest, Ending, Hold, HoldId, HoldRequest, KeyId, Meter, Nano,
-    OpId, OrgId, PriceBook, Receipt, Subject, UsageLine,
+    AuthorPrice, Balance, BillingError, CaptureRequest, Ending, Hold, HoldId, HoldRequest, KeyId,
+    Meter, Nano, OpId, OrgId, PriceBook, Receipt, Subject, UsageLine,
 };
 use emberbox_catalog::Principal;
 use http::{HeaderMap, HeaderValue};
@@ -42,6 +43,12 @@ pub(crate) use tally::Tally;
 
 /// How much longer than its call a hold lives: the time to charge.
 const HOLD_GRACE_MS: u64 = 60_000;
+/// How often a charge is tried while the ledger's disk or queue fails, and the first pause. The
+/// pauses double: together they stay within the hold's grace.
+const CHARGE_TRIES: u32 = 9;
+const CHARGE_PAUSE: Duration = Duration::from_millis(50);
+/// How long a reply waits to tell the balance. It is a courtesy: the charge is made already.
+const BALANCE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Who calls, and which request it is.
 #[derive(Clone)]
@@ -56,6 +63,8 @@ struct Quote {
     amount: Nano,
     book: Arc<PriceBook>,
     author: Option<AuthorPrice>,
+    /// How long the call may last, in milliseconds.
+    lasts_ms_max: u64,
 }
 
 /// An open hold, to be ended by [`Tab::charge`] or [`Tab::release`].
@@ -70,7 +79,7 @@ struct Tab {
 #[derive(Clone, Debug)]
 pub(crate) struct Charged {
     pub(crate) receipt: Receipt,
-    pub(crate) balance: Balance,
+    pub(crate) balance: Option<Balance>,
 }
 
 impl Tab {
@@ -87,7 +96,7 @@ impl Tab {
             price_version: quote.book.version,
             subject: quote.subject,
             author: quote.author,
-            ttl_ms: app.config.limits.request_deadline_ms.saturating_add(HOLD_GRACE_MS),
+            ttl_ms: quote.lasts_ms_max.saturating_add(HOLD_GRACE_MS),
         };
         let hold = app.billing.hold(request).await?;
         Ok((Tab { app: Arc::clone(app), hold: hold.id, org, request_id }, hold))
@@ -97,7 +106,7 @@ impl Tab {
     async fn charge(self, usage: Vec<UsageLine>, ending: Ending) -> Result<Charged, ApiError> {
         let op = OpId::new(format!("capture-{}", self.request_id))?;
         let request = CaptureRequest { op, hold: self.hold, usage, ending };
-        let receipt = self.app.billing.capture(request).await?;
+        let receipt = self.capture(request).await?;
         let sum = |meters: &[Meter]| -> u64 {
             let lines = receipt.usage.iter().filter(|line| meters.contains(&line.meter));
             lines.map(|line| line.quantity).sum()
@@ -107,8 +116,27 @@ impl Tab {
             sum(&[Meter::OutputTokens]),
             receipt.amount.as_nano(),
         );
-        let balance = self.app.billing.balance(&self.org).await?;
+        // Nothing may fail any more: an error here would tell the client to try, and pay, again.
+        let balance = tokio::time::timeout(BALANCE_PATIENCE, self.app.billing.balance(&self.org));
+        let balance = balance.await.ok().and_then(Result::ok);
         Ok(Charged { receipt, balance })
+    }
+
+    /// What was delivered is owed, so that a ledger that fails for a moment is asked again: the
+    /// operation's id makes it one charge.
+    async fn capture(&self, request: CaptureRequest) -> Result<Receipt, ApiError> {
+        let mut pause = CHARGE_PAUSE;
+        for _ in 1..CHARGE_TRIES {
+            match self.app.billing.capture(request.clone()).await {
+                Err(error @ (BillingError::Overloaded | BillingError::Store(_))) => {
+                    tracing::warn!(%error, "a charge is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                answer => return Ok(answer?),
+            }
+        }
+        Ok(self.app.billing.capture(request).await?)
     }
 
     /// Gives the hold up: nothing is charged. A failure is logged and left to the hold's expiry.
@@ -126,12 +154,13 @@ impl Tab {
 impl Charged {
     /// Tells the cost in the headers of a reply whose head leaves after the charge.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let balance = self.balance.as_ref().map(|balance| balance.available.to_string());
         let values = [
-            ("x-emberbox-cost", self.receipt.amount.to_string()),
-            ("x-emberbox-receipt", self.receipt.id.to_string()),
-            ("x-emberbox-balance", self.balance.available.to_string()),
+            ("x-emberbox-cost", Some(self.receipt.amount.to_string())),
+            ("x-emberbox-receipt", Some(self.receipt.id.to_string())),
+            ("x-emberbox-balance", balance),
         ];
-        for (name, value) in values {
+        for (name, value) in values.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);
             }

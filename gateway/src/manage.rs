@@ -29,6 +29,18 @@ pub(crate) async fn handle(
     route: Route,
     request: Request,
 ) -> Result<Response, ApiError> {
+    // A change that has begun is finished, also when its client leaves in the middle of it.
+    let (task_app, principal) = (Arc::clone(app), principal.clone());
+    let work = async move { answer(&task_app, &principal, route, request).await };
+    app.settling.spawn(work).await.unwrap_or(Err(ApiError::Internal))
+}
+
+async fn answer(
+    app: &Arc<App>,
+    principal: &Principal,
+    route: Route,
+    request: Request,
+) -> Result<Response, ApiError> {
     match route {
         Route::Functions
         | Route::Function(_)

@@ -29,7 +29,7 @@ enum Action {
 #[derive(Debug, Args)]
 struct Add {
     /// How many credits, such as 10 or 0.5
-    #[arg(value_parser = amount)]
+    #[arg(value_parser = amount, allow_negative_numbers = true)]
     amount: Nano,
     /// The organisation; the one of your key if left out
     #[arg(long, value_parser = plain)]

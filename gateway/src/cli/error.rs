@@ -146,6 +146,9 @@ fn after_refusal(refusal: &Refusal) -> Option<String> {
             let wait_s = refusal.retry_after_s?;
             return Some(format!("try again in {wait_s} s"));
         }
+        (500, Some("guest_trap")) | (504, Some("deadline_exceeded")) => {
+            "`emberbox logs FUNCTION` shows what the function's author is told of it"
+        }
         (500..=599, _) => {
             let request_id = refusal.request_id.as_deref()?;
             return Some(format!("the server's log has it under request {request_id}"));

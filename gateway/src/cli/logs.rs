@@ -13,7 +13,7 @@ use super::output::Paint;
 /// How often `--follow` asks for more.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Show what a function wrote; with --json one object per line
+/// Show what a function wrote since the server's start; with --json one object per line
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The function

@@ -33,22 +33,22 @@ struct Set {
     #[arg(long)]
     model: Option<String>,
     /// Credits per input token, such as 0.0000001
-    #[arg(long, value_name = "CREDITS")]
+    #[arg(long, value_name = "CREDITS", allow_negative_numbers = true)]
     input: Option<Pico>,
     /// Credits per input token that was still in the model's cache
-    #[arg(long, value_name = "CREDITS")]
+    #[arg(long, value_name = "CREDITS", allow_negative_numbers = true)]
     cached_input: Option<Pico>,
     /// Credits per output token
-    #[arg(long, value_name = "CREDITS")]
+    #[arg(long, value_name = "CREDITS", allow_negative_numbers = true)]
     output: Option<Pico>,
     /// Credits per call of the model
-    #[arg(long, value_name = "CREDITS")]
+    #[arg(long, value_name = "CREDITS", allow_negative_numbers = true)]
     call: Option<Pico>,
     /// Credits per call of a function
-    #[arg(long, value_name = "CREDITS")]
+    #[arg(long, value_name = "CREDITS", allow_negative_numbers = true)]
     function_call: Option<Pico>,
     /// Credits per millisecond of a function's CPU time
-    #[arg(long, value_name = "CREDITS")]
+    #[arg(long, value_name = "CREDITS", allow_negative_numbers = true)]
     function_compute_ms: Option<Pico>,
     #[command(flatten)]
     data: DataFlag,

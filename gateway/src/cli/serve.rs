@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
     let mut config =
         Config::load(arguments.config.as_deref()).map_err(|error| CliError::Configuration {
             what: error.to_string(),
-            next: "correct them; `emberbox serve --help` shows what can be set".to_owned(),
+            next: "correct them; infra/emberbox.example.toml lists every setting".to_owned(),
         })?;
     if let Some(data) = &arguments.data.data {
         config.data.clone_from(data);

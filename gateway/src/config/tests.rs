@@ -13,6 +13,16 @@ fn nothing_set_is_the_default() {
 }
 
 #[test]
+fn the_documented_example_is_the_default() {
+    let example = include_str!("../../../infra/emberbox.example.toml");
+    assert_eq!(parse(example, &[]), Ok(Config::default()));
+    // What has no fixed default stands there as a comment.
+    let all = example.replace("# data", "data").replace("# otlp", "otlp");
+    let all = parse(&all.replace("# threads", "threads"), &[]).unwrap();
+    assert_eq!((all.inference.threads, all.otlp_endpoint.is_some()), (4, true));
+}
+
+#[test]
 fn variables_win_over_the_file() {
     let text = "data = '/srv'\nbilling = 'unmetered'\n[limits]\njson_bytes_max = 10\n\
         [bootstrap]\ncredits = '0.5'";

@@ -107,11 +107,12 @@ async fn work(
         return send(reply, Err(error));
     }
     let report = match &outcome {
-        Outcome::Streaming(_, cut) => read_in_time(report, cut, caller, live).await,
+        Outcome::Streaming(_, cut) => read_in_time(report, cut, live).await,
         _ => report.await,
     };
     tell_author(&log, &report);
-    let charged = settle(tab, &spend, &report).await;
+    let answered = matches!(outcome, Outcome::Streaming(..) | Outcome::Whole(..));
+    let charged = settle(tab, &spend, (&report, answered)).await;
     finish(outcome, charged);
 }
 
@@ -132,14 +133,17 @@ async fn begin(
         amount: live.max_cost_per_call,
         book: Arc::clone(&book),
         author: live.author.clone(),
+        lasts_ms_max: lasts_ms_max(live),
     };
     let (tab, hold) = Tab::open(app, caller, quote).await?;
     let spend = Arc::new(CallSpend::new(book, live.author.clone(), hold.amount));
+    let cpu_ms_max = spend.affordable_cpu_ms();
     let started = live.deployment.start(Call {
         request: inner_request(request),
         tenant: caller.principal.org.id.clone(),
         request_id: caller.arrival.request_id.to_string(),
         spend: Arc::<CallSpend>::clone(&spend),
+        cpu_ms_max,
         bridge: Arc::clone(&app.bridge),
         logs: Arc::<CallLog>::clone(log),
     });
@@ -247,21 +251,26 @@ fn stream(
 }
 
 /// Waits for the report, and cuts the answer off when it is not read long after its guest's end.
-async fn read_in_time(mut report: Report, cut: &Cut, caller: &Caller, live: &Live) -> CallReport {
+async fn read_in_time(mut report: Report, cut: &Cut, live: &Live) -> CallReport {
     let wall = Duration::from_millis(live.deployment.limits().wall_ms_max);
-    let until = tokio::time::Instant::from_std(caller.arrival.at + wall + UNREAD_GRACE);
     tokio::select! {
         report = &mut report => return report,
-        () = tokio::time::sleep_until(until) => cut.cut(),
+        () = tokio::time::sleep(wall + UNREAD_GRACE) => cut.cut(),
     }
     report.await
+}
+
+/// From the hold to the charge: the guest until its head, and then the client that reads.
+fn lasts_ms_max(live: &Live) -> u64 {
+    let grace_ms = u64::try_from(UNREAD_GRACE.as_millis()).unwrap_or(u64::MAX);
+    live.deployment.limits().wall_ms_max.saturating_mul(2).saturating_add(grace_ms)
 }
 
 /// Ends the hold by the table of endings. `None`: nothing was charged.
 async fn settle(
     tab: Tab,
     spend: &CallSpend,
-    report: &CallReport,
+    (report, answered): (&CallReport, bool),
 ) -> Result<Option<Charged>, ApiError> {
     let ending = match report.ending {
         CallEnding::Normal => Ending::Normal,
@@ -271,7 +280,8 @@ async fn settle(
         CallEnding::Trap(_) => Ending::GuestTrap,
         CallEnding::Fault(_) => Ending::PlatformFault,
     };
-    if ending == Ending::PlatformFault && report.response_bytes == 0 {
+    let delivered = answered && report.response_bytes > 0;
+    if ending == Ending::PlatformFault && !delivered {
         tab.release().await;
         return Ok(None);
     }

@@ -135,7 +135,9 @@ impl Client {
         if let Err(error) = &last {
             Span::current().record("error.type", error.code());
         }
-        if self.steps.send(last).await.is_err() {
+        // A client that does not read has had the time of its whole call to begin.
+        let sent = tokio::time::timeout_at(self.deadline, self.steps.send(last)).await;
+        if !matches!(sent, Ok(Ok(()))) {
             tracing::debug!("the client left before the end of its answer");
         }
     }
@@ -217,7 +219,9 @@ async fn quote(app: &App, model: &str, plan: Plan) -> Result<Quote, ApiError> {
     tally.add(Some(model), Meter::OutputTokens, u64::from(plan.output_tokens_max));
     let book = app.billing.prices().await;
     let amount = book.charge(&tally.lines(), None, true)?.total;
-    Ok(Quote { subject: Subject::Model(model.to_owned()), amount, book, author: None })
+    let subject = Subject::Model(model.to_owned());
+    let lasts_ms_max = app.config.limits.request_deadline_ms;
+    Ok(Quote { subject, amount, book, author: None, lasts_ms_max })
 }
 
 /// Measures the time to the first token and between the others.

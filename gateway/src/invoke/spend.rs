@@ -30,6 +30,23 @@ impl CallSpend {
         CallSpend { book, author, held, state: Mutex::default() }
     }
 
+    /// Milliseconds of CPU time that the hold pays for beside the call itself: a guest gets no
+    /// more, whatever its manifest says. `None` where compute costs nothing.
+    pub(super) fn affordable_cpu_ms(&self) -> Option<u64> {
+        let cost = |micros: u64| {
+            let mut tally = Tally::default();
+            tally.add(None, Meter::Calls, 1);
+            tally.add(None, Meter::ComputeMicros, micros);
+            self.book.charge(&tally.lines(), self.author.as_ref(), true).ok()
+        };
+        let (call, with_second) = (cost(0)?.total, cost(1_000_000)?.total);
+        let second = with_second.checked_sub(call)?.as_nano();
+        let left = self.held.checked_sub(call)?.as_nano().max(0);
+        u64::try_from(i128::from(left) * 1_000 / i128::from(second).max(1))
+            .ok()
+            .filter(|_| second > 0)
+    }
+
     /// What the call's models were used for so far.
     pub(super) fn used(&self) -> Tally {
         self.lock().used.clone()

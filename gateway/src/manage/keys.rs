@@ -27,12 +27,27 @@ pub(super) async fn handle(
         }
         (Route::Keys, &Method::POST) => create(app, principal, request).await,
         (Route::Key(id), &Method::DELETE) => {
+            keep_an_owner(app, principal, &id).await?;
             let revoked = app.catalog.revoke_key(&principal.org.id, &id).await?;
             app.keys.forget(&revoked.id);
             respond::ok(&revoked)
         }
         (Route::Key(_), _) => Err(ApiError::MethodNotAllowed { allowed: "DELETE" }),
         _ => Err(ApiError::MethodNotAllowed { allowed: "GET, POST" }),
+    }
+}
+
+/// Refuses to revoke the last key that can make others: nobody could undo that.
+async fn keep_an_owner(app: &App, principal: &Principal, id: &str) -> Result<(), ApiError> {
+    let keys = app.catalog.keys(&principal.org.id).await?;
+    let mut owners =
+        keys.iter().filter(|key| key.role.manages_keys() && key.revoked_at_ms.is_none());
+    match (owners.next(), owners.next()) {
+        (Some(only), None) if only.id == id => {
+            let reason = "this is the organisation's last owner key; create another one first";
+            Err(ApiError::Conflict(reason.to_owned()))
+        }
+        _ => Ok(()),
     }
 }
 

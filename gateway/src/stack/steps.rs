@@ -77,7 +77,14 @@ pub(super) async fn catch_panic(_app: Arc<App>, request: Request, next: Next) ->
 
 pub(super) async fn shed(app: Arc<App>, request: Request, next: Next) -> Response {
     match Arc::clone(&app.room).try_acquire_owned() {
-        Ok(permit) => next.run(request).await.map(|body| body::keeping(body, permit)),
+        Ok(permit) => {
+            let response = next.run(request).await;
+            // An answer that is complete costs nothing any more, however slowly it is read.
+            match response.body().size_hint().exact() {
+                Some(_) => response,
+                None => response.map(|body| body::keeping(body, permit)),
+            }
+        }
         Err(_) => ApiError::Overloaded("too many requests in progress".to_owned()).into(),
     }
 }

@@ -44,6 +44,18 @@ fn keys_are_shown_once_have_roles_and_can_be_revoked() {
     assert!(server.send("DELETE", &path, &server.key, None).good()["revoked_at_ms"].is_u64());
     server.send("GET", "/v1/models", &consumer, None).refused(401, "invalid_api_key");
 
+    // The last key that can make others stays.
+    let owner = server.get("/v1/me").good()["key"]["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/keys/{owner}");
+    server.send("DELETE", &path, &server.key, None).refused(409, "conflict");
+    make("owner");
+    server.send("DELETE", &path, &server.key, None).good();
+    server.get("/v1/me").refused(401, "invalid_api_key");
+}
+
+#[test]
+fn a_key_needs_a_name_and_a_role_that_exists() {
+    let server = Server::start();
     let wrong = json!({ "name": "x", "role": "king" });
     server.post("/v1/keys", &wrong).refused(400, "invalid_request");
     let error =

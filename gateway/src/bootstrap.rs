@@ -10,6 +10,8 @@ use emberbox_inference::ModelSource;
 use crate::app::App;
 use crate::start::StartError;
 
+/// The catalog's setting that is there once the first organisation has its key and credits.
+const BOOTSTRAPPED: &str = "bootstrapped";
 /// The name of the bundled model.
 pub(crate) const BUNDLED_MODEL: &str = "tiny-storyteller";
 /// A small story model of our own (`examples/tiny-lm` trains it), so that a fresh server answers.
@@ -42,13 +44,21 @@ pub(crate) async fn models(app: &Arc<App>) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Creates the first organisation in an empty catalog; returns its name and its owner's key.
+/// Creates the first organisation; returns its name and its owner's key. A start that was
+/// interrupted on the way is taken up again by the next one.
 pub(crate) async fn first_org(app: &Arc<App>) -> Result<Option<(String, String)>, StartError> {
-    if !app.catalog.orgs().await?.is_empty() {
+    if app.catalog.setting(BOOTSTRAPPED).await?.is_some() {
         return Ok(None);
     }
     let name: Name = app.config.bootstrap.org.parse()?;
-    let (org, secret) = create_org(app, name).await?;
+    let orgs = app.catalog.orgs().await?;
+    let (org, secret) = match orgs.into_iter().find(|org| org.name == name.as_str()) {
+        Some(org) => {
+            let secret = first_key(app, &org).await?;
+            (org, secret)
+        }
+        None => create_org(app, name).await?,
+    };
     let credits = app.config.bootstrap.credits;
     if credits.as_nano() > 0 {
         // The id makes it once for ever, whatever interrupts the first start.
@@ -56,13 +66,19 @@ pub(crate) async fn first_org(app: &Arc<App>) -> Result<Option<(String, String)>
         let note = "starting credits".to_owned();
         app.billing.top_up(op, OrgId::new(&org.id), credits, note).await?;
     }
+    app.catalog.set_setting(BOOTSTRAPPED, "1").await?;
     Ok(Some((org.name, secret)))
 }
 
 /// Creates an organisation with its first key, an owner's.
 pub(crate) async fn create_org(app: &App, name: Name) -> Result<(Org, String), CatalogError> {
     let org = app.catalog.create_org(name).await?;
+    let secret = first_key(app, &org).await?;
+    Ok((org, secret))
+}
+
+async fn first_key(app: &App, org: &Org) -> Result<String, CatalogError> {
     let new = NewKey { org_id: org.id.clone(), name: "first".to_owned(), role: Role::Owner };
     let (_, secret) = app.catalog.create_key(new).await?;
-    Ok((org, secret.reveal().to_owned()))
+    Ok(secret.reveal().to_owned())
 }

@@ -23,6 +23,10 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 const HEADERS_MAX: usize = 100;
 /// How long to wait after the system refused a connection, for want of file handles for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What an HTTP/2 client sends first (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long to wait before looking again at a preface that is not whole yet.
+const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 /// Asks HTTP/2 peers whether they are still there, and how long they may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -155,10 +159,22 @@ async fn accept(
     }
 }
 
-/// The HTTP library waits for a connection's first bytes without a limit of its own.
+/// Whether a connection says in time which HTTP it speaks: the library waits for the bytes by
+/// which it tells without a limit of its own.
 async fn speaks_in_time(stream: &TcpStream, patience: Duration) -> bool {
-    let mut first = [0_u8; 1];
-    matches!(tokio::time::timeout(patience, stream.peek(&mut first)).await, Ok(Ok(1)))
+    let told = async {
+        let mut first = [0_u8; HTTP2_PREFACE.len()];
+        loop {
+            let count = stream.peek(&mut first).await.unwrap_or(0);
+            let so_far = first.get(..count).unwrap_or_default();
+            if count == 0 || count == first.len() || !HTTP2_PREFACE.starts_with(so_far) {
+                return count > 0;
+            }
+            // The same bytes would be there again at once.
+            tokio::time::sleep(PREFACE_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(patience, told).await.unwrap_or(false)
 }
 
 fn service(

@@ -103,6 +103,20 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_gets_the_cpu_time_that_its_hold_pays() {
+        // Initial prices: 1,000 nano per call, 100 nano per millisecond of CPU time.
+        let affordable = |nano: i64, book: PriceBook| {
+            CallSpend::new(Arc::new(book), None, Nano::from_nano(nano)).affordable_cpu_ms()
+        };
+        for (nano, expect) in [(1_000 + 700, 7), (1_000 + 799, 7), (1_000, 0), (1, 0)] {
+            assert_eq!(affordable(nano, PriceBook::initial()), Some(expect), "{nano}");
+        }
+        let mut free = PriceBook::initial();
+        free.functions.compute_ms = emberbox_billing::Pico::ZERO;
+        assert_eq!(affordable(1_000, free), None);
+    }
+
+    #[test]
     fn reservations_and_use_never_exceed_the_hold() {
         // Initial prices: 100 nano per input token, 400 per output token, 1,000 per call.
         let book = Arc::new(PriceBook::initial());

@@ -40,6 +40,15 @@ fn a_key_that_asks_too_often_is_told_when_to_come_back() {
 }
 
 #[test]
+fn a_client_that_does_not_say_what_it_speaks_is_cut_off() {
+    let server = Server::start_with(|config| config.limits.header_read_ms = 50);
+    for start in ["", "P", "PRI * HTTP/2.0\r\n", "GET /healthz HTTP/1.1\r\nhost"] {
+        Raw::connect(&server).send_and_be_cut_off(start.as_bytes());
+    }
+    assert_eq!(server.get("/v1/models").status, 200);
+}
+
+#[test]
 fn a_full_server_says_so_at_once() {
     let server = Server::start_with(|config| config.limits.requests_max = 1);
     let misbehave = include_bytes!("../../../examples/prebuilt/misbehave.wasm");

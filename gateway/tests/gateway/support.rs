@@ -266,6 +266,15 @@ impl Raw {
         self.0.write_all(text.as_bytes()).unwrap();
     }
 
+    /// Sends bytes as they are, and waits until the server ends the connection.
+    pub(crate) fn send_and_be_cut_off(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+        if let Err(error) = self.0.read_to_end(&mut Vec::new()) {
+            // Closing with bytes that nobody read resets the connection.
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+        }
+    }
+
     /// Posts JSON.
     pub(crate) fn post(&mut self, server: &Server, path: &str, body: &Value) {
         let body = body.to_string();

@@ -186,37 +186,36 @@ async fn limits_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn the_queue_is_bounded() {
-    let options = InferenceOptions {
-        queue_max: 2,
-        batch_max: 1,
-        stream_events_max: 1,
-        ..InferenceOptions::default()
-    };
+async fn a_client_that_does_not_fetch_gives_its_place_to_others() {
+    let options =
+        InferenceOptions { batch_max: 1, stream_events_max: 1, ..InferenceOptions::default() };
     let engine = endless(options);
     let mut sessions = Vec::new();
-    let mut refused = 0;
-    for i in 0..6 {
+    for _ in 0..4 {
         let session = open(&engine, MODEL).await;
         engine.prepare(session, text("the", greedy(50))).await.unwrap();
-        match engine.submit(session).await {
-            Ok(()) => sessions.push(session),
-            Err(error) => {
-                assert!(matches!(error, InferenceError::Overloaded(_)), "{error}");
-                refused += 1;
-            }
-        }
-        if i == 0 {
-            // It runs, and parks as nobody fetches; the others wait behind it.
-            engine.next(session).await.unwrap();
-        }
+        engine.submit(session).await.unwrap();
+        sessions.push(session);
     }
-    assert!((3..=4).contains(&refused), "{refused}");
-    // The ones that were taken all end.
-    engine.cancel(sessions[0]);
-    for session in &sessions[1..] {
-        assert_eq!(finish(&engine, *session).await.tokens.len(), 50);
+    // The last is fetched first: it needs the only place, which the others hold in turn.
+    for session in sessions.into_iter().rev() {
+        assert_eq!(finish(&engine, session).await.tokens.len(), 50);
     }
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let inbox = crate::scheduler::inbox::Inbox::new(2, 10);
+    let push = |tokens: usize| inbox.push(tokens, tokens).map_err(|(_, error)| error);
+    // An empty queue takes any job, however long.
+    push(11).unwrap();
+    assert!(matches!(push(1), Err(InferenceError::Overloaded(_))), "too many tokens");
+    assert_eq!((inbox.pop_if(|_| true), inbox.waits()), (Some(11), false));
+    push(1).unwrap();
+    push(9).unwrap();
+    assert!(matches!(push(0), Err(InferenceError::Overloaded(_))), "too many jobs");
+    inbox.retain(|tokens| *tokens != 1);
+    push(1).unwrap();
 }
 
 #[tokio::test]

@@ -56,3 +56,11 @@ fn tokens_are_ids() {
     );
     assert!(ids(&[1 << 32]).is_err());
 }
+
+#[test]
+fn what_is_not_counted_stays_small() {
+    let tensor = tensor(&[1; 100_000], TensorType::U8, 1);
+    assert!(tensor.dimensions.capacity() <= 100, "{}", tensor.dimensions.capacity());
+    let error = GuestError::invalid(&"é".repeat(100_000));
+    assert!(error.data.len() < 2_000, "{}", error.data.len());
+}

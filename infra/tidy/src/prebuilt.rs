@@ -14,8 +14,9 @@ use crate::tree::Tree;
 const REBUILD: &str = "run examples/build.sh";
 /// Largest prebuilt guest, in bytes.
 const WASM_BYTES_MAX: usize = 400_000;
-/// Beginnings of paths that only a developer's machine has.
-const MACHINE_PATHS: [&str; 4] = ["/home/", "/root/", "/work/", "/Users/"];
+/// Beginnings of paths that only a developer's machine has; where this checkout lies is another.
+const MACHINE_PATHS: [&str; 4] =
+    ["/home/", "/root/", "/Users/", concat!(env!("CARGO_MANIFEST_DIR"), "/")];
 /// What the build script writes about the guests.
 const MANIFEST: &str = "examples/prebuilt/MANIFEST.json";
 

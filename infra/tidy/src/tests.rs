@@ -31,13 +31,20 @@ fn check(rule: fn(&Tree) -> Vec<String>, table: &[Row<'_>]) {
 #[test]
 fn dependency_direction() {
     let uses = "use serde::x; use http_body::x; use emberbox::x; use x::y; use rusqlite::x;
-        use wasmtime::x; use rand::x;";
+        use wasmtime::x; use rand::x; use emberbox_postgres::x; use tokio_postgres::x;";
+    let server = "[dev-dependencies]\nemberbox-postgres = \"1\"";
+    let server_linked = "[dependencies]\nemberbox-postgres = \"1\"";
     let renamed = "[dependencies]\nx = { package = \"burn\", version = \"1\" }";
     let by_target = "[target.'cfg(unix)'.dependencies]\nrusqlite = \"1\"";
     for (package, manifest, expect) in [
         ("billing", "[dependencies]\nserde = \"1\"", None),
         ("billing", "[dependencies]\nhttp-body = \"1\"", Some("no HTTP")),
         ("billing", "[dev-dependencies]\nemberbox = \"1\"", Some("emberbox")),
+        ("billing", server, None),
+        ("billing", server_linked, Some("for tests only")),
+        ("gateway", server_linked, Some("for tests only")),
+        ("infra/e2e", server_linked, None),
+        ("gateway", "[dependencies]\ntokio-postgres = \"1\"", Some("leave it to its owner")),
         ("gateway", renamed, Some("depends on burn")),
         ("gateway", by_target, Some("depends on rusqlite")),
         ("infra/bench", "[dependencies]\nwasmtime = \"48\"", Some("leave it to its owner")),

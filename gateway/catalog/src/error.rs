@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::error::Error;
 
 /// Why the catalog did not do as asked; one variant per decision the caller makes.
 #[derive(Debug, thiserror::Error)]
@@ -27,18 +27,19 @@ pub enum CatalogError {
         /// The name that was looked for.
         name: String,
     },
-    /// The queue to the writer or the reader is full; trying again later is safe.
+    /// The catalog cannot take it now: its queue is full, or its server is away or busy. Nothing
+    /// was changed, so trying again later is safe.
     #[error("the catalog is overloaded")]
     Overloaded,
     /// The catalog's thread has ended, so it answers nothing any more.
     #[error("the catalog has stopped")]
     Stopped,
-    /// The file was written by a newer Emberbox.
-    #[error("{} has schema {found}; this program knows up to {known}", path.display())]
+    /// The database was written by a newer Emberbox.
+    #[error("{place} has schema {found}; this program knows up to {known}")]
     Schema {
-        /// The database file.
-        path: PathBuf,
-        /// The schema version found in the file.
+        /// The database: a file, or a server without its password.
+        place: String,
+        /// The schema version found in it.
         found: u32,
         /// The newest version that this program can read.
         known: u32,
@@ -46,12 +47,18 @@ pub enum CatalogError {
     /// The operating system gave no random bytes.
     #[error("no random bytes for a key")]
     Random(#[source] getrandom::Error),
-    /// The database refused.
+    /// The database refused, or went away before it said what it did: a change may be in it.
     #[error("the catalog's database failed")]
-    Store(#[from] rusqlite::Error),
+    Store(#[source] Box<dyn Error + Send + Sync>),
     /// The database's thread could not be started.
     #[error("the catalog's thread could not be started")]
     Thread(#[source] std::io::Error),
+}
+
+impl From<rusqlite::Error> for CatalogError {
+    fn from(error: rusqlite::Error) -> Self {
+        CatalogError::Store(Box::new(error))
+    }
 }
 
 impl CatalogError {

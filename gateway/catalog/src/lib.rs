@@ -1,8 +1,9 @@
 //! The catalog: who exists (organisations and their keys) and what exists (functions, versions,
 //! aliases, models), behind one async trait.
 //!
-//! It knows no HTTP and no money. [`SqliteCatalog`] is the embedded implementation; another
-//! database joins by implementing [`Catalog`] and passing the same conformance tests.
+//! It knows no HTTP and no money. [`SqliteCatalog`] is the embedded implementation,
+//! [`PostgresCatalog`] the one that several gateways share; another database joins by implementing
+//! [`Catalog`] and passing the same conformance tests.
 
 /// What a caller gets wrong, and what a store can fail at.
 mod error;
@@ -12,13 +13,21 @@ mod name;
 mod records;
 /// API keys: random, shown once, stored as a hash.
 mod secret;
+/// Ids, times, counts and checks, the same in every database.
+mod values;
 /// The catalog in one SQLite file: a writer thread and a reader thread.
 mod sqlite;
+/// The catalog in PostgreSQL: a small pool of connections.
+mod postgres;
 /// The one trait that the gateway sees.
 mod store;
+/// The rules that every implementation must keep.
+#[cfg(test)]
+mod conformance;
 
 pub use error::CatalogError;
 pub use name::Name;
+pub use postgres::{PostgresCatalog, PostgresCatalogOptions};
 pub use records::{
     Function, Key, KeyHash, Model, NewKey, NewModel, NewVersion, Org, Principal, Role, Secret,
     Version,

@@ -8,9 +8,6 @@ use crate::{
 };
 use worker::Worker;
 
-/// The rules that every implementation must keep.
-#[cfg(test)]
-mod conformance;
 mod functions;
 mod keys;
 mod models;

@@ -1,6 +1,6 @@
-use rusqlite::{Connection, OptionalExtension, Row, Transaction};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 
-use super::schema::{from_sql, now_ms, to_sql};
+use crate::values::{from_sql, now_ms, to_sql};
 use crate::{CatalogError, Function, NewVersion, Version};
 
 /// The alias that calls go to.
@@ -17,7 +17,7 @@ const VERSION: &str = "SELECT number, digest, size_bytes, manifest, created_at_m
     WHERE org_id = ?1 AND function = ?2";
 
 pub(super) fn publish(db: &mut Connection, new: &NewVersion) -> Result<Version, CatalogError> {
-    let step = db.transaction()?;
+    let step = begin(db)?;
     let (function, now) = (new.function.as_str(), now_ms());
     let number: i64 = step
         .prepare_cached(
@@ -94,7 +94,7 @@ pub(super) fn activate(
     function: &str,
     number: u64,
 ) -> Result<Function, CatalogError> {
-    let step = db.transaction()?;
+    let step = begin(db)?;
     version(&step, org_id, function, number)?;
     point_live(&step, org_id, function, to_sql(number))?;
     let found = step
@@ -109,7 +109,7 @@ pub(super) fn delete(
     org_id: &str,
     function: &str,
 ) -> Result<Vec<String>, CatalogError> {
-    let step = db.transaction()?;
+    let step = begin(db)?;
     let deleted = step
         .prepare_cached(
             "UPDATE functions SET deleted_at_ms = ?3
@@ -123,6 +123,12 @@ pub(super) fn delete(
     let digests = delete_versions(&step, org_id, function)?;
     step.commit()?;
     Ok(digests)
+}
+
+/// Takes the right to write at once: a transaction that first reads could lose it to another
+/// process's in between.
+fn begin(db: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    db.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
 /// Deletes the versions; returns the digests that nothing else refers to.

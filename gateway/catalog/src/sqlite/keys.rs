@@ -1,17 +1,14 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::schema::{from_sql, new_id, now_ms};
+use crate::values::{check_key_name, from_sql, new_id, now_ms};
 use crate::{CatalogError, Key, KeyHash, NewKey, Org, Principal, Secret, secret};
-
-/// A label for people; longer ones are refused rather than cut.
-const KEY_NAME_CHARS_MAX: usize = 80;
 
 const COLUMNS: &str = "keys.id, keys.org_id, keys.name, keys.role, keys.prefix, \
     keys.created_at_ms, keys.last_used_at_ms, keys.revoked_at_ms";
 
 pub(super) fn create(db: &Connection, new: &NewKey, secret: &Secret) -> Result<Key, CatalogError> {
-    check_name(&new.name)?;
+    check_key_name(&new.name)?;
     let known: bool = db
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM orgs WHERE id = ?1)")?
         .query_row([&new.org_id], |row| row.get(0))?;
@@ -95,17 +92,4 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Key> {
         last_used_at_ms: row.get::<_, Option<i64>>(6)?.map(from_sql),
         revoked_at_ms: row.get::<_, Option<i64>>(7)?.map(from_sql),
     })
-}
-
-fn check_name(name: &str) -> Result<(), CatalogError> {
-    let reason = if name.trim().is_empty() {
-        "it is empty"
-    } else if name.chars().count() > KEY_NAME_CHARS_MAX {
-        "it is longer than 80 characters"
-    } else if name.chars().any(char::is_control) {
-        "it contains control characters"
-    } else {
-        return Ok(());
-    };
-    Err(CatalogError::InvalidName { name: name.chars().take(KEY_NAME_CHARS_MAX).collect(), reason })
 }

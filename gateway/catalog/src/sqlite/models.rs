@@ -1,14 +1,13 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::schema::{from_sql, is_taken, now_ms};
+use super::schema::is_taken;
+use crate::values::{check_model_name, from_sql, now_ms};
 use crate::{CatalogError, Model, NewModel};
-
-const MODEL_NAME_CHARS_MAX: usize = 128;
 
 const COLUMNS: &str = "name, source, digest, kind, created_at_ms";
 
 pub(super) fn add(db: &Connection, new: NewModel) -> Result<Model, CatalogError> {
-    check_name(&new.name)?;
+    check_model_name(&new.name)?;
     let now = now_ms();
     db.prepare_cached(
         "INSERT INTO models (name, source, digest, kind, created_at_ms)
@@ -48,24 +47,6 @@ pub(super) fn set_setting(db: &Connection, name: &str, value: &str) -> Result<()
     )?
     .execute([name, value])?;
     Ok(())
-}
-
-/// Model names may carry a path as on model hubs (`owner/name`) and a dot, but nothing that a
-/// shell, a URL's query or a log would read as more than a name.
-fn check_name(name: &str) -> Result<(), CatalogError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
-    let reason = if name.is_empty() {
-        "it is empty"
-    } else if name.len() > MODEL_NAME_CHARS_MAX {
-        "it is longer than 128 characters"
-    } else if !name.chars().all(allowed) {
-        "only letters, digits and - _ . / : are allowed"
-    } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        "it must start with a letter or a digit"
-    } else {
-        return Ok(());
-    };
-    Err(CatalogError::InvalidName { name: name.chars().take(80).collect(), reason })
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Model> {

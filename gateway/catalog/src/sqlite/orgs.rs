@@ -1,6 +1,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::schema::{from_sql, is_taken, new_id, now_ms};
+use super::schema::is_taken;
+use crate::values::{from_sql, new_id, now_ms};
 use crate::{CatalogError, Name, Org};
 
 const COLUMNS: &str = "id, name, created_at_ms";

@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -87,7 +87,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError>
     let known = MIGRATIONS.len() as u32;
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > known {
-        return Err(CatalogError::Schema { path: path.to_owned(), found, known });
+        return Err(CatalogError::Schema { place: path.display().to_string(), found, known });
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(found as usize) {
         let step = connection.transaction()?;
@@ -96,28 +96,6 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError>
         step.commit()?;
     }
     Ok(())
-}
-
-/// Now, in milliseconds since 1970, as SQLite stores it.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// A time or count as SQLite stores it. Only numbers that this crate wrote come back, so the
-/// saturating conversions never lose anything.
-pub(super) fn to_sql(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// The other way round.
-pub(super) fn from_sql(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-/// A new id: time-ordered, so that inserts go to the end of the index.
-pub(super) fn new_id(kind: &str) -> String {
-    format!("{kind}_{}", uuid::Uuid::now_v7().simple())
 }
 
 /// Whether a write failed because a unique column has the value already.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use super::{CatalogOptions, SqliteCatalog, conformance};
-use crate::{Catalog, CatalogError, KeyHash, NewKey, Role};
+use super::{CatalogOptions, SqliteCatalog};
+use crate::{Catalog, CatalogError, KeyHash, NewKey, Role, conformance};
 
 struct Place {
     folder: tempfile::TempDir,
@@ -24,6 +24,8 @@ async fn conforms() {
     conformance::functions(&Place::new().open().unwrap()).await;
     conformance::deleting_functions(&Place::new().open().unwrap()).await;
     conformance::models_and_settings(&Place::new().open().unwrap()).await;
+    conformance::impossible_names(&Place::new().open().unwrap()).await;
+    conformance::orders(&Place::new().open().unwrap()).await;
 }
 
 #[tokio::test]
@@ -61,25 +63,9 @@ async fn a_newer_schema_is_refused() {
 }
 
 #[tokio::test]
-async fn of_racing_creators_exactly_one_wins() {
+async fn races_are_decided() {
     let place = Place::new();
-    let catalog = Arc::new(place.open().unwrap());
-    let mut attempts = tokio::task::JoinSet::new();
-    for _ in 0..16 {
-        let catalog = Arc::clone(&catalog);
-        attempts.spawn(async move { catalog.create_org("acme".parse().unwrap()).await.is_ok() });
-    }
-    let won = attempts.join_all().await.into_iter().filter(|won| *won).count();
-    assert_eq!(won, 1);
-    // Versions published at the same time get different numbers.
-    let org = catalog.org("acme").await.unwrap();
-    let mut attempts = tokio::task::JoinSet::new();
-    for _ in 0..16 {
-        let (catalog, new) =
-            (Arc::clone(&catalog), conformance::version_of(&org, "hello", "d", true));
-        attempts.spawn(async move { catalog.publish(new).await.unwrap().number });
-    }
-    let mut numbers = attempts.join_all().await;
-    numbers.sort_unstable();
-    assert_eq!(numbers, (1..=16).collect::<Vec<u64>>());
+    // Two handles on one file, as two processes would have them.
+    let handles = [place.open().unwrap(), place.open().unwrap()];
+    conformance::races(handles.map(|catalog| Arc::new(catalog) as Arc<dyn Catalog>)).await;
 }

@@ -1,12 +1,16 @@
 //! Every implementation of [`Catalog`] must pass these, on an empty store.
 
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
 use crate::{Catalog, CatalogError, KeyHash, Name, NewKey, NewModel, NewVersion, Org, Role};
 
-pub(super) async fn org(catalog: &dyn Catalog, name: &str) -> Org {
+pub(crate) async fn org(catalog: &dyn Catalog, name: &str) -> Org {
     catalog.create_org(name.parse().unwrap()).await.unwrap()
 }
 
-pub(super) fn version_of(org: &Org, function: &str, digest: &str, activate: bool) -> NewVersion {
+pub(crate) fn version_of(org: &Org, function: &str, digest: &str, activate: bool) -> NewVersion {
     NewVersion {
         org_id: org.id.clone(),
         function: function.parse::<Name>().unwrap(),
@@ -24,7 +28,7 @@ fn assert_not_found<T: std::fmt::Debug>(result: Result<T, CatalogError>, what: &
     }
 }
 
-pub(super) async fn organisations(catalog: &dyn Catalog) {
+pub(crate) async fn organisations(catalog: &dyn Catalog) {
     let acme = org(catalog, "acme").await;
     let other = org(catalog, "other").await;
     assert!(acme.id.starts_with("org_") && acme.id != other.id);
@@ -35,7 +39,7 @@ pub(super) async fn organisations(catalog: &dyn Catalog) {
     assert!(matches!(twice, Err(CatalogError::Taken { what: "organisation", .. })), "{twice:?}");
 }
 
-pub(super) async fn keys(catalog: &dyn Catalog) {
+pub(crate) async fn keys(catalog: &dyn Catalog) {
     let (acme, other) = (org(catalog, "acme").await, org(catalog, "other").await);
     let new = |name: &str| NewKey {
         org_id: acme.id.clone(),
@@ -71,7 +75,7 @@ pub(super) async fn keys(catalog: &dyn Catalog) {
     assert_not_found(catalog.create_key(nobody).await, "organisation");
 }
 
-pub(super) async fn functions(catalog: &dyn Catalog) {
+pub(crate) async fn functions(catalog: &dyn Catalog) {
     let (acme, other) = (org(catalog, "acme").await, org(catalog, "other").await);
     assert_not_found(catalog.function("acme", "hello").await, "function");
     assert_not_found(catalog.versions(&acme.id, "hello").await, "function");
@@ -92,7 +96,7 @@ pub(super) async fn functions(catalog: &dyn Catalog) {
     assert_eq!(catalog.functions(&acme.id).await.unwrap().len(), 1);
 }
 
-pub(super) async fn deleting_functions(catalog: &dyn Catalog) {
+pub(crate) async fn deleting_functions(catalog: &dyn Catalog) {
     let (acme, other) = (org(catalog, "acme").await, org(catalog, "other").await);
     catalog.publish(version_of(&acme, "hello", "shared", true)).await.unwrap();
     catalog.publish(version_of(&acme, "hello", "own", true)).await.unwrap();
@@ -110,7 +114,7 @@ pub(super) async fn deleting_functions(catalog: &dyn Catalog) {
     assert_eq!(catalog.function("acme", "hello").await.unwrap().live, None);
 }
 
-pub(super) async fn models_and_settings(catalog: &dyn Catalog) {
+pub(crate) async fn models_and_settings(catalog: &dyn Catalog) {
     let new = |name: &str| NewModel {
         name: name.to_owned(),
         source: "/models/x.gguf".to_owned(),
@@ -132,4 +136,98 @@ pub(super) async fn models_and_settings(catalog: &dyn Catalog) {
     catalog.set_setting("colour", "red").await.unwrap();
     catalog.set_setting("colour", "blue").await.unwrap();
     assert_eq!(catalog.setting("colour").await.unwrap().as_deref(), Some("blue"));
+}
+
+/// Names come from requests: what no name can be is nobody's, and breaks nothing.
+pub(crate) async fn impossible_names(catalog: &dyn Catalog) {
+    let acme = org(catalog, "acme").await;
+    for name in ["", "a\0b", "' OR 1 = 1 --", "%", "\u{fffd}", &"x".repeat(10_000)] {
+        assert_not_found(catalog.org(name).await, "organisation");
+        assert_not_found(catalog.function(name, name).await, "function");
+        assert_not_found(catalog.versions(&acme.id, name).await, "function");
+        assert_not_found(catalog.version(&acme.id, name, 1).await, "version");
+        assert_not_found(catalog.activate(&acme.id, name, u64::MAX).await, "version");
+        assert_not_found(catalog.delete_function(&acme.id, name).await, "function");
+        assert_not_found(catalog.revoke_key(&acme.id, name).await, "key");
+        assert_not_found(catalog.remove_model(name).await, "model");
+        assert_eq!(catalog.keys(name).await.unwrap(), []);
+        assert_eq!(catalog.functions(name).await.unwrap(), []);
+        assert_eq!(catalog.setting(name).await.unwrap(), None);
+        catalog.touch_key(name).await.unwrap();
+    }
+    assert_eq!(catalog.orgs().await.unwrap(), [acme]);
+}
+
+/// Lists have one order in every store, whatever the machine's language.
+pub(crate) async fn orders(catalog: &dyn Catalog) {
+    let acme = org(catalog, "acme").await;
+    for name in ["b", "a-b", "ab", "a2", "a"] {
+        catalog.publish(version_of(&acme, name, "d", false)).await.unwrap();
+    }
+    for name in ["b", "B", "a:x", "a/x", "a"] {
+        let (source, digest, kind) = ("s".to_owned(), "d".to_owned(), "generation".to_owned());
+        catalog.add_model(NewModel { name: name.to_owned(), source, digest, kind }).await.unwrap();
+    }
+    let functions = catalog.functions(&acme.id).await.unwrap();
+    let functions: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+    assert_eq!(functions, ["a", "a-b", "a2", "ab", "b"]);
+    let models = catalog.models().await.unwrap();
+    let models: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+    assert_eq!(models, ["B", "a", "a/x", "a:x", "b"]);
+}
+
+/// Two handles on one store, as two gateways have them: exactly one of racing creators wins, and
+/// versions that are published at the same time get consecutive numbers.
+pub(crate) async fn races(handles: [Arc<dyn Catalog>; 2]) {
+    const EACH: u64 = 8;
+    let both = || (0..EACH).flat_map(|_| handles.iter().map(Arc::clone));
+    let mut attempts = JoinSet::new();
+    for catalog in both() {
+        attempts.spawn(async move { catalog.create_org("acme".parse().unwrap()).await });
+    }
+    let (won, lost): (Vec<_>, Vec<_>) =
+        attempts.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1);
+    let taken = |lost| matches!(lost, Err(CatalogError::Taken { what: "organisation", .. }));
+    assert!(lost.into_iter().all(taken));
+
+    let acme = handles[1].org("acme").await.unwrap();
+    let mut attempts = JoinSet::new();
+    for catalog in both() {
+        let new = version_of(&acme, "hello", "d", true);
+        attempts.spawn(async move { catalog.publish(new).await.unwrap().number });
+    }
+    let mut numbers = attempts.join_all().await;
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=2 * EACH).collect::<Vec<u64>>());
+    deletions_race(&handles, &acme).await;
+}
+
+/// Publications, activations and deletions of one function at once: each is done or refused as a
+/// whole, no number is given out twice, and what is live exists.
+async fn deletions_race(handles: &[Arc<dyn Catalog>; 2], acme: &Org) {
+    let mut numbers = Vec::new();
+    for round in 0..16_u64 {
+        let [one, other] = handles.each_ref().map(Arc::clone);
+        let mut attempts = JoinSet::new();
+        let (new, id) = (version_of(acme, "hello", "d", round % 2 == 0), acme.id.clone());
+        attempts.spawn(async move { one.publish(new).await.map(|version| Some(version.number)) });
+        attempts.spawn(async move { other.delete_function(&id, "hello").await.map(|_| None) });
+        let (one, id) = (Arc::clone(&handles[0]), acme.id.clone());
+        let target = 16 + round;
+        attempts.spawn(async move { one.activate(&id, "hello", target).await.map(|_| None) });
+        for result in attempts.join_all().await {
+            match result {
+                Ok(number) => numbers.extend(number),
+                Err(CatalogError::NotFound { .. }) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        if let Ok(function) = handles[1].function("acme", "hello").await
+            && let Some(live) = function.live
+        {
+            handles[1].version(&acme.id, "hello", live).await.unwrap();
+        }
+    }
+    assert_eq!(numbers, (17..33).collect::<Vec<u64>>());
 }

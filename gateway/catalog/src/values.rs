@@ -1,0 +1,61 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::CatalogError;
+
+/// A label for people; longer ones are refused rather than cut.
+const KEY_NAME_CHARS_MAX: usize = 80;
+const MODEL_NAME_CHARS_MAX: usize = 128;
+
+/// Now, in milliseconds since 1970, as databases store it.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A time or count as databases store it. Only numbers that this crate wrote come back, so the
+/// saturating conversions never lose anything.
+pub(crate) fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The other way round.
+pub(crate) fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// A new id: time-ordered, so that inserts go to the end of the index.
+pub(crate) fn new_id(kind: &str) -> String {
+    format!("{kind}_{}", uuid::Uuid::now_v7().simple())
+}
+
+/// Refuses names of keys that would spoil a list or a log.
+pub(crate) fn check_key_name(name: &str) -> Result<(), CatalogError> {
+    let reason = if name.trim().is_empty() {
+        "it is empty"
+    } else if name.chars().count() > KEY_NAME_CHARS_MAX {
+        "it is longer than 80 characters"
+    } else if name.chars().any(char::is_control) {
+        "it contains control characters"
+    } else {
+        return Ok(());
+    };
+    Err(CatalogError::InvalidName { name: name.chars().take(KEY_NAME_CHARS_MAX).collect(), reason })
+}
+
+/// Model names may carry a path as on model hubs (`owner/name`) and a dot, but nothing that a
+/// shell, a URL's query or a log would read as more than a name.
+pub(crate) fn check_model_name(name: &str) -> Result<(), CatalogError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > MODEL_NAME_CHARS_MAX {
+        "it is longer than 128 characters"
+    } else if !name.chars().all(allowed) {
+        "only letters, digits and - _ . / : are allowed"
+    } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        "it must start with a letter or a digit"
+    } else {
+        return Ok(());
+    };
+    Err(CatalogError::InvalidName { name: name.chars().take(80).collect(), reason })
+}

@@ -18,5 +18,5 @@ mod options;
 /// A running server: started, asked, stopped, killed, started again.
 mod server;
 
-pub use options::PostgresOptions;
+pub use options::{PostgresOptions, authority_file};
 pub use server::{PostgresServer, shared};

@@ -1,5 +1,6 @@
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::PostgresOptions;
 use crate::account::Account;
+use crate::options::server_file;
 use crate::programs::Programs;
 use process::{Process, Signal};
 
@@ -22,6 +24,8 @@ mod tests;
 const USER: &str = "emberbox";
 /// How many ports are tried: another program may take one between its choice and its use.
 const PORTS_TRIED_MAX: u32 = 8;
+/// The server's certificate and its key, under the names that it looks for.
+const CERTIFICATE: [&str; 2] = ["server.crt", "server.key"];
 /// How much of the server's log an error quotes, in bytes.
 const LOG_BYTES_MAX: usize = 4_096;
 
@@ -122,7 +126,7 @@ impl PostgresServer {
     ///
     /// When a statement is refused: what `psql` said.
     pub fn query(&self, url: &str, sql: &str) -> anyhow::Result<String> {
-        let mut psql = self.programs.command("psql", self.folder.path(), self.account);
+        let mut psql = self.programs.command("psql", self.folder.path(), None);
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
             .args(["--set=ON_ERROR_STOP=1", "--dbname", url, "--command", sql])
             .env("PGPASSWORD", &self.password);
@@ -205,7 +209,19 @@ impl PostgresServer {
             .arg(self.data_folder());
         output_of(initdb)?;
         std::fs::remove_file(password_file)?;
+        for name in CERTIFICATE.iter().filter(|_| self.options.tls) {
+            self.install(name)?;
+        }
         Ok(())
+    }
+
+    /// Copies a fixture into the data folder, readable by the server only, as it insists.
+    fn install(&self, name: &str) -> anyhow::Result<()> {
+        let from = server_file(name);
+        let to = self.data_folder().join(name);
+        std::fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        std::fs::set_permissions(&to, Permissions::from_mode(0o600))?;
+        self.account.map_or(Ok(()), |account| account.own(&to))
     }
 
     /// Launches until a port was really free.
@@ -230,6 +246,7 @@ impl PostgresServer {
             ("port", self.port.to_string()),
             ("unix_socket_directories", String::new()),
             ("fsync", self.options.fsync.to_string()),
+            ("ssl", self.options.tls.to_string()),
         ];
         let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
         for (name, value) in own.chain(self.options.settings.iter().cloned()) {

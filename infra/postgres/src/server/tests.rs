@@ -55,6 +55,20 @@ fn postgres_keeps_its_data_when_stopped_and_when_killed() {
 
 #[test]
 #[ignore = "needs PostgreSQL"]
+fn postgres_speaks_tls() {
+    let options = PostgresOptions { tls: true, ..PostgresOptions::default() };
+    let server = PostgresServer::start_with(options).unwrap();
+    let file = crate::authority_file();
+    let url = server.url().replace("127.0.0.1", "localhost");
+    let url = format!("{url}?sslmode=verify-full&sslrootcert={}", file.display());
+    let encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    assert_eq!(server.query(&url, encrypted).unwrap(), "t");
+    let other = server.query(&url.replace("localhost", "127.0.0.1"), encrypted).unwrap_err();
+    assert!(other.to_string().contains("does not match host name"), "{other}");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL"]
 fn postgres_that_cannot_start_says_why() {
     let settings = vec![("shared_buffers".to_owned(), "plenty".to_owned())];
     let options = PostgresOptions { settings, ..PostgresOptions::default() };

@@ -176,6 +176,38 @@ pub(crate) async fn orders(catalog: &dyn Catalog) {
     assert_eq!(models, ["B", "a", "a/x", "a:x", "b"]);
 }
 
+/// What the fixtures of every released schema hold, found again after the migrations, and a store
+/// that goes on from it.
+pub(crate) async fn released(catalog: &dyn Catalog) {
+    let hash = |digit: &str| KeyHash::of(&format!("eb_{}", digit.repeat(43))).unwrap();
+    let orgs = catalog.orgs().await.unwrap();
+    let orgs: Vec<(&str, &str)> =
+        orgs.iter().map(|org| (org.id.as_str(), org.name.as_str())).collect();
+    assert_eq!(orgs, [("org_1", "acme"), ("org_2", "other")]);
+    let principal = catalog.principal(hash("1")).await.unwrap().unwrap();
+    assert_eq!((principal.org.name.as_str(), principal.key.role), ("acme", Role::Owner));
+    assert_eq!(catalog.principal(hash("2")).await.unwrap(), None);
+    let keys = catalog.keys("org_1").await.unwrap();
+    assert_eq!((keys[1].last_used_at_ms, keys[1].revoked_at_ms), (Some(1005), Some(1006)));
+
+    let functions = catalog.functions("org_1").await.unwrap();
+    assert_eq!(functions, [catalog.function("acme", "hello").await.unwrap()]);
+    assert_eq!((functions[0].live, functions[0].created_at_ms), (Some(1), 1007));
+    let versions = catalog.versions("org_1", "hello").await.unwrap();
+    let versions: Vec<(u64, &str, u64)> = versions
+        .iter()
+        .map(|version| (version.number, version.digest.as_str(), version.size_bytes))
+        .collect();
+    assert_eq!(versions, [(2, "d2", 4), (1, "d1", 3)]);
+    let acme = principal.org;
+    for (function, next) in [("hello", 3), ("gone", 8), ("new", 1)] {
+        let version = catalog.publish(version_of(&acme, function, "d3", true)).await.unwrap();
+        assert_eq!(version.number, next, "{function}");
+    }
+    assert_eq!(catalog.models().await.unwrap()[0].name, "org/x:q8");
+    assert_eq!(catalog.setting("colour").await.unwrap().as_deref(), Some("red"));
+}
+
 /// Two handles on one store, as two gateways have them: exactly one of racing creators wins, and
 /// versions that are published at the same time get consecutive numbers.
 pub(crate) async fn races(handles: [Arc<dyn Catalog>; 2]) {
@@ -200,6 +232,17 @@ pub(crate) async fn races(handles: [Arc<dyn Catalog>; 2]) {
     let mut numbers = attempts.join_all().await;
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=2 * EACH).collect::<Vec<u64>>());
+    // Of activations at the same time each is done, and the last one stays.
+    let mut attempts = JoinSet::new();
+    for (catalog, number) in both().zip(1..) {
+        let id = acme.id.clone();
+        attempts.spawn(async move { catalog.activate(&id, "hello", number).await.unwrap().live });
+    }
+    let mut activated = attempts.join_all().await;
+    let live = handles[0].function("acme", "hello").await.unwrap().live;
+    assert!(activated.contains(&live), "{live:?}");
+    activated.sort_unstable();
+    assert_eq!(activated, (1..=2 * EACH).map(Some).collect::<Vec<_>>());
     deletions_race(&handles, &acme).await;
 }
 

@@ -120,8 +120,8 @@ impl PostgresCatalog {
         F: Future<Output = Result<T, Fault>> + Send,
     {
         let twice = async {
-            match operation().await {
-                Err(fault) if fault.connection_broke() => operation().await,
+            match self.once(operation()).await {
+                Err(fault) if fault.connection_broke() => self.once(operation()).await,
                 result => result,
             }
         };
@@ -133,7 +133,20 @@ impl PostgresCatalog {
         &self,
         operation: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, CatalogError> {
-        self.in_time(operation).await.map_err(Fault::of_write)
+        self.in_time(self.once(operation)).await.map_err(Fault::of_write)
+    }
+
+    /// Where a connection broke, those that wait in the pool did too, more likely than not, and one
+    /// may not have noticed yet: they all go, and the next operation opens its own.
+    async fn once<T>(
+        &self,
+        operation: impl Future<Output = Result<T, Fault>> + Send,
+    ) -> Result<T, Fault> {
+        let result = operation.await;
+        if result.as_ref().is_err_and(Fault::connection_broke) {
+            drop(self.pool.retain(|_, _| false));
+        }
+        result
     }
 
     async fn in_time<T>(

@@ -8,6 +8,8 @@ use crate::{
 };
 use worker::Worker;
 
+/// A copy of the whole file while it is written to.
+mod backup;
 mod functions;
 mod keys;
 mod models;
@@ -38,6 +40,7 @@ impl CatalogOptions {
 /// One thread owns the only connection that writes; another reads, so that a slow sync of the disk
 /// delays no lookup. Dropping it finishes what is queued and ends both threads.
 pub struct SqliteCatalog {
+    path: PathBuf,
     writer: Worker,
     reader: Worker,
 }
@@ -53,9 +56,21 @@ impl SqliteCatalog {
         let writing = schema::open_writer(&options.path)?;
         let reading = schema::open_reader(&options.path)?;
         Ok(SqliteCatalog {
+            path: options.path.clone(),
             writer: Worker::start("catalog-writer", writing, options.queue_max)?,
             reader: Worker::start("catalog-reader", reading, options.queue_max)?,
         })
+    }
+
+    /// Copies the whole catalog, as it is at one moment, into a new file, which is durable when
+    /// this returns. The catalog serves and writes meanwhile. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Store`] when the file exists already or cannot be written; what was begun
+    /// of it is removed.
+    pub fn backup(&self, to: &Path) -> Result<(), CatalogError> {
+        backup::copy(&self.path, to)
     }
 }
 

@@ -1,5 +1,6 @@
 use std::fs::{File, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -22,8 +23,11 @@ mod tests;
 
 /// The account inside of PostgreSQL that owns everything.
 const USER: &str = "emberbox";
-/// How many ports are tried: another program may take one between its choice and its use.
-const PORTS_TRIED_MAX: u32 = 8;
+/// Ports to choose from: below those that the system gives to outgoing connections, of which one
+/// could take the server's own while it is stopped.
+const PORTS: Range<u16> = 20_000..32_000;
+/// How many ports are tried: another program may have one already.
+const PORTS_TRIED_MAX: u32 = 32;
 /// The server's certificate and its key, under the names that it looks for.
 const CERTIFICATE: [&str; 2] = ["server.crt", "server.key"];
 /// How much of the server's log an error quotes, in bytes.
@@ -227,7 +231,10 @@ impl PostgresServer {
     /// Launches until a port was really free.
     fn launch_on_a_free_port(&mut self) -> anyhow::Result<()> {
         for _ in 0..PORTS_TRIED_MAX {
-            self.port = TcpListener::bind((self.host(), 0))?.local_addr()?.port();
+            self.port = random_port()?;
+            if TcpListener::bind((self.host(), self.port)).is_err() {
+                continue;
+            }
             match self.launch() {
                 Err(_) if self.log().contains("Address already in use") => {}
                 result => return result,
@@ -272,6 +279,12 @@ fn random_password() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).context("no random bytes for a password")?;
     Ok(hex::encode(bytes))
+}
+
+fn random_port() -> anyhow::Result<u16> {
+    let mut bytes = [0_u8; 2];
+    getrandom::fill(&mut bytes).context("no random bytes for a port")?;
+    Ok(PORTS.start + u16::from_le_bytes(bytes) % (PORTS.end - PORTS.start))
 }
 
 /// Runs a command to its end and returns what it printed.

@@ -10,7 +10,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Each entry brings the schema from its index to the next version. Entries are never edited:
 /// what was shipped once is in somebody's file.
-const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &["
     CREATE TABLE orgs (
         id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at_ms INTEGER NOT NULL
     ) STRICT;

@@ -1,3 +1,4 @@
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{CatalogOptions, SqliteCatalog};
@@ -13,7 +14,11 @@ impl Place {
     }
 
     fn open(&self) -> Result<SqliteCatalog, CatalogError> {
-        SqliteCatalog::open(&CatalogOptions::new(&self.folder.path().join("catalog.db")))
+        SqliteCatalog::open(&CatalogOptions::new(&self.path()))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("catalog.db")
     }
 }
 
@@ -53,13 +58,94 @@ async fn everything_survives_reopening_and_no_key_is_in_the_files() {
 async fn a_newer_schema_is_refused() {
     let place = Place::new();
     drop(place.open().unwrap());
-    let path = place.folder.path().join("catalog.db");
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    rusqlite::Connection::open(place.path())
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
     let refused = place.open().map(|_| ());
     assert!(
         matches!(refused, Err(CatalogError::Schema { found: 99, known: 1, .. })),
         "{refused:?}"
     );
+}
+
+/// The text of the fixture of each released schema, oldest first.
+const RELEASED: [&str; 1] = [include_str!("fixtures/1.sql")];
+
+/// Every table and index, as SQL without its white space.
+fn structure(path: &Path) -> Vec<String> {
+    let file = rusqlite::Connection::open(path).unwrap();
+    let mut query = file
+        .prepare("SELECT type || name || coalesce(sql, '') FROM sqlite_schema ORDER BY 1")
+        .unwrap();
+    let rows = query.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    rows.map(|row| row.unwrap().split_whitespace().collect()).collect()
+}
+
+#[tokio::test]
+async fn every_released_schema_is_brought_up_to_date() {
+    assert_eq!(RELEASED.len(), super::schema::MIGRATIONS.len(), "a fixture for each schema");
+    let fresh = Place::new();
+    drop(fresh.open().unwrap());
+    for fixture in RELEASED {
+        let place = Place::new();
+        rusqlite::Connection::open(place.path()).unwrap().execute_batch(fixture).unwrap();
+        conformance::released(&place.open().unwrap()).await;
+        assert_eq!(structure(&place.path()), structure(&fresh.path()));
+        // Opened again, there is nothing left to do.
+        assert_eq!(place.open().unwrap().orgs().await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_backup_taken_while_serving_is_whole() {
+    let place = Place::new();
+    let catalog = Arc::new(place.open().unwrap());
+    let org = conformance::org(catalog.as_ref(), "acme").await;
+    let publisher = Arc::clone(&catalog);
+    let new = conformance::version_of(&org, "hello", "d", true);
+    let (published, mut count) = tokio::sync::watch::channel(0);
+    let publishing = tokio::spawn(async move {
+        while published.send(publisher.publish(new.clone()).await.unwrap().number).is_ok() {}
+    });
+    for round in 0..8 {
+        let seen = *count.wait_for(|count| *count > round * 2).await.unwrap();
+        let copy = Place::new();
+        let (catalog, path) = (Arc::clone(&catalog), copy.path());
+        tokio::task::spawn_blocking(move || catalog.backup(&path)).await.unwrap().unwrap();
+        assert_eq!(std::fs::read_dir(copy.folder.path()).unwrap().count(), 1, "one file is all");
+        let copy = copy.open().unwrap();
+        assert_eq!(copy.org("acme").await.unwrap(), org);
+        // What was published before is in it, and each publication is in it as a whole.
+        let versions = copy.versions(&org.id, "hello").await.unwrap();
+        assert!(versions[0].number >= seen);
+        assert_eq!(versions.len() as u64, versions[0].number);
+        assert_eq!(copy.function("acme", "hello").await.unwrap().live, Some(versions[0].number));
+    }
+    drop(count);
+    publishing.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_overwrites_nothing_and_leaves_nothing_unfinished() {
+    let place = Place::new();
+    let catalog = place.open().unwrap();
+    let refused = |to: &Path| match catalog.backup(to) {
+        Err(CatalogError::Store(cause)) => cause.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let existing = place.folder.path().join("existing");
+    std::fs::write(&existing, "mine").unwrap();
+    assert!(refused(&existing).contains("exists"));
+    assert_eq!(std::fs::read(&existing).unwrap(), b"mine");
+    assert!(refused(&place.folder.path().join("nowhere/copy.db")).contains("No such file"));
+    // A catalog that is broken by then fails the copy, and no file stays behind.
+    let copy = place.folder.path().join("copy.db");
+    std::fs::write(place.path(), "not a database at all, and longer than a header is".repeat(99))
+        .unwrap();
+    std::fs::remove_file(place.folder.path().join("catalog.db-wal")).unwrap();
+    assert!(!refused(&copy).is_empty());
+    assert!(!copy.exists());
 }
 
 #[tokio::test]

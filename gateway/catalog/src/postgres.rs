@@ -38,7 +38,8 @@ pub struct PostgresCatalogOptions {
     /// `require` (encrypted, the certificate checked; so is any other machine by default) or
     /// `disable` (so is this machine by default); `sslrootcert` names a file of certificates to
     /// trust instead of the system's. The user owns the schema `emberbox_catalog` or may create
-    /// it; nothing else in the database is touched.
+    /// it; nothing else in the database is touched. A pooler in between must keep sessions and
+    /// pass `options` on.
     pub url: String,
     /// How many connections this process opens at most.
     pub connections_max: usize,

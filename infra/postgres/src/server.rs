@@ -236,7 +236,9 @@ impl PostgresServer {
                 continue;
             }
             match self.launch() {
-                Err(_) if self.log().contains("Address already in use") => {}
+                Err(_) if self.log().contains("Address already in use") => {
+                    std::fs::write(self.log_file(), "")?;
+                }
                 result => return result,
             }
         }

@@ -69,6 +69,38 @@ async fn a_newer_schema_is_refused() {
     );
 }
 
+#[tokio::test]
+async fn files_that_are_no_catalog_are_refused_and_left_alone() {
+    let whole = Place::new();
+    let catalog = whole.open().unwrap();
+    conformance::org(&catalog, "acme").await;
+    drop(catalog);
+    let bytes = std::fs::read(whole.path()).unwrap();
+    for (file, part) in [
+        (
+            &b"a letter, and certainly not a database; long enough to hold a header, though. \
+            A header of SQLite has one hundred bytes."[..],
+            "not a database",
+        ),
+        (&bytes[..50], "malformed"),
+        (&bytes[..bytes.len() / 2], "malformed"),
+    ] {
+        let place = Place::new();
+        std::fs::write(place.path(), file).unwrap();
+        let refused = match place.open() {
+            Ok(catalog) => catalog.org("acme").await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        match refused {
+            Err(CatalogError::Store(cause)) => assert!(cause.to_string().contains(part), "{cause}"),
+            other => panic!("{other:?} instead of {part}"),
+        }
+        assert_eq!(std::fs::read(place.path()).unwrap(), file);
+    }
+    let nowhere = CatalogOptions::new(&whole.folder.path().join("nowhere/catalog.db"));
+    assert!(matches!(SqliteCatalog::open(&nowhere), Err(CatalogError::Store(_))));
+}
+
 /// The text of the fixture of each released schema, oldest first.
 const RELEASED: [&str; 1] = [include_str!("fixtures/1.sql")];
 

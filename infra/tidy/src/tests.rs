@@ -48,6 +48,8 @@ fn dependency_direction() {
         ("gateway", renamed, Some("depends on burn")),
         ("gateway", by_target, Some("depends on rusqlite")),
         ("infra/bench", "[dependencies]\nwasmtime = \"48\"", Some("leave it to its owner")),
+        ("infra/chaos", "[dependencies]\nrusqlite = \"1\"", None),
+        ("infra/e2e", "[dependencies]\nrusqlite = \"1\"", Some("leave it to its owner")),
         ("runtime", "[dependencies]\nwasmtime = \"48\"", None),
         ("runtime", "[dependencies]\nfutures = \"48\"", Some("does not use it")),
         ("runtime/kernels", "[dependencies]\nrand = \"1\"", Some("only half")),

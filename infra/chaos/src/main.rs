@@ -68,6 +68,9 @@ struct Args {
     /// Let the storage fail in every round
     #[arg(long)]
     faults: bool,
+    /// Cut most of the ledger's write-ahead log off after each kill, to see that it is noticed
+    #[arg(long)]
+    sabotage: bool,
     /// Print one JSON object a round
     #[arg(long)]
     json: bool,
@@ -83,7 +86,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     ensure!(emberbox.is_file(), "{} is not there", emberbox.display());
     let seed = args.seed.unwrap_or_else(of_the_clock);
     let scratch = tempfile::Builder::new().prefix("emberbox-chaos-").tempdir()?;
-    let home = Home { emberbox, folder: scratch.path().to_path_buf(), faults: None };
+    let folder = scratch.path().to_path_buf();
+    let home = Home { emberbox, folder, faults: None, sabotage: args.sabotage };
     let result = rounds(&args, seed, home).await;
     if matches!(result, Ok(true)) {
         return Ok(ExitCode::SUCCESS);

@@ -11,7 +11,7 @@ const LOAD_MS: std::ops::Range<u64> = 50..1_300;
 /// Rounds with a fault work longer, so that the fault has the time to strike.
 const FAULT_LOAD_MS: std::ops::Range<u64> = 500..1_500;
 /// How long a start may run before it is killed: some of these kills come after the start.
-const EARLY_MS: std::ops::Range<u64> = 0..500;
+const EARLY_MS: std::ops::Range<u64> = 0..300;
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +40,8 @@ pub(crate) struct Fault {
 pub(crate) struct Plan {
     /// Its own seed.
     pub(crate) seed: u64,
+    /// Whether the function is called once before the load, so that it is compiled already.
+    pub(crate) warm: bool,
     /// How long clients work before the end comes.
     pub(crate) load: Duration,
     /// How the end comes.
@@ -74,7 +76,8 @@ impl Plan {
             (0..starts).map(|_| Duration::from_millis(random.random_range(EARLY_MS))).collect();
         let fault = faults.then(|| Fault::of(&mut random));
         let end = if fault.is_some() { End::Kill } else { end };
-        Plan { seed, load, end, early, fault }
+        let warm = random.random_ratio(3, 4);
+        Plan { seed, warm, load, end, early, fault }
     }
 }
 

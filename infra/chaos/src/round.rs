@@ -53,6 +53,7 @@ impl Run {
         row.repeated = record.top_ups.len() - row.top_ups;
         row.broken.append(&mut record.strange);
         self.books.enter(&record);
+        self.home.lose_the_end()?;
         let reading = self.read(&record)?;
         row.holds = reading.known.then_some(reading.holds);
         row.broken.extend(reading.broken.iter().cloned());
@@ -98,13 +99,18 @@ impl Run {
             }
         }
         let stage = self.stage(&server, plan.fault.is_some());
+        let mut record = Record::default();
+        if plan.warm {
+            let (call, strange) = load::probe(&stage, &self.books.callers[0]).await;
+            record.calls.extend(call);
+            record.strange.extend(strange);
+        }
         let mut clients = self.clients(&stage, plan);
         let began = Instant::now();
         while began.elapsed() < plan.load && server.runs()? {
             let left = plan.load.saturating_sub(began.elapsed());
             tokio::time::sleep(left.min(LOOK_EVERY)).await;
         }
-        let mut record = Record::default();
         row.struck = plan.fault.and_then(|_| self.home.struck());
         if let (Some(struck), true) = (row.struck.clone(), server.runs()?) {
             let who = (&self.books.callers[0], self.books.orgs[0].owner.as_str());

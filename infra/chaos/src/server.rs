@@ -26,6 +26,8 @@ pub(crate) struct Home {
     pub(crate) folder: PathBuf,
     /// The library that makes storage fail, where it was built.
     pub(crate) faults: Option<PathBuf>,
+    /// Whether most of the write-ahead log is cut off after each kill.
+    pub(crate) sabotage: bool,
 }
 
 /// A running `emberbox serve`, killed when dropped.
@@ -67,6 +69,17 @@ impl Home {
 
     fn fault_log(&self) -> PathBuf {
         self.folder.join("fault.log")
+    }
+
+    /// Loses most of the log that a dead process left, where that is asked for.
+    pub(crate) fn lose_the_end(&self) -> anyhow::Result<()> {
+        let log = self.data().join("ledger.db-wal");
+        if self.sabotage && log.exists() {
+            let file = File::options().write(true).open(&log)?;
+            let length = file.metadata()?.len();
+            file.set_len(length / 32)?;
+        }
+        Ok(())
     }
 
     /// Builds the library that makes storage fail.

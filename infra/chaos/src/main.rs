@@ -16,7 +16,7 @@ use anyhow::ensure;
 use clap::Parser;
 
 use crate::plan::Plan;
-use crate::report::say;
+use crate::report::{notice, say};
 use crate::round::Run;
 use crate::server::Home;
 
@@ -93,7 +93,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let kept = scratch.keep();
-    say(&format!("BROKEN: --seed {seed}; everything is kept in {}", kept.display()));
+    notice(&format!("BROKEN: --seed {seed}; everything is kept in {}", kept.display()));
     result.map(|_| ExitCode::FAILURE)
 }
 
@@ -116,7 +116,7 @@ async fn rounds(args: &Args, seed: u64, mut home: Home) -> anyhow::Result<bool> 
         }
     }
     let broken = run.finish().await?;
-    broken.iter().for_each(|text| say(&format!("BROKEN at the end: {text}")));
+    broken.iter().for_each(|text| notice(&format!("BROKEN at the end: {text}")));
     if !args.json {
         say(&format!(
             "{} rounds, seed {seed}, {calls} calls acknowledged, {receipts} receipts, {:.1} s: {}",

@@ -93,3 +93,9 @@ impl Row {
 pub(crate) fn say(line: &str) {
     println!("{line}");
 }
+
+/// Says what is not a result, where it does not disturb the results.
+#[expect(clippy::print_stderr, reason = "notices are for people, beside the rows")]
+pub(crate) fn notice(line: &str) {
+    eprintln!("{line}");
+}

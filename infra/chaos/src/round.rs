@@ -12,7 +12,7 @@ use crate::file::{self, Reading};
 use crate::load::Stage;
 use crate::plan::{End, Plan};
 use crate::record::Record;
-use crate::report::{Row, say};
+use crate::report::{Row, notice};
 use crate::server::{Home, Server, Started};
 use crate::{api, fault, load, operator, plan, setup};
 
@@ -168,7 +168,7 @@ impl Run {
         let copy = self.home.folder.join("copy");
         let reading = file::read(&self.home.data(), &self.books, record, &copy)?;
         if !reading.known && !self.warned {
-            say("THE FILE IS NOT READ: it has no table `calls`; only the server is asked");
+            notice("THE FILE IS NOT READ: it has no table `calls`; only the server is asked");
             self.warned = true;
         }
         Ok(reading)

@@ -1,99 +1,177 @@
-//! The one interface to the ledger.
+//! The one interface to the ledger, whatever stores it and wherever it runs.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::BillingError;
-use crate::capture::{CaptureRequest, Receipt};
+use crate::calendar::{Day, Period};
+use crate::capture::{CaptureRequest, Captured, Receipt};
 use crate::hold::{Hold, HoldRequest};
-use crate::ids::{HoldId, OpId, OrgId, ReceiptId};
-use crate::money::Nano;
-use crate::price::{NewPriceBook, PriceBook};
-use crate::report::{Balance, LedgerCheck, ReceiptQuery, UsageSummary};
+use crate::ids::{CallId, OrgId};
+use crate::order::{Order, Outcome};
+use crate::price::PriceBook;
+use crate::report::{
+    AccountReport, Balance, DayQuery, EarningsRow, Entry, EntryQuery, LedgerCheck, PeriodClose,
+    Query, ReceiptQuery, ReceiptTotals, Report, UsageRow,
+};
 
-/// Holds, captures, prices and receipts, whatever stores them.
+/// Holds, captures, orders and reports.
 ///
-/// Every operation is idempotent by its id: asked again with the same payload it gives the same
-/// answer, refusals included; with another payload [`BillingError::Conflict`].
-/// [`BillingError::Overloaded`], [`BillingError::Invalid`], [`BillingError::Stopped`] and
-/// [`BillingError::Store`] do not use the id up.
+/// Every operation is idempotent: a call by its id within its organisation, an order by its
+/// operation id. Asked again with the same payload it gives the same answer, refusals included;
+/// with another payload [`BillingError::Conflict`]. [`BillingError::Overloaded`],
+/// [`BillingError::Invalid`], [`BillingError::UnknownHold`], [`BillingError::Stopped`],
+/// [`BillingError::Store`] and [`BillingError::Unreachable`] do not use the id up.
 #[async_trait]
 pub trait Billing: Send + Sync + 'static {
     /// Sets money aside. Returns when it is *decided*; see [`Hold::durable`]. A refusal leaves
     /// no trace but its own answer, and is durable when it returns.
     ///
     /// # Errors
-    /// [`BillingError::Refused`], [`BillingError::UnknownPrice`], [`BillingError::Overloaded`],
-    /// and those that every operation has.
+    /// [`BillingError::Refused`], [`BillingError::Overloaded`], and those that every operation
+    /// has.
     async fn hold(&self, request: HoldRequest) -> Result<Hold, BillingError>;
 
     /// Charges a call, at most its hold, and releases the rest. Durable when it returns. Once
-    /// queued it is done even if the caller stops waiting.
+    /// queued it is done even if the caller stops waiting. A capture that comes after the hold
+    /// has expired is posted against what the organisation owes; it is never dropped.
     ///
     /// # Errors
-    /// [`BillingError::HoldEnded`] with the reason where the capture is late,
+    /// [`BillingError::HoldEnded`] where the caller had voided the hold,
     /// [`BillingError::UnknownHold`], and those that every operation has.
-    async fn capture(&self, request: CaptureRequest) -> Result<Receipt, BillingError>;
+    async fn capture(&self, request: CaptureRequest) -> Result<Captured, BillingError>;
 
     /// Gives a hold up; nothing is charged. Durable when it returns.
     ///
     /// # Errors
-    /// As [`Billing::capture`].
-    async fn void(&self, op: OpId, hold: HoldId) -> Result<(), BillingError>;
+    /// [`BillingError::HoldEnded`] where it was captured, [`BillingError::UnknownHold`], and
+    /// those that every operation has.
+    async fn void(&self, org: OrgId, call: CallId) -> Result<(), BillingError>;
 
-    /// Adds credits to a wallet, which comes into being with the first. Durable when it returns.
+    /// Does what an order asks, once. Durable when it returns.
     ///
     /// # Errors
     /// [`BillingError::Refused`], and those that every operation has.
-    async fn top_up(
-        &self,
-        op: OpId,
-        org: OrgId,
-        amount: Nano,
-        note: String,
-    ) -> Result<Balance, BillingError>;
-
-    /// A wallet as of the last commit; zero where there is none.
-    ///
-    /// # Errors
-    /// [`BillingError::Store`].
-    async fn balance(&self, org: &OrgId) -> Result<Balance, BillingError>;
+    async fn order(&self, order: Order) -> Result<Outcome, BillingError>;
 
     /// The prices in force now. Cheap.
-    async fn prices(&self) -> Arc<PriceBook>;
-
-    /// Publishes a new version of the prices. Durable when it returns.
     ///
     /// # Errors
-    /// Those that every operation has.
-    async fn set_prices(&self, book: NewPriceBook) -> Result<Arc<PriceBook>, BillingError>;
+    /// [`BillingError::Unreachable`] where they were never fetched.
+    async fn prices(&self) -> Result<Arc<PriceBook>, BillingError>;
 
-    /// One receipt of an organisation.
+    /// Answers a question about what was committed.
     ///
     /// # Errors
-    /// [`BillingError::Store`].
-    async fn receipt(&self, org: &OrgId, id: ReceiptId) -> Result<Option<Receipt>, BillingError>;
+    /// [`BillingError::Invalid`] for a limit or span out of range, [`BillingError::Store`],
+    /// [`BillingError::Overloaded`].
+    async fn ask(&self, query: Query) -> Result<Report, BillingError>;
+}
 
-    /// Receipts of an organisation, newest first.
+macro_rules! answer {
+    ($self:ident, $query:expr, $variant:ident) => {
+        match $self.ask($query).await? {
+            Report::$variant(answer) => Ok(answer),
+            _ => Err(BillingError::Stopped("an answer of another kind came".to_owned())),
+        }
+    };
+}
+
+/// The questions one by one. Errors are those of [`Billing::ask`].
+impl dyn Billing {
+    /// What an organisation has.
     ///
     /// # Errors
-    /// [`BillingError::Invalid`] for a limit out of range, [`BillingError::Store`].
-    async fn receipts(
+    /// As [`Billing::ask`].
+    pub async fn balance(&self, org: &OrgId) -> Result<Balance, BillingError> {
+        Ok(self.account(org).await?.balance)
+    }
+
+    /// An organisation's account in whole.
+    ///
+    /// # Errors
+    /// As [`Billing::ask`].
+    pub async fn account(&self, org: &OrgId) -> Result<Box<AccountReport>, BillingError> {
+        answer!(self, Query::Account(org.clone()), Account)
+    }
+
+    /// One receipt.
+    ///
+    /// # Errors
+    /// As [`Billing::ask`].
+    pub async fn receipt(
         &self,
         org: &OrgId,
-        query: ReceiptQuery,
-    ) -> Result<Vec<Receipt>, BillingError>;
+        call: CallId,
+    ) -> Result<Option<Box<Receipt>>, BillingError> {
+        answer!(self, Query::Receipt { org: org.clone(), call }, Receipt)
+    }
 
-    /// What an organisation used since `since_ms` (milliseconds since 1970).
+    /// Receipts, newest first.
     ///
     /// # Errors
-    /// [`BillingError::Store`].
-    async fn usage(&self, org: &OrgId, since_ms: u64) -> Result<UsageSummary, BillingError>;
+    /// As [`Billing::ask`].
+    pub async fn receipts(&self, query: ReceiptQuery) -> Result<Vec<Receipt>, BillingError> {
+        answer!(self, Query::Receipts(query), Receipts)
+    }
 
-    /// Replays the journal and compares. Where something is broken, writing stops.
+    /// Usage by day, key, subject and model.
     ///
     /// # Errors
-    /// [`BillingError::Store`].
-    async fn check(&self) -> Result<LedgerCheck, BillingError>;
+    /// As [`Billing::ask`].
+    pub async fn usage(
+        &self,
+        org: &OrgId,
+        from: Day,
+        to: Day,
+    ) -> Result<Vec<UsageRow>, BillingError> {
+        answer!(self, Query::Usage(DayQuery { org: org.clone(), from, to }), Usage)
+    }
+
+    /// Earnings by day, role and subject.
+    ///
+    /// # Errors
+    /// As [`Billing::ask`].
+    pub async fn earnings(
+        &self,
+        org: &OrgId,
+        from: Day,
+        to: Day,
+    ) -> Result<Vec<EarningsRow>, BillingError> {
+        answer!(self, Query::Earnings(DayQuery { org: org.clone(), from, to }), Earnings)
+    }
+
+    /// The receipts of a month, added up one by one.
+    ///
+    /// # Errors
+    /// As [`Billing::ask`].
+    pub async fn totals(&self, org: &OrgId, period: Period) -> Result<ReceiptTotals, BillingError> {
+        let (from, to) = (period.first_day(), period.last_day());
+        answer!(self, Query::Totals(DayQuery { org: org.clone(), from, to }), Totals)
+    }
+
+    /// The audit log, newest first.
+    ///
+    /// # Errors
+    /// As [`Billing::ask`].
+    pub async fn entries(&self, query: EntryQuery) -> Result<Vec<Entry>, BillingError> {
+        answer!(self, Query::Entries(query), Entries)
+    }
+
+    /// All closed months.
+    ///
+    /// # Errors
+    /// As [`Billing::ask`].
+    pub async fn periods(&self) -> Result<Vec<PeriodClose>, BillingError> {
+        answer!(self, Query::Periods, Periods)
+    }
+
+    /// Replays the journal and compares.
+    ///
+    /// # Errors
+    /// As [`Billing::ask`].
+    pub async fn check(&self) -> Result<LedgerCheck, BillingError> {
+        answer!(self, Query::Check, Check).map(|check: Box<LedgerCheck>| *check)
+    }
 }

@@ -1,34 +1,57 @@
 //! From usage to money: what an ending pays, the exact charge, and who gets which part.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::BillingError;
-use crate::capture::{CaptureRequest, Ending};
+use crate::account::{Account, Purpose, Transfer};
+use crate::capture::Ending;
 use crate::hold::{HoldTerms, Subject};
 use crate::ids::OrgId;
 use crate::money::{Nano, Pico};
-use crate::price::{AuthorPrice, Meter, PriceBook, UsageLine};
+use crate::price::{AuthorPrice, Meter, PriceBook, ProviderShare, UsageLine};
 
 /// The most usage lines of one call.
 pub const USAGE_LINES_MAX: usize = 1000;
 
 /// Sums are exact in this unit: a pico-credit divided by microseconds per millisecond and by
-/// basis points, so that neither compute time nor a markup is rounded on its own.
+/// basis points, so that neither compute time nor a markup on it is rounded on its own. Shares of
+/// the price and markups on fuel are rounded down to it: the payer never pays for that.
 const ATOMS_PER_PICO: u128 = 1000 * BPS_PER_WHOLE;
 const ATOMS_PER_NANO: u128 = 1000 * ATOMS_PER_PICO;
 const ATOMS_PER_PICO_MS_MICRO: u128 = BPS_PER_WHOLE;
+const ATOMS_PER_PICO_PER_MILLION: u128 = 10;
 const BPS_PER_WHOLE: u128 = 10_000;
 
 /// Who is paid a part of a charge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Party {
-    /// The platform.
+    /// The platform: what the others leave.
     Platform,
     /// The function's author.
     Author(OrgId),
-    /// What rounding the parts down leaves: at most two nano-credits.
+    /// The owner of a model that was used.
+    ModelOwner(OrgId),
+    /// The provider of the machine.
+    Provider(OrgId),
+    /// What rounding the parts down leaves: less than one nano-credit for each other part.
     Rounding,
+    /// What free credits paid: it earns nobody anything.
+    Promo,
+}
+
+/// Whose call is priced, and who has a share in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Billed<'a> {
+    /// Who pays.
+    pub org: &'a OrgId,
+    /// What the function's author adds. An organisation that calls its own function owes itself
+    /// nothing: then the author's price is left out.
+    pub author: Option<&'a AuthorPrice>,
+    /// Who runs the call.
+    pub provider: Option<&'a ProviderShare>,
 }
 
 /// What one party gets.
@@ -101,99 +124,156 @@ pub fn payable(subject: &Subject, ending: Ending, usage: &[UsageLine]) -> Payabl
     Payable { lines, markup }
 }
 
+/// Exact sums, in atoms.
+#[derive(Default)]
+struct Sums {
+    /// What the platform asks, with the shares of owners and provider in it.
+    base: u128,
+    /// What the author adds.
+    author: u128,
+    owners: BTreeMap<OrgId, u128>,
+}
+
 impl PriceBook {
-    /// Prices usage lines exactly, and rounds up once. With `full_markup` false the author gets
-    /// the call fee only; with no `author` nothing.
+    /// Prices usage lines exactly, and rounds up once.
     ///
     /// # Errors
     /// [`BillingError::Invalid`] where a line has a meter that its subject lacks (compute of a
-    /// model, tokens without a model), there are more than [`USAGE_LINES_MAX`], or the sum does
-    /// not fit a [`Nano`].
+    /// model, tokens without a model), there are more than [`USAGE_LINES_MAX`], the shares are
+    /// more than the price, or the sum does not fit a [`Nano`].
     pub fn charge(
         &self,
+        billed: &Billed<'_>,
         lines: &[UsageLine],
-        author: Option<&AuthorPrice>,
-        full_markup: bool,
+        markup: Markup,
     ) -> Result<Charge, BillingError> {
         if lines.len() > USAGE_LINES_MAX {
             let reason = format!("usage: more than {USAGE_LINES_MAX} lines");
             return Err(BillingError::Invalid(reason));
         }
-        let mut platform = 0_u128;
-        let mut markup = 0_u128;
+        let author = billed.author.filter(|author| author.org != *billed.org);
+        let mut sums = Sums::default();
         for line in lines {
-            platform = add(platform, self.line_atoms(line)?)?;
+            let atoms = self.line_atoms(billed.org, line)?;
+            sums.base = add(sums.base, atoms)?;
             if let Some(author) = author {
-                markup = add(markup, self.author_atoms(line, author, full_markup)?)?;
+                let asked = author_atoms(line, atoms, (author, markup))?;
+                sums.author = add(sums.author, asked)?;
+            }
+            let royalty = line.model.as_ref().and_then(|model| self.royalties.get(model));
+            if let Some(royalty) = royalty.filter(|royalty| royalty.org != *billed.org) {
+                let owner = sums.owners.entry(royalty.org.clone()).or_default();
+                *owner = add(*owner, share(atoms, royalty.share_bps))?;
             }
         }
-        Charge::from_atoms(platform, markup, author)
+        let provider = billed.provider.filter(|provider| provider.org != *billed.org);
+        let provided = provider.map_or(0, |provider| share(sums.base, provider.share_bps));
+        let author = author.map(|author| &author.org);
+        Charge::from_atoms(sums, author, provider.map(|provider| (&provider.org, provided)))
     }
 
     /// What the platform asks for a line.
-    fn line_atoms(&self, line: &UsageLine) -> Result<u128, BillingError> {
-        let rate = match (&line.model, line.meter) {
-            (Some(model), Meter::InputTokens) => self.rates(model).input_token,
-            (Some(model), Meter::CachedInputTokens) => self.rates(model).cached_input_token,
-            (Some(model), Meter::OutputTokens) => self.rates(model).output_token,
-            (Some(model), Meter::Calls) => self.rates(model).call,
-            (None, Meter::Calls) => self.functions.call,
-            (None, Meter::ComputeMicros) => {
-                let rate = self.functions.compute_ms;
-                return quantity_times_rate(line.quantity, rate, ATOMS_PER_PICO_MS_MICRO);
+    fn line_atoms(&self, org: &OrgId, line: &UsageLine) -> Result<u128, BillingError> {
+        let functions = self.function_rates(org);
+        let (rate, scale) = match (&line.model, line.meter) {
+            (Some(model), meter) => {
+                let rates = self.rates(org, model);
+                let rate = match meter {
+                    Meter::InputTokens => rates.input_token,
+                    Meter::CachedInputTokens => rates.cached_input_token,
+                    Meter::OutputTokens => rates.output_token,
+                    Meter::Calls => rates.call,
+                    Meter::ComputeMicros | Meter::Fuel | Meter::EgressBytes => {
+                        let reason = "compute, fuel and egress belong to a function, not a model";
+                        return Err(misplaced(reason));
+                    }
+                };
+                (rate, ATOMS_PER_PICO)
             }
-            (Some(_), Meter::ComputeMicros) => {
-                return Err(misplaced("compute time belongs to a function, not to a model"));
-            }
+            (None, Meter::Calls) => (functions.call, ATOMS_PER_PICO),
+            (None, Meter::ComputeMicros) => (functions.compute_ms, ATOMS_PER_PICO_MS_MICRO),
+            (None, Meter::Fuel) => (functions.fuel_million, ATOMS_PER_PICO_PER_MILLION),
+            (None, Meter::EgressBytes) => (functions.egress_megabyte, ATOMS_PER_PICO_PER_MILLION),
             (None, _) => return Err(misplaced("tokens belong to a model")),
         };
-        quantity_times_rate(line.quantity, rate, ATOMS_PER_PICO)
-    }
-
-    /// What the author asks on top of it.
-    fn author_atoms(
-        &self,
-        line: &UsageLine,
-        author: &AuthorPrice,
-        full_markup: bool,
-    ) -> Result<u128, BillingError> {
-        let atoms = match (&line.model, line.meter) {
-            (None, Meter::Calls) => u128::try_from(author.call_fee.as_nano())
-                .ok()
-                .ok_or_else(|| BillingError::Invalid("author: a negative call fee".to_owned()))?
-                .checked_mul(u128::from(line.quantity))
-                .and_then(|nano| nano.checked_mul(ATOMS_PER_NANO)),
-            (None, Meter::ComputeMicros) if full_markup => {
-                // One pico-millisecond is 1000 pico-microseconds of 10,000 basis points each, so
-                // a basis point of a pico-microsecond is exactly one atom.
-                u128::from(line.quantity)
-                    .checked_mul(u128::from(self.functions.compute_ms.as_pico()))
-                    .and_then(|product| product.checked_mul(u128::from(author.compute_markup_bps)))
-            }
-            _ => Some(0),
-        };
-        atoms.ok_or_else(too_large)
+        quantity_times_rate(line.quantity, rate, scale)
     }
 }
 
+/// What the author asks on top of the platform's `atoms` for a line.
+fn author_atoms(
+    line: &UsageLine,
+    atoms: u128,
+    (author, markup): (&AuthorPrice, Markup),
+) -> Result<u128, BillingError> {
+    match (&line.model, line.meter, markup) {
+        (None, Meter::Calls, Markup::Full | Markup::CallFeeOnly) => {
+            let fee = u128::try_from(author.call_fee.as_nano())
+                .ok()
+                .ok_or_else(|| BillingError::Invalid("author: a negative call fee".to_owned()))?;
+            fee.checked_mul(u128::from(line.quantity))
+                .and_then(|nano| nano.checked_mul(ATOMS_PER_NANO))
+                .ok_or_else(too_large)
+        }
+        (None, Meter::ComputeMicros | Meter::Fuel, Markup::Full) => atoms
+            .checked_mul(u128::from(author.compute_markup_bps))
+            .and_then(|product| product.checked_div(BPS_PER_WHOLE))
+            .ok_or_else(too_large),
+        _ => Ok(0),
+    }
+}
+
+/// A share in basis points, rounded down to an atom.
+fn share(atoms: u128, share_bps: u32) -> u128 {
+    // Atoms of a charge that fits 64-bit nano-credits leave room for four more decimals.
+    atoms.saturating_mul(u128::from(share_bps)).checked_div(BPS_PER_WHOLE).unwrap_or(0)
+}
+
 /// The charge of a call: by the table of endings, with the pinned prices, at most the hold.
-///
-/// An organisation that calls its own function owes itself nothing: the author's price is left
-/// out.
 pub(crate) fn price_capture(
     book: &PriceBook,
     held: &HoldTerms,
-    capture: &CaptureRequest,
+    (usage, ending): (&[UsageLine], Ending),
 ) -> Result<Charge, BillingError> {
-    // A line that cannot be priced is refused even where this ending would not pay it.
-    book.charge(&capture.usage, None, true)?;
-    let payable = payable(&held.subject, capture.ending, &capture.usage);
-    let author = held
-        .author
-        .as_ref()
-        .filter(|author| author.org != held.org && payable.markup != Markup::None);
-    let charge = book.charge(&payable.lines, author, payable.markup == Markup::Full)?;
-    Ok(charge.at_most(held.amount))
+    let billed = Billed {
+        org: &held.org,
+        author: held.pinned.author.as_ref(),
+        provider: held.pinned.provider.as_ref(),
+    };
+    let payable = payable(&held.subject, ending, usage);
+    if payable.lines.len() != usage.len() {
+        // A line that cannot be priced is refused even where this ending would not pay it.
+        book.charge(&billed, usage, Markup::Full)?;
+    }
+    Ok(book.charge(&billed, &payable.lines, payable.markup)?.at_most(held.amount))
+}
+
+/// The parts of a charge, read back from the transfers that paid them.
+pub(crate) fn parts_of(transfers: &[Transfer]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for transfer in transfers {
+        let org = match &transfer.credit {
+            Account::Payable(org) => Some(org.clone()),
+            _ => None,
+        };
+        let party = match (transfer.purpose, org) {
+            (Purpose::Platform, _) => Party::Platform,
+            (Purpose::Author, Some(org)) => Party::Author(org),
+            (Purpose::ModelOwner, Some(org)) => Party::ModelOwner(org),
+            (Purpose::Provider, Some(org)) => Party::Provider(org),
+            (Purpose::Rounding, _) => Party::Rounding,
+            (Purpose::Promo, _) => Party::Promo,
+            _ => continue,
+        };
+        match parts.iter_mut().find(|part| part.party == party) {
+            Some(part) => {
+                part.amount = part.amount.checked_add(transfer.amount).unwrap_or(Nano::MAX);
+            }
+            None => parts.push(Part { party, amount: transfer.amount }),
+        }
+    }
+    parts.sort_by(|a, b| a.party.cmp(&b.party));
+    parts
 }
 
 impl Charge {
@@ -218,20 +298,31 @@ impl Charge {
     }
 
     fn from_atoms(
-        platform: u128,
-        markup: u128,
-        author: Option<&AuthorPrice>,
+        sums: Sums,
+        author: Option<&OrgId>,
+        provider: Option<(&OrgId, u128)>,
     ) -> Result<Charge, BillingError> {
-        let total = nano(add(platform, markup)?.div_ceil(ATOMS_PER_NANO))?;
-        let platform = nano(platform.checked_div(ATOMS_PER_NANO).unwrap_or(0))?;
-        let markup = nano(markup.checked_div(ATOMS_PER_NANO).unwrap_or(0))?;
-        let rounding = total
-            .checked_sub(platform)
-            .and_then(|rest| rest.checked_sub(markup))
-            .ok_or_else(too_large)?;
-        let mut parts = vec![Part { party: Party::Platform, amount: platform }];
-        if let Some(author) = author {
-            parts.push(Part { party: Party::Author(author.org.clone()), amount: markup });
+        let total = nano(add(sums.base, sums.author)?.div_ceil(ATOMS_PER_NANO))?;
+        let mut platform = sums.base;
+        let mut shares = Vec::new();
+        if let Some(org) = author {
+            shares.push((Party::Author(org.clone()), sums.author));
+        }
+        for (org, atoms) in sums.owners {
+            platform = platform.checked_sub(atoms).ok_or_else(shares_too_large)?;
+            shares.push((Party::ModelOwner(org), atoms));
+        }
+        if let Some((org, atoms)) = provider {
+            platform = platform.checked_sub(atoms).ok_or_else(shares_too_large)?;
+            shares.push((Party::Provider(org.clone()), atoms));
+        }
+        shares.insert(0, (Party::Platform, platform));
+        let mut rounding = total;
+        let mut parts = Vec::with_capacity(shares.len().saturating_add(1));
+        for (party, atoms) in shares {
+            let amount = nano(atoms.checked_div(ATOMS_PER_NANO).unwrap_or(0))?;
+            rounding = rounding.checked_sub(amount).ok_or_else(too_large)?;
+            parts.push(Part { party, amount });
         }
         parts.push(Part { party: Party::Rounding, amount: rounding });
         parts.retain(|part| part.amount > Nano::ZERO);
@@ -241,7 +332,7 @@ impl Charge {
 
 /// Divides `total` in proportion to `weights` by the largest remainder; ties go to the lower
 /// index. The shares sum to `total` unless all weights are zero. Inputs fit 64 bits.
-fn split(total: u128, weights: &[u128]) -> Vec<u128> {
+pub(crate) fn split(total: u128, weights: &[u128]) -> Vec<u128> {
     let sum: u128 = weights.iter().fold(0, |sum, weight| sum.saturating_add(*weight));
     let product = |weight: &u128| total.saturating_mul(*weight);
     let mut shares: Vec<u128> =
@@ -278,6 +369,10 @@ fn nano(amount: u128) -> Result<Nano, BillingError> {
 
 fn too_large() -> BillingError {
     BillingError::Invalid("usage: the charge does not fit 64-bit nano-credits".to_owned())
+}
+
+fn shares_too_large() -> BillingError {
+    BillingError::Invalid("the shares are more than the whole price".to_owned())
 }
 
 fn misplaced(reason: &str) -> BillingError {

@@ -1,18 +1,20 @@
 //! Holds: money set aside for a call before it starts.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::BillingError;
-use crate::ids::{HoldId, KeyId, OpId, OrgId, PriceVersion};
+use crate::account::Account;
+use crate::ids::{BudgetId, CallId, KeyId, LotId, OrgId, PriceVersion};
 use crate::money::Nano;
-use crate::price::AuthorPrice;
+use crate::price::{AuthorPrice, ProviderShare};
 
 /// What a call is charged for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Subject {
     /// A direct call of a model.
     Model(String),
@@ -29,9 +31,10 @@ pub enum Subject {
 
 /// A request to set the worst case of a call aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HoldRequest {
-    /// The idempotency id.
-    pub op: OpId,
+    /// The call: chosen by the caller, and its idempotency id within the organisation.
+    pub call: CallId,
     /// Who pays.
     pub org: OrgId,
     /// With which key.
@@ -43,9 +46,26 @@ pub struct HoldRequest {
     /// What is called.
     pub subject: Subject,
     /// What the function's author adds.
+    #[serde(default)]
     pub author: Option<AuthorPrice>,
+    /// Who runs the call, where it is not the operator.
+    #[serde(default)]
+    pub provider: Option<ProviderShare>,
     /// How long the hold lives; longer than the call's hard deadline plus a grace.
     pub ttl_ms: u64,
+    /// The gateway process that asks; `None` for the process that has the ledger embedded.
+    #[serde(default)]
+    pub holder: Option<Holder>,
+}
+
+/// A gateway process. When a gateway registers again, the holds of its older epochs are voided.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    /// The gateway's name, the same after a restart.
+    pub gateway: String,
+    /// What its registration was answered.
+    pub epoch: u64,
 }
 
 /// How a hold has ended.
@@ -58,7 +78,7 @@ pub enum HoldEnd {
     Voided,
     /// Its time-to-live passed.
     Expired,
-    /// The process that held it is gone; the ledger voided it when it was opened again.
+    /// The process that held it is gone; the ledger voided it when it, or the ledger, came back.
     Restarted,
 }
 
@@ -76,8 +96,8 @@ impl fmt::Display for HoldEnd {
 /// A hold that was decided. Work may begin; no byte may leave before [`Hold::durable`].
 #[derive(Debug)]
 pub struct Hold {
-    /// Its id, for the capture or void.
-    pub id: HoldId,
+    /// The call.
+    pub call: CallId,
     /// What is set aside.
     pub amount: Nano,
     /// The pinned prices.
@@ -99,41 +119,81 @@ pub(crate) enum Durability {
 /// The terms of a hold, pinned when it is decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HoldTerms {
-    pub(crate) id: HoldId,
+    pub(crate) call: CallId,
     pub(crate) org: OrgId,
     pub(crate) key: KeyId,
     pub(crate) amount: Nano,
     pub(crate) price_version: PriceVersion,
     pub(crate) subject: Subject,
-    pub(crate) author: Option<AuthorPrice>,
+    pub(crate) pinned: Arc<Pinned>,
+    /// The lots that pay, in the order in which they burn, and how much of each is set aside.
+    /// What is missing to the amount is set aside in the wallet, which burns last.
+    pub(crate) lots: Vec<(LotId, Nano)>,
+    pub(crate) created_at_ms: u64,
     pub(crate) expires_at_ms: u64,
 }
 
+/// The terms that many calls share or most calls lack, kept together as one interned JSON text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pinned {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) author: Option<AuthorPrice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) provider: Option<ProviderShare>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) holder: Option<Holder>,
+    /// The budgets that count this call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) budgets: Vec<BudgetId>,
+}
+
 impl HoldTerms {
-    /// The terms of a request that is decided at `at_ms`.
-    pub(crate) fn new(id: HoldId, request: &HoldRequest, at_ms: u64) -> HoldTerms {
-        HoldTerms {
-            id,
-            org: request.org.clone(),
-            key: request.key.clone(),
-            amount: request.amount,
-            price_version: request.price_version,
-            subject: request.subject.clone(),
-            author: request.author.clone(),
-            expires_at_ms: at_ms.saturating_add(request.ttl_ms),
+    /// What was set aside, account by account, in the order in which it is spent.
+    pub(crate) fn legs(&self) -> Vec<(Account, Nano)> {
+        let mut left = self.amount;
+        let mut legs: Vec<(Account, Nano)> = Vec::new();
+        for (lot, amount) in &self.lots {
+            legs.push((Account::Lot(*lot), *amount));
+            left = left.checked_sub(*amount).unwrap_or(Nano::ZERO);
         }
+        if left > Nano::ZERO {
+            legs.push((Account::Wallet(self.org.clone()), left));
+        }
+        legs
+    }
+
+    /// Whether a repeated request asks for the same as the one these terms were decided for.
+    pub(crate) fn is_for(&self, request: &HoldRequest) -> bool {
+        self.org == request.org
+            && self.key == request.key
+            && self.amount == request.amount
+            && self.price_version == request.price_version
+            && self.subject == request.subject
+            && self.pinned.author == request.author
+            && self.pinned.provider == request.provider
+            && self.expires_at_ms.checked_sub(self.created_at_ms) == Some(request.ttl_ms)
     }
 }
 
 impl Hold {
     pub(crate) fn new(terms: &HoldTerms, durability: Durability) -> Hold {
         Hold {
-            id: terms.id,
+            call: terms.call,
             amount: terms.amount,
             price_version: terms.price_version,
             expires_at_ms: terms.expires_at_ms,
             durability,
         }
+    }
+
+    /// A hold that was decided in another process.
+    pub(crate) fn decided(
+        call: CallId,
+        amount: Nano,
+        (price_version, expires_at_ms): (PriceVersion, u64),
+        durability: Durability,
+    ) -> Hold {
+        Hold { call, amount, price_version, expires_at_ms, durability }
     }
 
     /// Waits until the hold would survive a crash. It may be cancelled and awaited again.

@@ -1,4 +1,4 @@
-//! Names of things: organisations, keys, operations, holds, receipts, price versions.
+//! Names of things: organisations, keys, calls, orders, lots, budgets, price versions.
 
 use std::fmt;
 
@@ -106,13 +106,22 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// A hold: money set aside for one call.
-    HoldId
+    /// A call: its hold, its capture and its receipt have this one id, which the caller chooses
+    /// and which is unique within the paying organisation.
+    CallId
 );
 uuid_id!(
-    /// A receipt: one captured call.
-    ReceiptId
+    /// A message in the outbox.
+    MessageId
 );
+
+impl CallId {
+    /// A new id, ordered by time: the ledger's index stays dense.
+    #[must_use]
+    pub fn generate() -> CallId {
+        CallId(Uuid::now_v7())
+    }
+}
 
 /// An idempotency id. The same id with the same payload gets the same answer, forever.
 ///
@@ -178,3 +187,27 @@ impl fmt::Display for PriceVersion {
         self.0.fmt(f)
     }
 }
+
+macro_rules! number_id {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(pub u64);
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number_id!(
+    /// A lot: credits that were granted together.
+    LotId
+);
+number_id!(
+    /// A budget.
+    BudgetId
+);

@@ -1,15 +1,14 @@
-//! The ledger on SQLite: a cheap handle, one writer thread, a few reading threads.
+//! The ledger: a cheap handle, one writer thread, and readers beside it.
 
-mod audit;
-mod reader; // Queries on their own connections.
-mod schema; // The file, its lock and its versions.
+#[cfg(test)]
+mod memory; // A store for simulations.
+mod postgres; // The store in PostgreSQL.
 mod shared; // Prices in force, and whether writing has stopped.
-mod sql; // Our types in SQLite's.
-mod store; // The writer's statements.
-mod usage; // Sums of receipts.
-mod writer; // Decides and commits in groups. // Replays the journal.
+mod sqlite; // The store in a SQLite file.
+pub(crate) mod store; // What the writer asks of a store.
+mod writer; // Decides and commits in groups.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -19,25 +18,29 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use self::reader::Readers;
 use self::shared::Shared;
-use self::store::Store;
-use self::writer::{Job, Request, Writer, WriterOptions};
+use self::store::{Reader, Store, StoreFault};
+use self::writer::{Job, Reply, Request, Writer, WriterOptions};
 use crate::billing::Billing;
-use crate::capture::{CaptureRequest, Receipt};
+use crate::capture::{CaptureRequest, Captured};
 use crate::error::{BillingError, OpenFailure};
 use crate::hold::{Hold, HoldRequest};
-use crate::ids::{HoldId, OpId, OrgId, ReceiptId};
-use crate::money::Nano;
-use crate::operation::{Operation, Reply};
-use crate::price::{NewPriceBook, PriceBook};
-use crate::report::{Balance, LedgerCheck, RECEIPTS_PER_PAGE_MAX, ReceiptQuery, UsageSummary};
+use crate::ids::{CallId, OrgId};
+use crate::operation::{Operation, digest};
+use crate::order::{Order, Outcome};
+use crate::price::PriceBook;
+use crate::report::{DayQuery, LedgerCheck, Query, ROWS_PER_PAGE_MAX, Report};
+
+pub use self::postgres::PostgresLedgerOptions;
+pub use self::sqlite::audit_file;
 
 /// The latest time there is: what the 48 bits of a UUIDv7 hold, in the year 10889.
 const TIME_MS_MAX: u64 = (1 << 48) - 1;
 /// The queue has this many slots per operation that `queue_max` allows: holds use the first,
 /// the rest is for what ends holds, so that a flood of new calls cannot keep old ones open.
 const SLOTS_PER_OPERATION: usize = 2;
+/// The most days in one question.
+pub(crate) const DAYS_MAX: u32 = 400;
 
 /// Where the ledger reads the time, in milliseconds since 1970. It never lets it run backwards.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +69,7 @@ impl Clock {
 /// How a ledger is opened.
 #[derive(Clone, Debug)]
 pub struct LedgerOptions {
-    /// The database file; it is created where it is missing.
+    /// The database file; it is created where it is missing. [`Ledger::connect`] has none.
     pub path: PathBuf,
     /// Operations that may wait for the writer; holds beyond it are refused as overloaded.
     pub queue_max: usize,
@@ -99,24 +102,27 @@ impl Default for LedgerOptions {
     }
 }
 
-/// The ledger in a SQLite file. Cheap to clone.
-#[derive(Clone, Debug)]
+/// The ledger on a store of its own. Cheap to clone.
+#[derive(Clone)]
 pub struct Ledger(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     writer: mpsc::Sender<Job>,
-    readers: Readers,
-    /// A check takes long; it has a thread of its own.
-    auditor: Readers,
+    reader: Arc<dyn Reader>,
     shared: Arc<Shared>,
     clock: Clock,
     queue_max: usize,
 }
 
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("stopped", &self.0.shared.stopped()).finish_non_exhaustive()
+    }
+}
+
 impl Ledger {
-    /// Opens the file, creating it where it is missing, and voids the holds of processes that
-    /// are gone. Blocking: some milliseconds.
+    /// Opens the file, creating it where it is missing, and voids the holds of the process that
+    /// had it before. Blocking: some milliseconds.
     ///
     /// Where an invariant does not hold, the ledger opens for reading, and every write says
     /// which in [`BillingError::Stopped`].
@@ -124,13 +130,38 @@ impl Ledger {
     /// # Errors
     /// [`BillingError::CannotOpen`] with the cause.
     pub fn open(options: LedgerOptions) -> Result<Ledger, BillingError> {
-        let path = options.path.clone();
-        Ledger::start(options).map_err(|cause| BillingError::CannotOpen { path, cause })
+        let at = options.path.display().to_string();
+        let busy = Duration::from_millis(options.busy_ms);
+        let now_ms = options.clock.now_ms();
+        let open = || {
+            let (store, reader) = sqlite::open(&options.path, (busy, options.readers), now_ms)?;
+            Ledger::start(Box::new(store), Arc::new(reader), options)
+        };
+        open().map_err(|cause| BillingError::CannotOpen { at, cause })
     }
 
-    fn start(options: LedgerOptions) -> Result<Ledger, OpenFailure> {
-        let busy = Duration::from_millis(options.busy_ms);
-        let file = schema::open(&options.path, busy, options.clock.now_ms())?;
+    /// Opens the ledger in a PostgreSQL database, creating its tables where they are missing, and
+    /// takes the writing over: a process that wrote before is fenced off. Blocking.
+    ///
+    /// # Errors
+    /// [`BillingError::CannotOpen`] with the cause.
+    pub fn connect(
+        postgres: &PostgresLedgerOptions,
+        options: LedgerOptions,
+    ) -> Result<Ledger, BillingError> {
+        let at = postgres.place();
+        let open = || {
+            let (store, reader) = postgres::open(postgres, options.clock.now_ms())?;
+            Ledger::start(Box::new(store), Arc::new(reader), options)
+        };
+        open().map_err(|cause| BillingError::CannotOpen { at, cause })
+    }
+
+    fn start(
+        store: Box<dyn Store>,
+        reader: Arc<dyn Reader>,
+        options: LedgerOptions,
+    ) -> Result<Ledger, OpenFailure> {
         let shared = Arc::new(Shared::default());
         let settings = WriterOptions {
             batch_max: options.batch_max.max(1),
@@ -138,33 +169,23 @@ impl Ledger {
             sweep_interval: Duration::from_millis(options.sweep_interval_ms.max(1)),
             clock: options.clock.clone(),
         };
-        let writer = Writer::start(Store::new(file), Arc::clone(&shared), settings)
-            .map_err(schema::failure)?;
-        let readers = Readers::start(&options.path, busy, options.readers)?;
-        let auditor = Readers::start(&options.path, busy, 1)?;
         let queue_max = options.queue_max.max(1);
-        let inner = Inner {
-            writer: start_writer(writer, queue_max.saturating_mul(SLOTS_PER_OPERATION))?,
-            readers,
-            auditor,
-            shared,
-            clock: options.clock,
-            queue_max,
-        };
-        Ok(Ledger(Arc::new(inner)))
+        let slots = queue_max.saturating_mul(SLOTS_PER_OPERATION);
+        let writer = start_writer((store, Arc::clone(&shared), settings), slots)?;
+        let clock = options.clock;
+        Ok(Ledger(Arc::new(Inner { writer, reader, shared, clock, queue_max })))
     }
 
-    /// Finishes what is queued, closes the file and lets its lock go. Other clones get
+    /// Finishes what is queued, closes the store and lets its lock go. Other clones get
     /// [`BillingError::Stopped`] from then on. Dropping all clones does the same, later and
     /// without a word.
     ///
     /// # Errors
-    /// [`BillingError::Store`] where the file cannot be closed well; what was acknowledged is
+    /// [`BillingError::Store`] where the store cannot be closed well; what was acknowledged is
     /// safe all the same. [`BillingError::Stopped`] where it was closed before.
     pub async fn close(self) -> Result<(), BillingError> {
         // Readers first: the last connection to close folds the log into the file.
-        self.0.readers.close().await;
-        self.0.auditor.close().await;
+        self.0.reader.close().await;
         let (closed, done) = oneshot::channel();
         if self.0.writer.send(Job::Close(closed)).await.is_err() {
             return Err(self.gone());
@@ -172,25 +193,56 @@ impl Ledger {
         done.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
+    /// Copies a consistent snapshot to a new file while calls go on.
+    ///
+    /// # Errors
+    /// [`BillingError::Invalid`] where the store has a way of its own (PostgreSQL),
+    /// [`BillingError::Store`].
+    pub async fn backup(&self, to: &Path) -> Result<(), BillingError> {
+        self.0.reader.backup(to).await
+    }
+
     /// Hands an operation to the writer and waits for its answer.
     async fn operate(&self, operation: Operation) -> Result<Reply, BillingError> {
         operation.validate()?;
-        let payload = operation.payload()?;
+        let digest = match &operation {
+            Operation::Order(order) => digest(&order.act)?,
+            _ => [0; 32],
+        };
         let (reply, answer) = oneshot::channel();
-        let ends_a_hold = operation.ends().is_some();
-        let job = Job::Operate(Box::new(Request { operation, payload, reply }));
+        let ends_a_hold = operation.ends_a_hold();
+        let job = Job::Operate(Box::new(Request { operation, digest, reply }));
         if ends_a_hold {
             self.0.writer.send(job).await.map_err(|_closed| self.gone())?;
         } else {
-            if self.0.writer.capacity() <= self.0.queue_max {
-                return Err(BillingError::Overloaded);
-            }
-            self.0.writer.try_send(job).map_err(|error| match error {
-                TrySendError::Full(_) => BillingError::Overloaded,
-                TrySendError::Closed(_) => self.gone(),
-            })?;
+            self.enqueue(job)?;
         }
         answer.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    fn enqueue(&self, job: Job) -> Result<(), BillingError> {
+        if self.0.writer.capacity() <= self.0.queue_max {
+            return Err(BillingError::Overloaded);
+        }
+        self.0.writer.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => BillingError::Overloaded,
+            TrySendError::Closed(_) => self.gone(),
+        })
+    }
+
+    /// Asks the writer about its state.
+    async fn ask_writer(&self, query: Query) -> Result<Report, BillingError> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Job::Ask(query, reply))?;
+        answer.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    async fn check(&self) -> Result<LedgerCheck, BillingError> {
+        let check = self.0.reader.check().await?;
+        if let Some(broken) = check.breaks.first() {
+            drop(self.0.shared.stop(broken.clone()));
+        }
+        Ok(check)
     }
 
     /// Why the writer does not answer.
@@ -205,101 +257,118 @@ impl Ledger {
     }
 }
 
-fn start_writer(writer: Writer, slots: usize) -> Result<mpsc::Sender<Job>, OpenFailure> {
+fn cannot_open(fault: StoreFault) -> OpenFailure {
+    match fault {
+        StoreFault::Passing(error) | StoreFault::Unsure(error) => OpenFailure::Store(error),
+        StoreFault::Broken(reason) => OpenFailure::Damaged(reason),
+        StoreFault::Fenced => OpenFailure::Locked,
+    }
+}
+
+/// Starts the writer's thread, and returns when it has read its state: a store may wait inside
+/// of a runtime of its own, which callers' threads may not.
+fn start_writer(
+    (store, shared, settings): (Box<dyn Store>, Arc<Shared>, WriterOptions),
+    slots: usize,
+) -> Result<mpsc::Sender<Job>, OpenFailure> {
     let io_failure = |error| OpenFailure::Io(Arc::new(error));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io_failure)?;
     let (sender, queue) = mpsc::channel(slots);
-    thread::Builder::new()
-        .name("ledger-writer".to_owned())
-        .spawn(move || writer.run(&runtime, queue))
-        .map_err(io_failure)?;
+    let (started, outcome) = std::sync::mpsc::sync_channel(1);
+    let serve = move || match Writer::start(store, shared, settings) {
+        Ok(writer) => {
+            drop(started.send(Ok(())));
+            writer.run(&runtime, queue);
+        }
+        Err(fault) => drop(started.send(Err(cannot_open(fault)))),
+    };
+    let thread = thread::Builder::new().name("ledger-writer".to_owned());
+    thread.spawn(serve).map_err(io_failure)?;
+    let died = |_| OpenFailure::Damaged("the writer ended while it read its state".to_owned());
+    outcome.recv().map_err(died)??;
     Ok(sender)
 }
 
 #[async_trait]
 impl Billing for Ledger {
     async fn hold(&self, request: HoldRequest) -> Result<Hold, BillingError> {
-        match self.operate(Operation::Hold(request)).await? {
+        match self.operate(Operation::Hold(Box::new(request))).await? {
             Reply::Hold(hold) => Ok(hold),
             _ => Err(self.mismatch()),
         }
     }
 
-    async fn capture(&self, request: CaptureRequest) -> Result<Receipt, BillingError> {
+    async fn capture(&self, request: CaptureRequest) -> Result<Captured, BillingError> {
         match self.operate(Operation::Capture(request)).await? {
-            Reply::Receipt(receipt) => Ok(*receipt),
+            Reply::Captured(captured) => Ok(*captured),
             _ => Err(self.mismatch()),
         }
     }
 
-    async fn void(&self, op: OpId, hold: HoldId) -> Result<(), BillingError> {
-        match self.operate(Operation::Void { op, hold }).await? {
+    async fn void(&self, org: OrgId, call: CallId) -> Result<(), BillingError> {
+        match self.operate(Operation::Void { org, call }).await? {
             Reply::Voided => Ok(()),
             _ => Err(self.mismatch()),
         }
     }
 
-    async fn top_up(
-        &self,
-        op: OpId,
-        org: OrgId,
-        amount: Nano,
-        note: String,
-    ) -> Result<Balance, BillingError> {
-        match self.operate(Operation::TopUp { op, org, amount, note }).await? {
-            Reply::Balance(balance) => Ok(balance),
+    async fn order(&self, order: Order) -> Result<Outcome, BillingError> {
+        match self.operate(Operation::Order(Box::new(order))).await? {
+            Reply::Done(outcome) => Ok(outcome),
             _ => Err(self.mismatch()),
         }
     }
 
-    async fn balance(&self, org: &OrgId) -> Result<Balance, BillingError> {
-        let org = org.clone();
-        self.0.readers.read(move |connection| reader::balance(connection, &org)).await
+    async fn prices(&self) -> Result<Arc<PriceBook>, BillingError> {
+        Ok(self.0.shared.prices(self.0.clock.now_ms()))
     }
 
-    async fn prices(&self) -> Arc<PriceBook> {
-        self.0.shared.prices(self.0.clock.now_ms())
-    }
-
-    async fn set_prices(&self, book: NewPriceBook) -> Result<Arc<PriceBook>, BillingError> {
-        match self.operate(Operation::SetPrices(book)).await? {
-            Reply::Prices(book) => Ok(book),
-            _ => Err(self.mismatch()),
-        }
-    }
-
-    async fn receipt(&self, org: &OrgId, id: ReceiptId) -> Result<Option<Receipt>, BillingError> {
-        let org = org.clone();
-        self.0.readers.read(move |connection| reader::receipt_of(connection, &org, id)).await
-    }
-
-    async fn receipts(
-        &self,
-        org: &OrgId,
-        query: ReceiptQuery,
-    ) -> Result<Vec<Receipt>, BillingError> {
-        if !(1..=RECEIPTS_PER_PAGE_MAX).contains(&query.limit) {
-            let reason = format!("limit: must be from 1 to {RECEIPTS_PER_PAGE_MAX}");
-            return Err(BillingError::Invalid(reason));
-        }
-        let org = org.clone();
-        self.0.readers.read(move |connection| reader::receipts_of(connection, &org, query)).await
-    }
-
-    async fn usage(&self, org: &OrgId, since_ms: u64) -> Result<UsageSummary, BillingError> {
-        let org = org.clone();
-        self.0.readers.read(move |connection| reader::usage_of(connection, &org, since_ms)).await
-    }
-
-    async fn check(&self) -> Result<LedgerCheck, BillingError> {
-        let check = self.0.auditor.read(audit::check).await?;
-        if let Some(broken) = check.breaks.first() {
-            drop(self.0.shared.stop(broken.clone()));
-        }
-        Ok(check)
+    async fn ask(&self, query: Query) -> Result<Report, BillingError> {
+        validate(&query)?;
+        let reader = &self.0.reader;
+        Ok(match query {
+            Query::Account(_) | Query::Messages { .. } | Query::Platform | Query::Prices => {
+                self.ask_writer(query).await?
+            }
+            Query::Receipt { org, call } => {
+                Report::Receipt(reader.receipt(&org, call).await?.map(Box::new))
+            }
+            Query::Receipts(query) => Report::Receipts(reader.receipts(&query).await?),
+            Query::Usage(query) => Report::Usage(reader.usage(&query).await?),
+            Query::Earnings(query) => Report::Earnings(reader.earnings(&query).await?),
+            Query::Entries(query) => Report::Entries(reader.entries(&query).await?),
+            Query::Totals(query) => Report::Totals(reader.totals(&query).await?),
+            Query::Periods => Report::Periods(reader.periods().await?),
+            Query::Check => Report::Check(Box::new(self.check().await?)),
+        })
     }
 }
 
+/// Refuses questions whose answers would have no bound.
+fn validate(query: &Query) -> Result<(), BillingError> {
+    let (limit, days) = match query {
+        Query::Receipts(query) => (Some(query.limit), None),
+        Query::Entries(query) => (Some(query.limit), None),
+        Query::Messages { limit } => (Some(*limit), None),
+        Query::Usage(query) | Query::Earnings(query) | Query::Totals(query) => (None, Some(query)),
+        _ => (None, None),
+    };
+    if limit.is_some_and(|limit| !(1..=ROWS_PER_PAGE_MAX).contains(&limit)) {
+        let reason = format!("limit: must be from 1 to {ROWS_PER_PAGE_MAX}");
+        return Err(BillingError::Invalid(reason));
+    }
+    let is_long = |query: &DayQuery| {
+        query.to.number().checked_sub(query.from.number()).is_none_or(|days| days >= DAYS_MAX)
+    };
+    if days.is_some_and(is_long) {
+        let reason = format!("from, to: must span 1 to {DAYS_MAX} days");
+        return Err(BillingError::Invalid(reason));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod tests;

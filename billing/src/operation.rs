@@ -1,117 +1,49 @@
-//! Operations as the writer takes them, what makes one invalid, and what is answered.
+//! Operations as the writer takes them, and what makes one invalid in any state.
 
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::capture::{CaptureRequest, Receipt};
+use crate::capture::CaptureRequest;
 use crate::charge::USAGE_LINES_MAX;
-use crate::error::{BillingError, Refusal};
-use crate::hold::{Hold, HoldEnd, HoldRequest, Subject};
-use crate::ids::{HoldId, NAME_BYTES_MAX, OpId, OrgId, PriceVersion, ReceiptId};
+use crate::error::BillingError;
+use crate::hold::{HoldRequest, Subject};
+use crate::ids::{CallId, NAME_BYTES_MAX, OrgId};
 use crate::money::Nano;
-use crate::price::{NewPriceBook, PriceBook};
-use crate::report::Balance;
+use crate::order::{Act, Grant, Order, Payment, Platform, Scope};
+use crate::price::{NewPriceBook, Override};
 
 /// The longest life of a hold: a day.
 pub const HOLD_TTL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
-/// The most bytes of a top-up's note.
+/// The most bytes of a note or reference.
 pub const NOTE_BYTES_MAX: usize = 1024;
-/// The most models with prices of their own.
+/// The most models with prices of their own, and organisations with agreed prices.
 pub const PRICED_MODELS_MAX: usize = 10_000;
 /// A markup of a hundred times the platform's price is a mistake.
 pub const MARKUP_BPS_MAX: u32 = 1_000_000;
+/// The whole, in basis points.
+pub const SHARE_BPS_MAX: u32 = 10_000;
+/// The most names in a grant's scope.
+pub const SCOPE_NAMES_MAX: usize = 100;
+/// The most bytes of an endpoint's address.
+const URL_BYTES_MAX: usize = 2048;
+/// The most bytes of an endpoint's secret.
+const SECRET_BYTES_MAX: usize = 256;
+/// The longest that earnings may have to wait.
+const MATURITY_DAYS_MAX: u32 = 365;
 
 /// What the ledger can be asked to do.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    Hold(HoldRequest),
+    Hold(Box<HoldRequest>),
     Capture(CaptureRequest),
-    Void { op: OpId, hold: HoldId },
-    TopUp { op: OpId, org: OrgId, amount: Nano, note: String },
-    SetPrices(NewPriceBook),
-}
-
-/// The answer that an operation id keeps. Holds, receipts and books are read from their tables.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Answer {
-    Held(HoldId),
-    Captured(ReceiptId),
-    Voided,
-    ToppedUp(Balance),
-    Priced(PriceVersion),
-    Failed(Failure),
-}
-
-/// The failures that an operation id keeps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Failure {
-    Refused(Refusal),
-    UnknownHold,
-    UnknownPrice,
-    HoldEnded(HoldEnd),
-}
-
-/// What goes back to the caller.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    Hold(Hold),
-    Receipt(Box<Receipt>),
-    Voided,
-    Balance(Balance),
-    Prices(Arc<PriceBook>),
-}
-
-impl Failure {
-    /// The part of an error that is kept; `None` for those that do not use the id up.
-    pub(crate) fn of(error: &BillingError) -> Option<Failure> {
-        match error {
-            BillingError::Refused(refusal) => Some(Failure::Refused(refusal.clone())),
-            BillingError::UnknownHold => Some(Failure::UnknownHold),
-            BillingError::UnknownPrice => Some(Failure::UnknownPrice),
-            BillingError::HoldEnded(end) => Some(Failure::HoldEnded(*end)),
-            BillingError::Conflict
-            | BillingError::Overloaded
-            | BillingError::Invalid(_)
-            | BillingError::Stopped(_)
-            | BillingError::Store(_)
-            | BillingError::CannotOpen { .. } => None,
-        }
-    }
-}
-
-impl From<Failure> for BillingError {
-    fn from(failure: Failure) -> BillingError {
-        match failure {
-            Failure::Refused(refusal) => BillingError::Refused(refusal),
-            Failure::UnknownHold => BillingError::UnknownHold,
-            Failure::UnknownPrice => BillingError::UnknownPrice,
-            Failure::HoldEnded(end) => BillingError::HoldEnded(end),
-        }
-    }
+    Void { org: OrgId, call: CallId },
+    Order(Box<Order>),
 }
 
 impl Operation {
-    /// The idempotency id.
-    pub(crate) fn op(&self) -> &OpId {
-        match self {
-            Operation::Hold(request) => &request.op,
-            Operation::Capture(request) => &request.op,
-            Operation::SetPrices(book) => &book.op,
-            Operation::Void { op, .. } | Operation::TopUp { op, .. } => op,
-        }
-    }
-
-    /// The hold that it would end.
-    pub(crate) fn ends(&self) -> Option<HoldId> {
-        match self {
-            Operation::Capture(request) => Some(request.hold),
-            Operation::Void { hold, .. } => Some(*hold),
-            Operation::Hold(_) | Operation::TopUp { .. } | Operation::SetPrices(_) => None,
-        }
+    /// Whether it ends a hold: such operations are taken even where new ones are refused.
+    pub(crate) fn ends_a_hold(&self) -> bool {
+        matches!(self, Operation::Capture(_) | Operation::Void { .. })
     }
 
     /// Whether it is worth nothing once its caller has left.
@@ -119,30 +51,22 @@ impl Operation {
         matches!(self, Operation::Hold(_))
     }
 
-    /// A digest of everything asked: two payloads of one id are equal when their digests are.
-    pub(crate) fn payload(&self) -> Result<[u8; 32], BillingError> {
-        let json = serde_json::to_vec(self)
-            .map_err(|error| BillingError::Invalid(format!("the request: {error}")))?;
-        Ok(Sha256::digest(json).into())
-    }
-
     /// Refuses what makes no sense in any state.
     pub(crate) fn validate(&self) -> Result<(), BillingError> {
         match self {
             Operation::Hold(request) => validate_hold(request),
             Operation::Capture(request) => validate_capture(request),
-            Operation::Void { .. } => Ok(()),
-            Operation::TopUp { org, amount, note, .. } => {
-                name("org", org.as_str())?;
-                ensure(*amount > Nano::ZERO, "amount: must be more than zero")?;
-                ensure(note.len() <= NOTE_BYTES_MAX, "note: longer than 1024 bytes")
-            }
-            Operation::SetPrices(book) => {
-                ensure(book.models.len() <= PRICED_MODELS_MAX, "models: more than 10000")?;
-                book.models.keys().try_for_each(|model| name("models", model))
-            }
+            Operation::Void { org, .. } => name("org", org.as_str()),
+            Operation::Order(order) => validate_order(order),
         }
     }
+}
+
+/// A digest of what an order asks: two payloads of one id are equal when their digests are.
+pub(crate) fn digest(act: &impl Serialize) -> Result<[u8; 32], BillingError> {
+    let json = serde_json::to_vec(act)
+        .map_err(|error| BillingError::Invalid(format!("the request: {error}")))?;
+    Ok(Sha256::digest(json).into())
 }
 
 fn validate_hold(request: &HoldRequest) -> Result<(), BillingError> {
@@ -168,13 +92,137 @@ fn validate_hold(request: &HoldRequest) -> Result<(), BillingError> {
             "author.compute_markup_bps: must be at most 1000000",
         )?;
     }
-    Ok(())
+    if let Some(provider) = &request.provider {
+        name("provider.org", provider.org.as_str())?;
+        share("provider.share_bps", provider.share_bps)?;
+    }
+    match &request.holder {
+        Some(holder) => name("holder.gateway", &holder.gateway),
+        None => Ok(()),
+    }
 }
 
 fn validate_capture(request: &CaptureRequest) -> Result<(), BillingError> {
+    name("org", request.org.as_str())?;
     ensure(request.usage.len() <= USAGE_LINES_MAX, "usage: more than 1000 lines")?;
     let mut models = request.usage.iter().filter_map(|line| line.model.as_deref());
-    models.try_for_each(|model| name("usage.model", model))
+    models.try_for_each(|model| name("usage.model", model))?;
+    let in_range = |quantity: u64| i64::try_from(quantity).is_ok();
+    let all_in_range = request.usage.iter().all(|line| in_range(line.quantity));
+    ensure(all_in_range, "usage.quantity: does not fit 63 bits")
+}
+
+fn validate_order(order: &Order) -> Result<(), BillingError> {
+    name("by", &order.by)?;
+    let is_ours = order.op.as_str().starts_with("system-");
+    ensure(!is_ours, "op: `system-…` is for what the ledger does by itself")?;
+    if let Some(org) = order.act.org() {
+        name("org", org.as_str())?;
+    }
+    match &order.act {
+        Act::TopUp(payment) | Act::Chargeback(payment) | Act::Payout(payment) => {
+            validate_payment(payment)
+        }
+        Act::Grant(grant) => validate_grant(grant),
+        Act::Refund { amount, note: text, .. } => {
+            let positive = amount.is_none_or(|amount| amount > Nano::ZERO);
+            ensure(positive, "amount: must be more than zero")?;
+            note(text)
+        }
+        Act::Adjust { amount, note: text, .. } => {
+            ensure(*amount != Nano::ZERO, "amount: must not be zero")?;
+            ensure(amount.as_nano() != i64::MIN, "amount: is too large")?;
+            note(text)
+        }
+        Act::SetBudget { key, limit, .. } => {
+            key.as_ref().map_or(Ok(()), |key| name("key", key.as_str()))?;
+            let positive = limit.is_none_or(|limit| !limit.is_negative());
+            ensure(positive, "limit: must not be negative")
+        }
+        Act::SetPrices(book) => validate_prices(book),
+        Act::SetLowBalance { below, .. } => {
+            ensure(below.is_none_or(|below| below > Nano::ZERO), "below: must be more than zero")
+        }
+        Act::SetAutoTopUp { rule, .. } => rule.as_ref().map_or(Ok(()), |rule| {
+            ensure(rule.below > Nano::ZERO, "rule.below: must be more than zero")?;
+            ensure(rule.amount > Nano::ZERO, "rule.amount: must be more than zero")?;
+            let range = (1..=1000).contains(&rule.per_month_max);
+            ensure(range, "rule.per_month_max: must be from 1 to 1000")
+        }),
+        Act::SetEndpoint { endpoint, .. } => endpoint.as_ref().map_or(Ok(()), |endpoint| {
+            let web = ["https://", "http://"].iter().any(|scheme| endpoint.url.starts_with(scheme));
+            ensure(web, "endpoint.url: must begin with https://")?;
+            let length = endpoint.url.len() <= URL_BYTES_MAX;
+            ensure(
+                length && !endpoint.url.chars().any(char::is_control),
+                "endpoint.url: too long",
+            )?;
+            let secret = endpoint.secret.starts_with("whsec_");
+            let length = endpoint.secret.len() <= SECRET_BYTES_MAX;
+            ensure(secret && length, "endpoint.secret: must begin with whsec_")
+        }),
+        Act::SetPlatform(Platform { free_tier_per_month, maturity_days }) => {
+            let positive = !free_tier_per_month.is_negative();
+            ensure(positive, "free_tier_per_month: must not be negative")?;
+            let range = *maturity_days <= MATURITY_DAYS_MAX;
+            ensure(range, "maturity_days: must be at most 365")
+        }
+        Act::RegisterGateway { gateway } => name("gateway", gateway),
+        Act::Delivery { note: text, .. } => note(text),
+    }
+}
+
+fn validate_payment(payment: &Payment) -> Result<(), BillingError> {
+    ensure(payment.amount > Nano::ZERO, "amount: must be more than zero")?;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let rail = &payment.rail;
+    let is_rail = (1..=32).contains(&rail.len()) && rail.chars().all(plain);
+    ensure(is_rail, "rail: must have 1 to 32 lower-case letters, digits or `-`")?;
+    payment.reference.as_deref().map_or(Ok(()), |reference| name("reference", reference))?;
+    note(&payment.note)
+}
+
+fn validate_grant(grant: &Grant) -> Result<(), BillingError> {
+    ensure(grant.amount > Nano::ZERO, "amount: must be more than zero")?;
+    let Scope { models, functions } = &grant.scope;
+    let few = models.len().saturating_add(functions.len()) <= SCOPE_NAMES_MAX;
+    ensure(few, "scope: more than 100 names")?;
+    models.iter().chain(functions).try_for_each(|scoped| name("scope", scoped))?;
+    let qualified = functions.iter().all(|function| function.contains('/'));
+    ensure(qualified, "scope.functions: must be written owner/name")?;
+    note(&grant.note)
+}
+
+fn validate_prices(book: &NewPriceBook) -> Result<(), BillingError> {
+    let NewPriceBook { models, royalties, overrides, .. } = book;
+    let few = |count: usize| count <= PRICED_MODELS_MAX;
+    ensure(few(models.len()), "models: more than 10000")?;
+    ensure(few(royalties.len()), "royalties: more than 10000")?;
+    let agreed: usize = overrides
+        .values()
+        .map(|Override { models, .. }| models.len().saturating_add(1))
+        .fold(0, usize::saturating_add);
+    ensure(few(agreed), "overrides: more than 10000")?;
+    models.keys().chain(royalties.keys()).try_for_each(|model| name("models", model))?;
+    for royalty in royalties.values() {
+        name("royalties.org", royalty.org.as_str())?;
+        share("royalties.share_bps", royalty.share_bps)?;
+    }
+    for (org, agreed) in overrides {
+        name("overrides", org.as_str())?;
+        agreed.models.keys().try_for_each(|model| name("overrides.models", model))?;
+    }
+    Ok(())
+}
+
+fn share(field: &str, share_bps: u32) -> Result<(), BillingError> {
+    ensure(share_bps <= SHARE_BPS_MAX, &format!("{field}: must be at most 10000"))
+}
+
+fn note(text: &str) -> Result<(), BillingError> {
+    ensure(text.len() <= NOTE_BYTES_MAX, "note: longer than 1024 bytes")?;
+    // PostgreSQL cannot keep it.
+    ensure(!text.contains('\0'), "note: contains a zero byte")
 }
 
 fn name(field: &str, name: &str) -> Result<(), BillingError> {

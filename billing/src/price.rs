@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{OpId, OrgId, PriceVersion};
+use crate::ids::{OrgId, PriceVersion};
 use crate::money::{Nano, Pico};
 
 /// What is counted.
@@ -22,16 +22,21 @@ pub enum Meter {
     Calls,
     /// Microseconds of the guest's thread CPU time, never wall time.
     ComputeMicros,
+    /// Units of the sandbox's fuel, where exactly quotable metering was asked for.
+    Fuel,
+    /// Bytes sent to other hosts.
+    EgressBytes,
 }
 
 /// A quantity on one meter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UsageLine {
     /// The model that was used; `None` for the function and the platform itself.
     pub model: Option<String>,
     /// The meter.
     pub meter: Meter,
-    /// How much: tokens, calls or microseconds.
+    /// How much: tokens, calls, microseconds, fuel or bytes.
     pub quantity: u64,
 }
 
@@ -57,6 +62,44 @@ pub struct FunctionRates {
     pub call: Pico,
     /// Per millisecond of thread CPU time.
     pub compute_ms: Pico,
+    /// Per million units of fuel.
+    #[serde(default)]
+    pub fuel_million: Pico,
+    /// Per megabyte (10^6 bytes) sent to other hosts.
+    #[serde(default)]
+    pub egress_megabyte: Pico,
+}
+
+/// What the owner of a model gets of what the platform asks for its use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Royalty {
+    /// The owner, who is paid.
+    pub org: OrgId,
+    /// In basis points of the platform's price (100 is one percent).
+    pub share_bps: u32,
+}
+
+/// What the provider of the machine gets of what the platform asks. Pinned when the hold is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderShare {
+    /// The provider, who is paid.
+    pub org: OrgId,
+    /// In basis points of the platform's price (100 is one percent).
+    pub share_bps: u32,
+}
+
+/// Prices of one organisation that differ from everybody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// By model name.
+    #[serde(default)]
+    pub models: BTreeMap<String, Rates>,
+    /// For functions.
+    #[serde(default)]
+    pub functions: Option<FunctionRates>,
 }
 
 /// One immutable version of all prices.
@@ -72,14 +115,18 @@ pub struct PriceBook {
     pub models: BTreeMap<String, Rates>,
     /// For functions.
     pub functions: FunctionRates,
+    /// What model owners get, by model name.
+    #[serde(default)]
+    pub royalties: BTreeMap<String, Royalty>,
+    /// Agreed prices, by organisation.
+    #[serde(default)]
+    pub overrides: BTreeMap<OrgId, Override>,
 }
 
 /// A price book to be published; the ledger gives it its version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewPriceBook {
-    /// The idempotency id.
-    pub op: OpId,
     /// When it comes into force; `None` or a past time means at once.
     #[serde(default)]
     pub effective_at_ms: Option<u64>,
@@ -90,10 +137,17 @@ pub struct NewPriceBook {
     pub models: BTreeMap<String, Rates>,
     /// For functions.
     pub functions: FunctionRates,
+    /// What model owners get, by model name.
+    #[serde(default)]
+    pub royalties: BTreeMap<String, Royalty>,
+    /// Agreed prices, by organisation.
+    #[serde(default)]
+    pub overrides: BTreeMap<OrgId, Override>,
 }
 
 /// What a function's author adds to the platform's prices. Pinned when the hold is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AuthorPrice {
     /// The author, who is paid.
     pub org: OrgId,
@@ -120,14 +174,29 @@ impl PriceBook {
             functions: FunctionRates {
                 call: Pico::from_pico(1_000_000),
                 compute_ms: Pico::from_pico(100_000),
+                fuel_million: Pico::from_pico(100_000),
+                egress_megabyte: Pico::from_pico(10_000_000),
             },
+            royalties: BTreeMap::new(),
+            overrides: BTreeMap::new(),
         }
     }
 
-    /// The rates of a model, the default ones where it has none of its own.
+    /// The rates of a model for an organisation: agreed ones, else the model's, else the default.
     #[must_use]
-    pub fn rates(&self, model: &str) -> &Rates {
-        self.models.get(model).unwrap_or(&self.default_model)
+    pub fn rates(&self, org: &OrgId, model: &str) -> &Rates {
+        self.overrides
+            .get(org)
+            .and_then(|agreed| agreed.models.get(model))
+            .or_else(|| self.models.get(model))
+            .unwrap_or(&self.default_model)
+    }
+
+    /// The rates of functions for an organisation: agreed ones, else everybody's.
+    #[must_use]
+    pub fn function_rates(&self, org: &OrgId) -> &FunctionRates {
+        let agreed = self.overrides.get(org).and_then(|agreed| agreed.functions.as_ref());
+        agreed.unwrap_or(&self.functions)
     }
 }
 
@@ -140,6 +209,8 @@ impl NewPriceBook {
             default_model: self.default_model,
             models: self.models,
             functions: self.functions,
+            royalties: self.royalties,
+            overrides: self.overrides,
         }
     }
 }

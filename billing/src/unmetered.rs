@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
 use crate::billing::Billing;
-use crate::capture::{CaptureRequest, Receipt};
+use crate::capture::{CaptureRequest, Captured, Receipt, normal_form};
 use crate::charge::price_capture;
-use crate::error::BillingError;
-use crate::hold::{Durability, Hold, HoldRequest, HoldTerms};
-use crate::ids::{HoldId, OpId, OrgId, PriceVersion, ReceiptId};
+use crate::error::{BillingError, Refusal};
+use crate::hold::{Durability, Hold, HoldRequest, HoldTerms, Pinned};
+use crate::ids::{CallId, OrgId, PriceVersion};
 use crate::ledger::Clock;
 use crate::money::Nano;
-use crate::price::{NewPriceBook, PriceBook, in_force};
-use crate::report::{Balance, LedgerCheck, ReceiptQuery, UsageSummary};
+use crate::order::{Act, Order, Outcome, Platform};
+use crate::price::{PriceBook, in_force};
+use crate::report::{AccountReport, Balance, LedgerCheck, Query, Report};
 
 /// Holds that are remembered at most; the oldest are forgotten first.
 const HOLDS_OPEN_MAX: usize = 100_000;
@@ -27,7 +27,7 @@ pub struct Unmetered(Arc<Mutex<Memory>>);
 #[derive(Debug)]
 struct Memory {
     /// Ordered by id, which is ordered by time.
-    open: BTreeMap<HoldId, HoldTerms>,
+    open: BTreeMap<CallId, HoldTerms>,
     /// By version, from 1 on without a gap.
     books: Vec<Arc<PriceBook>>,
 }
@@ -53,96 +53,114 @@ impl Unmetered {
 }
 
 impl Memory {
-    fn book(&self, version: PriceVersion) -> Result<Arc<PriceBook>, BillingError> {
-        self.books
-            .iter()
-            .find(|book| book.version == version)
-            .map(Arc::clone)
-            .ok_or(BillingError::UnknownPrice)
-    }
-
-    fn in_force(&self, now_ms: u64) -> Arc<PriceBook> {
-        in_force(&self.books, now_ms).unwrap_or_else(|| Arc::new(PriceBook::initial()))
+    fn book(&self, version: PriceVersion) -> Result<Arc<PriceBook>, Refusal> {
+        let book = self.books.iter().find(|book| book.version == version);
+        book.map(Arc::clone).ok_or(Refusal::UnknownPrice)
     }
 }
 
-const BOTTOMLESS: Balance = Balance { posted: Nano::MAX, held: Nano::ZERO, available: Nano::MAX };
+const BOTTOMLESS: Balance =
+    Balance { posted: Nano::MAX, held: Nano::ZERO, available: Nano::MAX, owed: Nano::ZERO };
 
 #[async_trait]
 impl Billing for Unmetered {
     async fn hold(&self, request: HoldRequest) -> Result<Hold, BillingError> {
-        let id = HoldId::from_uuid(Uuid::now_v7());
-        let terms = HoldTerms::new(id, &request, Clock::System.now_ms());
+        let at_ms = Clock::System.now_ms();
+        let terms = HoldTerms {
+            call: request.call,
+            org: request.org,
+            key: request.key,
+            amount: request.amount,
+            price_version: request.price_version,
+            subject: request.subject,
+            pinned: Arc::new(Pinned {
+                author: request.author,
+                provider: request.provider,
+                ..Pinned::default()
+            }),
+            lots: Vec::new(),
+            created_at_ms: at_ms,
+            expires_at_ms: at_ms.saturating_add(request.ttl_ms),
+        };
         let hold = Hold::new(&terms, Durability::Known(Ok(())));
         let mut memory = self.memory();
         memory.book(request.price_version)?;
-        memory.open.insert(id, terms);
+        memory.open.insert(terms.call, terms);
         if memory.open.len() > HOLDS_OPEN_MAX {
             drop(memory.open.pop_first());
         }
         Ok(hold)
     }
 
-    async fn capture(&self, request: CaptureRequest) -> Result<Receipt, BillingError> {
+    async fn capture(&self, request: CaptureRequest) -> Result<Captured, BillingError> {
         let mut memory = self.memory();
-        let held = memory.open.get(&request.hold).ok_or(BillingError::UnknownHold)?;
+        let held = memory.open.get(&request.call).ok_or(BillingError::UnknownHold)?;
         let book = memory.book(held.price_version)?;
-        let charge = price_capture(&book, held, &request)?;
-        let id = ReceiptId::from_uuid(Uuid::now_v7());
-        let receipt = Receipt::new(id, Clock::System.now_ms(), held, &request, charge);
-        memory.open.remove(&request.hold);
-        Ok(receipt)
+        let usage = normal_form(&request.usage);
+        let charge = price_capture(&book, held, (&usage, request.ending))?;
+        let receipt = Receipt::new(
+            held,
+            (usage, request.ending),
+            (charge.total, charge.parts),
+            (false, Clock::System.now_ms()),
+        );
+        memory.open.remove(&request.call);
+        Ok(Captured { receipt, balance: BOTTOMLESS })
     }
 
-    async fn void(&self, _op: OpId, hold: HoldId) -> Result<(), BillingError> {
-        self.memory().open.remove(&hold).map(drop).ok_or(BillingError::UnknownHold)
+    async fn void(&self, _org: OrgId, call: CallId) -> Result<(), BillingError> {
+        self.memory().open.remove(&call).map(drop).ok_or(BillingError::UnknownHold)
     }
 
-    async fn top_up(
-        &self,
-        _op: OpId,
-        _org: OrgId,
-        _amount: Nano,
-        _note: String,
-    ) -> Result<Balance, BillingError> {
-        Ok(BOTTOMLESS)
+    async fn order(&self, order: Order) -> Result<Outcome, BillingError> {
+        match order.act {
+            Act::SetPrices(book) => {
+                let mut memory = self.memory();
+                let last = memory.books.iter().map(|book| book.version.0).max().unwrap_or(0);
+                let version = PriceVersion(last.saturating_add(1));
+                let book = book.published(version, Clock::System.now_ms());
+                memory.books.push(Arc::new(book.clone()));
+                Ok(Outcome::Priced(Box::new(book)))
+            }
+            Act::TopUp(_) | Act::Chargeback(_) | Act::Adjust { .. } => {
+                Ok(Outcome::Balance(BOTTOMLESS))
+            }
+            Act::RegisterGateway { .. } => Ok(Outcome::Registered { epoch: 1, voided: 0 }),
+            _ => Err(BillingError::Invalid(
+                "this server does not bill: it runs with `billing = \"unmetered\"`".to_owned(),
+            )),
+        }
     }
 
-    async fn balance(&self, _org: &OrgId) -> Result<Balance, BillingError> {
-        Ok(BOTTOMLESS)
+    async fn prices(&self) -> Result<Arc<PriceBook>, BillingError> {
+        let memory = self.memory();
+        let book = in_force(&memory.books, Clock::System.now_ms());
+        Ok(book.unwrap_or_else(|| Arc::new(PriceBook::initial())))
     }
 
-    async fn prices(&self) -> Arc<PriceBook> {
-        self.memory().in_force(Clock::System.now_ms())
-    }
-
-    async fn set_prices(&self, book: NewPriceBook) -> Result<Arc<PriceBook>, BillingError> {
-        let now_ms = Clock::System.now_ms();
-        let mut memory = self.memory();
-        let last = memory.books.iter().map(|book| book.version.0).max().unwrap_or(0);
-        let book = Arc::new(book.published(PriceVersion(last.saturating_add(1)), now_ms));
-        memory.books.push(Arc::clone(&book));
-        Ok(book)
-    }
-
-    async fn receipt(&self, _org: &OrgId, _id: ReceiptId) -> Result<Option<Receipt>, BillingError> {
-        Ok(None)
-    }
-
-    async fn receipts(
-        &self,
-        _org: &OrgId,
-        _query: ReceiptQuery,
-    ) -> Result<Vec<Receipt>, BillingError> {
-        Ok(Vec::new())
-    }
-
-    async fn usage(&self, _org: &OrgId, since_ms: u64) -> Result<UsageSummary, BillingError> {
-        Ok(UsageSummary { since_ms, ..UsageSummary::default() })
-    }
-
-    async fn check(&self) -> Result<LedgerCheck, BillingError> {
-        Ok(LedgerCheck { ok: true, ..LedgerCheck::default() })
+    async fn ask(&self, query: Query) -> Result<Report, BillingError> {
+        Ok(match query {
+            Query::Account(_) => {
+                let account = AccountReport { balance: BOTTOMLESS, ..AccountReport::default() };
+                Report::Account(Box::new(account))
+            }
+            Query::Messages { .. } => Report::Messages(Vec::new()),
+            Query::Platform => Report::Platform(Platform::default()),
+            Query::Receipt { .. } => Report::Receipt(None),
+            Query::Receipts(_) => Report::Receipts(Vec::new()),
+            Query::Usage(_) => Report::Usage(Vec::new()),
+            Query::Earnings(_) => Report::Earnings(Vec::new()),
+            Query::Entries(_) => Report::Entries(Vec::new()),
+            Query::Totals(_) => Report::Totals(crate::report::ReceiptTotals::default()),
+            Query::Periods => Report::Periods(Vec::new()),
+            Query::Prices => {
+                let memory = self.memory();
+                Report::Prices(memory.books.iter().map(|book| book.as_ref().clone()).collect())
+            }
+            Query::Check => {
+                Report::Check(Box::new(LedgerCheck { ok: true, ..LedgerCheck::default() }))
+            }
+        })
     }
 }
 

@@ -1,7 +1,11 @@
 //! One row per price, per ending, per way of dividing.
 
 use super::*;
-use crate::ids::{HoldId, KeyId, OpId, PriceVersion};
+use std::sync::Arc;
+
+use crate::hold::Pinned;
+use crate::ids::{CallId, KeyId, PriceVersion};
+use crate::price::Royalty;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -30,12 +34,27 @@ fn author(call_fee: i64, compute_markup_bps: u32) -> AuthorPrice {
     AuthorPrice { org: OrgId::new("author"), call_fee, compute_markup_bps }
 }
 
+/// A charge of an organisation that has a share in nothing.
+fn charge(
+    book: &PriceBook,
+    lines: &[UsageLine],
+    (author, markup): (Option<&AuthorPrice>, Markup),
+) -> Result<Charge, BillingError> {
+    let org = OrgId::new("payer");
+    book.charge(&Billed { org: &org, author, provider: None }, lines, markup)
+}
+
+const NOBODY: (Option<&AuthorPrice>, Markup) = (None, Markup::Full);
+
 /// Total and parts in nano-credits.
 fn shown(charge: &Charge) -> (i64, Vec<(&'static str, i64)>) {
     let parts = charge.parts.iter().map(|part| {
         let name = match part.party {
             Party::Platform => "platform",
             Party::Author(_) => "author",
+            Party::ModelOwner(_) => "owner",
+            Party::Provider(_) => "provider",
+            Party::Promo => "promo",
             Party::Rounding => "rounding",
         };
         (name, part.amount.as_nano())
@@ -63,7 +82,7 @@ fn charges_are_exact_and_rounded_up_once() {
         (&[compute(1), compute(9)], (1, &[("platform", 1)])),
     ];
     for (lines, (total, parts)) in table {
-        let charge = book.charge(lines, None, true).unwrap();
+        let charge = charge(&book, lines, NOBODY).unwrap();
         assert_eq!(shown(&charge), (*total, parts.to_vec()), "{lines:?}");
     }
 }
@@ -73,16 +92,20 @@ fn authors_are_paid_on_top() {
     let book = PriceBook::initial();
     // 10 ms of compute are 1,000 nano-credits.
     let lines = [calls(1), compute(10_000), output(1)];
-    for (author, full, expect) in [
-        (author(0, 0), true, (2_400, vec![("platform", 2_400)])),
-        (author(50, 0), true, (2_450, vec![("platform", 2_400), ("author", 50)])),
-        (author(50, 2_500), true, (2_700, vec![("platform", 2_400), ("author", 300)])),
-        (author(50, 2_500), false, (2_450, vec![("platform", 2_400), ("author", 50)])),
+    for (author, markup, expect) in [
+        (author(0, 0), Markup::Full, (2_400, vec![("platform", 2_400)])),
+        (author(50, 0), Markup::Full, (2_450, vec![("platform", 2_400), ("author", 50)])),
+        (author(50, 2_500), Markup::Full, (2_700, vec![("platform", 2_400), ("author", 300)])),
+        (
+            author(50, 2_500),
+            Markup::CallFeeOnly,
+            (2_450, vec![("platform", 2_400), ("author", 50)]),
+        ),
         // Half a nano-credit of markup: the author's part is rounded down, the total up.
-        (author(0, 5), true, (2_401, vec![("platform", 2_400), ("rounding", 1)])),
+        (author(0, 5), Markup::Full, (2_401, vec![("platform", 2_400), ("rounding", 1)])),
     ] {
-        let charge = book.charge(&lines, Some(&author), full).unwrap();
-        assert_eq!(shown(&charge), expect, "{author:?} {full}");
+        let charge = charge(&book, &lines, (Some(&author), markup)).unwrap();
+        assert_eq!(shown(&charge), expect, "{author:?} {markup:?}");
     }
 }
 
@@ -120,49 +143,46 @@ fn what_cannot_be_priced_is_refused() {
     let book = PriceBook::initial();
     let many = vec![input(1); USAGE_LINES_MAX + 1];
     for (lines, expect) in [
-        (&[line(Some("m"), Meter::ComputeMicros, 1)][..], "compute time belongs to a function"),
+        (&[line(Some("m"), Meter::ComputeMicros, 1)][..], "belong to a function"),
+        (&[line(Some("m"), Meter::EgressBytes, 1)], "belong to a function"),
         (&[line(None, Meter::OutputTokens, 1)], "tokens belong to a model"),
         (&[output(u64::MAX)], "does not fit"),
         (&[output(23_058_430_092_136_940)], "does not fit"),
         (&[output(u64::MAX), output(u64::MAX)], "does not fit"),
         (&many, "more than 1000 lines"),
     ] {
-        let error = book.charge(lines, None, true).unwrap_err().to_string();
+        let error = charge(&book, lines, NOBODY).unwrap_err().to_string();
         assert!(error.contains(expect), "{error}");
     }
-    assert!(book.charge(&[output(23_058_430_092_136_939)], None, true).is_ok());
+    assert!(charge(&book, &[output(23_058_430_092_136_939)], NOBODY).is_ok());
     let mut dear = book.clone();
     dear.default_model.output_token = Pico::from_pico(u64::MAX);
     dear.functions.compute_ms = Pico::from_pico(u64::MAX);
     for lines in [[output(u64::MAX)], [compute(u64::MAX)]] {
-        assert!(dear.charge(&lines, Some(&author(i64::MAX, 1_000_000)), true).is_err());
+        assert!(charge(&dear, &lines, (Some(&author(i64::MAX, 1_000_000)), Markup::Full)).is_err());
     }
-    assert!(book.charge(&[calls(2)], Some(&author(i64::MAX, 0)), true).is_err());
-    assert!(book.charge(&[calls(u64::MAX)], Some(&author(i64::MAX, 0)), true).is_err());
-    assert!(book.charge(&[calls(1)], Some(&author(-1, 0)), true).is_err());
+    assert!(charge(&book, &[calls(2)], (Some(&author(i64::MAX, 0)), Markup::Full)).is_err());
+    assert!(charge(&book, &[calls(u64::MAX)], (Some(&author(i64::MAX, 0)), Markup::Full)).is_err());
+    assert!(charge(&book, &[calls(1)], (Some(&author(-1, 0)), Markup::Full)).is_err());
 }
 
 fn terms(subject: Subject, org: &str, amount: i64) -> HoldTerms {
     HoldTerms {
-        id: HoldId::from_uuid(Uuid::nil()),
+        call: CallId::from_uuid(Uuid::nil()),
         org: OrgId::new(org),
         key: KeyId::new("key"),
         amount: Nano::from_nano(amount),
         price_version: PriceVersion(1),
         subject,
-        author: Some(author(50, 10_000)),
+        pinned: Arc::new(Pinned { author: Some(author(50, 10_000)), ..Pinned::default() }),
+        lots: Vec::new(),
+        created_at_ms: 0,
         expires_at_ms: 0,
     }
 }
 
 fn priced(held: &HoldTerms, usage: &[UsageLine], ending: Ending) -> (i64, i64) {
-    let capture = CaptureRequest {
-        op: OpId::new("op").unwrap(),
-        hold: held.id,
-        usage: usage.to_vec(),
-        ending,
-    };
-    let charge = price_capture(&PriceBook::initial(), held, &capture).unwrap();
+    let charge = price_capture(&PriceBook::initial(), held, (usage, ending)).unwrap();
     let of_author = charge.parts.iter().filter(|part| matches!(part.party, Party::Author(_)));
     let markup = Nano::checked_sum(of_author.map(|part| part.amount)).unwrap();
     (charge.total.as_nano(), markup.as_nano())
@@ -212,15 +232,116 @@ fn the_table_of_endings_for_models() {
 #[test]
 fn nonsense_usage_is_refused_whatever_the_ending() {
     let held = terms(Subject::Model("m".to_owned()), "payer", 1_000_000);
-    let usage = vec![line(None, Meter::InputTokens, 1)];
-    let capture = CaptureRequest {
-        op: OpId::new("op").unwrap(),
-        hold: held.id,
-        usage,
-        ending: Ending::PlatformFault,
-    };
-    let refused = price_capture(&PriceBook::initial(), &held, &capture);
+    let usage = [line(None, Meter::InputTokens, 1)];
+    let refused = price_capture(&PriceBook::initial(), &held, (&usage, Ending::PlatformFault));
     assert!(matches!(refused, Err(BillingError::Invalid(_))), "{refused:?}");
+}
+
+#[test]
+fn the_waterfall_divides_one_price() {
+    let mut book = PriceBook::initial();
+    let royalty = |org: &str, share_bps| Royalty { org: OrgId::new(org), share_bps };
+    book.royalties.insert("m".to_owned(), royalty("owner", 1_000));
+    let provider = |org: &str, share_bps| ProviderShare { org: OrgId::new(org), share_bps };
+    // Tokens 4,000, of which the owner gets a tenth; the call 1,000; compute 1,000.
+    let lines = [output(10), calls(1), compute(10_000)];
+    for (org, provider, expect) in [
+        ("payer", None, vec![("platform", 5_600), ("author", 50), ("owner", 400)]),
+        (
+            "payer",
+            Some(provider("node", 6_000)),
+            vec![("platform", 2_000), ("author", 50), ("owner", 400), ("provider", 3_600)],
+        ),
+        // What an organisation would pay to itself, nobody gets: the author's price is left out,
+        // and shares stay with the platform.
+        ("author", None, vec![("platform", 5_600), ("owner", 400)]),
+        ("owner", None, vec![("platform", 6_000), ("author", 50)]),
+        (
+            "node",
+            Some(provider("node", 6_000)),
+            vec![("platform", 5_600), ("author", 50), ("owner", 400)],
+        ),
+        // More parties than nanos: all is rounding.
+        (
+            "payer",
+            Some(provider("node", 10)),
+            vec![("platform", 5_594), ("author", 50), ("owner", 400), ("provider", 6)],
+        ),
+    ] {
+        let org = OrgId::new(org);
+        let author = author(50, 0);
+        let billed = Billed { org: &org, author: Some(&author), provider: provider.as_ref() };
+        let charge = book.charge(&billed, &lines, Markup::Full).unwrap();
+        assert_eq!(shown(&charge).1, expect, "{org} {provider:?}");
+    }
+    let org = OrgId::new("payer");
+    let all = provider("node", 10_000);
+    let billed = Billed { org: &org, author: None, provider: Some(&all) };
+    let refused = book.charge(&billed, &[output(10)], Markup::Full).unwrap_err().to_string();
+    assert!(refused.contains("the shares are more than the whole price"), "{refused}");
+    book.royalties.insert("m".to_owned(), royalty("owner", 3_333));
+    let third = provider("node", 3_333);
+    let billed = Billed { org: &org, author: None, provider: Some(&third) };
+    let tiny = book.charge(&billed, &[line(None, Meter::ComputeMicros, 1)], Markup::Full).unwrap();
+    assert_eq!(shown(&tiny), (1, vec![("rounding", 1)]), "more parties than nanos");
+}
+
+#[test]
+fn agreed_prices_come_before_everybodys() {
+    let mut book = PriceBook::initial();
+    let rates = |output_token| crate::price::Rates {
+        output_token: Pico::from_pico(output_token),
+        ..book.default_model
+    };
+    let (mine, everybodys) = (rates(1_000), rates(2_000));
+    let agreed = crate::price::Override {
+        models: [("m".to_owned(), mine)].into(),
+        functions: Some(crate::price::FunctionRates { call: Pico::ZERO, ..book.functions }),
+    };
+    book.models.insert("m".to_owned(), everybodys);
+    book.overrides.insert(OrgId::new("friend"), agreed);
+    let other = |model| line(Some(model), Meter::OutputTokens, 10);
+    for (org, lines, expect) in [
+        ("friend", [output(10), calls(1)], 10),
+        ("payer", [output(10), calls(1)], 1_020),
+        ("friend", [other("n"), calls(1)], 4_000),
+        ("payer", [other("n"), calls(1)], 5_000),
+    ] {
+        let org = OrgId::new(org);
+        let billed = Billed { org: &org, author: None, provider: None };
+        let charge = book.charge(&billed, &lines, Markup::Full).unwrap();
+        assert_eq!(charge.total.as_nano(), expect, "{org} {lines:?}");
+    }
+}
+
+#[test]
+fn fuel_and_egress_are_priced_per_million() {
+    let mut book = PriceBook::initial();
+    book.functions.fuel_million = Pico::from_pico(5_000);
+    book.functions.egress_megabyte = Pico::from_pico(7_000);
+    let fuel = |quantity| line(None, Meter::Fuel, quantity);
+    let egress = |quantity| line(None, Meter::EgressBytes, quantity);
+    for (lines, expect) in [
+        (vec![fuel(2_000_000)], 10),
+        (vec![fuel(1)], 1),
+        (vec![fuel(1), egress(1)], 1),
+        (vec![egress(3_000_000)], 21),
+    ] {
+        assert_eq!(charge(&book, &lines, NOBODY).unwrap().total.as_nano(), expect, "{lines:?}");
+    }
+    let author = author(0, 10_000);
+    let charge = charge(&book, &[fuel(2_000_000)], (Some(&author), Markup::Full)).unwrap();
+    assert_eq!(shown(&charge), (20, vec![("platform", 10), ("author", 10)]));
+}
+
+#[test]
+fn sub_nano_charges_are_never_lost_or_free() {
+    // Each of many calls that cost less than a nano-credit costs one.
+    let book = PriceBook::initial();
+    let one = charge(&book, &[compute(1)], NOBODY).unwrap();
+    assert_eq!(one.total.as_nano(), 1);
+    let together = charge(&book, &[compute(1_000_000_000)], NOBODY).unwrap();
+    assert_eq!(together.total.as_nano(), 100_000_000, "and in one call they add up exactly");
 }
 
 proptest! {
@@ -236,7 +357,7 @@ proptest! {
         book.functions.compute_ms = Pico::from_pico(rate);
         let lines =
             [input(quantities[0]), output(quantities[1]), calls(1), compute(quantities[3])];
-        let exact = book.charge(&lines, Some(&author(fee, bps)), true).unwrap();
+        let exact = charge(&book, &lines, (Some(&author(fee, bps)), Markup::Full)).unwrap();
         let sum = |charge: &Charge| {
             Nano::checked_sum(charge.parts.iter().map(|part| part.amount)).unwrap()
         };

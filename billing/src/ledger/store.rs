@@ -1,394 +1,237 @@
-//! The writer's side of the file: what it reads to decide, and how changes are written.
+//! What the writer asks of a store, and what a store answers.
+//!
+//! A store knows no rules. It keeps what a batch says, all of it or nothing, durable before
+//! [`Store::commit`] returns; and it finds what was kept. One process at a time writes.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use async_trait::async_trait;
 
-use super::schema::OpenFile;
-use super::sql::{Json, Unsigned, state_code, state_end};
 use crate::account::{Account, Counters, Transfer};
-use crate::capture::Receipt;
-use crate::hold::{HoldEnd, HoldTerms};
-use crate::ids::{HoldId, OpId, ReceiptId};
-use crate::operation::Answer;
-use crate::rules::{Change, Event, State};
+use crate::calendar::Day;
+use crate::capture::{Ending, Receipt};
+use crate::document::{Document, DocumentKey};
+use crate::error::{BillingError, Refusal, StoreError};
+use crate::hold::{HoldTerms, Subject};
+use crate::ids::{CallId, KeyId, OpId, OrgId};
+use crate::money::Nano;
+use crate::price::{PriceBook, UsageLine};
+use crate::report::{
+    DayQuery, EarningsRow, Entry, EntryAct, EntryAnswer, EntryQuery, LedgerCheck, PeriodClose,
+    ReceiptQuery, ReceiptTotals, Role, UsageRow, UsageSums,
+};
 
-/// The writer's connection. Its statements run inside the transaction of a batch.
+/// The writer's side. It blocks, on the writer's own thread.
+pub(crate) trait Store: Send {
+    /// Reads everything that the rules decide with.
+    fn load(&mut self) -> Result<Loaded, StoreFault>;
+
+    /// Finds calls and entries that were kept before; those never seen are left out.
+    fn find(&mut self, wanted: &Wanted) -> Result<Found, StoreFault>;
+
+    /// Keeps a batch: all of it, durable, or nothing.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreFault>;
+
+    /// Closes the store and lets its lock go.
+    fn close(self: Box<Self>) -> Result<(), StoreFault>;
+}
+
+/// The readers' side: what was committed, while others write.
+#[async_trait]
+pub(crate) trait Reader: Send + Sync {
+    async fn receipt(&self, org: &OrgId, call: CallId) -> Result<Option<Receipt>, BillingError>;
+    async fn receipts(&self, query: &ReceiptQuery) -> Result<Vec<Receipt>, BillingError>;
+    async fn usage(&self, query: &DayQuery) -> Result<Vec<UsageRow>, BillingError>;
+    async fn earnings(&self, query: &DayQuery) -> Result<Vec<EarningsRow>, BillingError>;
+    async fn entries(&self, query: &EntryQuery) -> Result<Vec<Entry>, BillingError>;
+    /// From the receipts and transfers themselves, not from sums that were kept.
+    async fn totals(&self, query: &DayQuery) -> Result<ReceiptTotals, BillingError>;
+    async fn periods(&self) -> Result<Vec<PeriodClose>, BillingError>;
+    /// The independent audit of the whole store.
+    async fn check(&self) -> Result<LedgerCheck, BillingError>;
+    /// Copies a consistent snapshot to a new file while others write.
+    async fn backup(&self, to: &Path) -> Result<(), BillingError>;
+    /// Ends the threads or connections.
+    async fn close(&self);
+}
+
+/// Why a store did not do it.
 #[derive(Debug)]
-pub(super) struct Store {
-    file: OpenFile,
-    /// Row ids of accounts, so that a transfer needs no look-up.
-    rows: HashMap<Account, i64>,
+pub(crate) enum StoreFault {
+    /// Nothing was kept, and the next try may succeed: a full disk, a lock, a lost connection
+    /// before the commit was sent.
+    Passing(StoreError),
+    /// Nobody knows whether the batch was kept: a failed sync, a connection lost in the commit.
+    Unsure(StoreError),
+    /// What is kept and what the rules know differ. The text says how.
+    Broken(String),
+    /// Another process writes now.
+    Fenced,
 }
 
-/// The answer that an operation id has, and the digest of the payload it was given for.
-pub(super) struct Prior {
-    pub(super) payload: Vec<u8>,
-    pub(super) answer: Answer,
+/// Everything that the rules decide with.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// All accounts with their numbers, which count from 1.
+    pub(crate) accounts: Vec<(u64, Account, Counters)>,
+    /// The open holds.
+    pub(crate) holds: Vec<HoldTerms>,
+    /// The live documents.
+    pub(crate) documents: Vec<Document>,
+    /// All price books.
+    pub(crate) books: Vec<PriceBook>,
+    /// What was earned on each of the last [`MATURITY_DAYS_MAX`] days, by organisation; later
+    /// days than any bound are included.
+    pub(crate) earned: Vec<(OrgId, Day, Nano)>,
+    /// The number of the last transfer; they count from 1 without gaps.
+    pub(crate) last_transfer: u64,
+    /// The number of the last entry; they count from 1 without gaps.
+    pub(crate) last_entry: u64,
+    /// The time of the last batch.
+    pub(crate) last_at_ms: u64,
+    /// The highest lot and budget numbers ever given, live or not.
+    pub(crate) last_lot: u64,
+    pub(crate) last_budget: u64,
 }
 
-impl Store {
-    pub(super) fn new(file: OpenFile) -> Store {
-        Store { file, rows: HashMap::new() }
-    }
+/// Earnings are remembered at least this many days.
+pub(crate) const MATURITY_DAYS_MAX: u32 = 400;
 
-    fn connection(&self) -> &Connection {
-        &self.file.connection
-    }
-
-    /// Reads the whole state, forgetting what was known.
-    pub(super) fn load(&mut self, holds_open_max: usize) -> rusqlite::Result<State> {
-        let (state, rows) = read_state(self.connection(), holds_open_max)?;
-        self.rows = rows;
-        Ok(state)
-    }
-
-    /// The time of the last transfer: the clock must not fall behind it.
-    pub(super) fn last_at_ms(&self) -> rusqlite::Result<u64> {
-        let last = self
-            .connection()
-            .query_row("SELECT at_ms FROM transfers ORDER BY id DESC LIMIT 1", [], |row| {
-                row.get::<_, Unsigned>(0)
-            })
-            .optional()?;
-        Ok(last.map_or(0, |at_ms| at_ms.0))
-    }
-
-    pub(super) fn begin(&self) -> rusqlite::Result<()> {
-        self.execute("BEGIN IMMEDIATE")
-    }
-
-    pub(super) fn commit(&self) -> rusqlite::Result<()> {
-        self.execute("COMMIT")
-    }
-
-    /// Takes the whole batch back; SQLite may have done so by itself after a failure.
-    pub(super) fn roll_back(&self) -> rusqlite::Result<()> {
-        if self.is_in_transaction() { self.execute("ROLLBACK") } else { Ok(()) }
-    }
-
-    /// Whether the batch is still alive.
-    pub(super) fn is_in_transaction(&self) -> bool {
-        !self.connection().is_autocommit()
-    }
-
-    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
-        self.connection().prepare_cached(statement)?.execute([]).map(drop)
-    }
-
-    pub(super) fn prior(&self, op: &OpId) -> rusqlite::Result<Option<Prior>> {
-        self.connection()
-            .prepare_cached("SELECT payload, answer FROM operations WHERE op = ?1")?
-            .query_row([op.as_str()], |row| {
-                let Json(answer) = row.get(1)?;
-                Ok(Prior { payload: row.get(0)?, answer })
-            })
-            .optional()
-    }
-
-    /// How a hold has ended; `None` where it is open or unknown.
-    pub(super) fn ended(&self, hold: HoldId) -> rusqlite::Result<Option<HoldEnd>> {
-        let state = self
-            .connection()
-            .prepare_cached("SELECT state FROM holds WHERE id = ?1")?
-            .query_row([hold], |row| row.get(0))
-            .optional()?;
-        Ok(state.and_then(state_end))
-    }
-
-    pub(super) fn hold(&self, id: HoldId) -> rusqlite::Result<HoldTerms> {
-        self.connection()
-            .prepare_cached(&format!("{SELECT_HOLD} WHERE id = ?1"))?
-            .query_row([id], hold_terms)
-    }
-
-    pub(super) fn receipt(&self, id: ReceiptId) -> rusqlite::Result<Receipt> {
-        self.connection()
-            .prepare_cached(&format!("{SELECT_RECEIPT} WHERE id = ?1"))?
-            .query_row([id], receipt)
-    }
-
-    /// Writes an operation's answer and what it did, all or nothing. Balances come with
-    /// [`Store::settle`], once per batch.
-    pub(super) fn record(
-        &mut self,
-        answer: Option<(&OpId, &[u8; 32], &Answer)>,
-        change: Option<&Change>,
-        at_ms: u64,
-    ) -> rusqlite::Result<()> {
-        // Outside the savepoint: an account of zeros harms nobody, a forgotten row id would.
-        for (account, _) in change.iter().flat_map(|change| &change.balances) {
-            self.add_account(account)?;
-        }
-        self.execute("SAVEPOINT operation")?;
-        let written = self.record_parts(answer, change, at_ms);
-        if written.is_err() && self.is_in_transaction() {
-            self.execute("ROLLBACK TO operation")?;
-        }
-        if self.is_in_transaction() {
-            self.execute("RELEASE operation")?;
-        }
-        written
-    }
-
-    fn record_parts(
-        &self,
-        answer: Option<(&OpId, &[u8; 32], &Answer)>,
-        change: Option<&Change>,
-        at_ms: u64,
-    ) -> rusqlite::Result<()> {
-        if let Some(change) = change {
-            self.record_event(&change.event, at_ms)?;
-            for transfer in &change.transfers {
-                self.record_transfer(transfer, at_ms)?;
-            }
-        }
-        if let Some((op, payload, answer)) = answer {
-            self.connection()
-                .prepare_cached(
-                    "INSERT INTO operations (op, payload, answer, at_ms) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute(params![op.as_str(), payload, Json(answer), Unsigned(at_ms)])?;
-        }
-        Ok(())
-    }
-
-    fn record_event(&self, event: &Event, at_ms: u64) -> rusqlite::Result<()> {
-        match event {
-            Event::Held(hold) => self.insert_hold(hold, at_ms),
-            Event::Ended { hold, end, receipt } => {
-                self.end_hold(hold.id, *end, at_ms)?;
-                receipt.as_deref().map_or(Ok(()), |receipt| self.insert_receipt(receipt))
-            }
-            Event::ToppedUp { id, org, amount, note, .. } => self
-                .connection()
-                .prepare_cached(
-                    "INSERT INTO top_ups (id, org, amount, note, at_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(params![id.as_bytes(), org, amount, note, Unsigned(at_ms)])
-                .map(drop),
-            Event::Priced(book) => self
-                .connection()
-                .prepare_cached(
-                    "INSERT INTO price_books (version, effective_at_ms, book)
-                     VALUES (?1, ?2, ?3)",
-                )?
-                .execute(params![book.version, Unsigned(book.effective_at_ms), Json(book.as_ref())])
-                .map(drop),
-        }
-    }
-
-    fn insert_hold(&self, hold: &HoldTerms, at_ms: u64) -> rusqlite::Result<()> {
-        self.connection()
-            .prepare_cached(
-                "INSERT INTO holds (id, org, key, amount, price_version, subject, author,
-                                    created_at_ms, expires_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
-                hold.id,
-                hold.org,
-                hold.key,
-                hold.amount,
-                hold.price_version,
-                Json(&hold.subject),
-                hold.author.as_ref().map(Json),
-                Unsigned(at_ms),
-                Unsigned(hold.expires_at_ms),
-            ])
-            .map(drop)
-    }
-
-    /// A hold ends once: the row must still be open.
-    fn end_hold(&self, hold: HoldId, end: HoldEnd, at_ms: u64) -> rusqlite::Result<()> {
-        let changed = self
-            .connection()
-            .prepare_cached(
-                "UPDATE holds SET state = ?2, ended_at_ms = ?3 WHERE id = ?1 AND state = 0",
-            )?
-            .execute(params![hold, state_code(end), Unsigned(at_ms)])?;
-        if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
-    }
-
-    fn insert_receipt(&self, receipt: &Receipt) -> rusqlite::Result<()> {
-        self.connection()
-            .prepare_cached(
-                "INSERT INTO receipts (id, org, key, subject, hold, amount, held, usage, ending,
-                                       price_version, created_at_ms, parts)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-            )?
-            .execute(params![
-                receipt.id,
-                receipt.org,
-                receipt.key,
-                Json(&receipt.subject),
-                receipt.hold,
-                receipt.amount,
-                receipt.held,
-                Json(&receipt.usage),
-                Json(receipt.ending),
-                receipt.price_version,
-                Unsigned(receipt.created_at_ms),
-                Json(&receipt.parts),
-            ])
-            .map(drop)
-    }
-
-    fn record_transfer(&self, transfer: &Transfer, at_ms: u64) -> rusqlite::Result<()> {
-        self.connection()
-            .prepare_cached(
-                "INSERT INTO transfers (kind, debit, credit, amount, hold, at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                transfer.kind.code(),
-                self.rows.get(&transfer.debit),
-                self.rows.get(&transfer.credit),
-                transfer.amount,
-                transfer.hold,
-                Unsigned(at_ms),
-            ])
-            .map(drop)
-    }
-
-    fn add_account(&mut self, account: &Account) -> rusqlite::Result<()> {
-        if self.rows.contains_key(account) {
-            return Ok(());
-        }
-        self.connection()
-            .prepare_cached(
-                "INSERT INTO accounts (name, debits_must_not_exceed_credits) VALUES (?1, ?2)",
-            )?
-            .execute(params![account.name(), account.is_limited()])?;
-        self.rows.insert(account.clone(), self.connection().last_insert_rowid());
-        Ok(())
-    }
-
-    /// Moves an account's row from one set of counters to another. False where the row was not
-    /// what it should have been: somebody else changed it.
-    pub(super) fn settle(
-        &self,
-        account: &Account,
-        from: Counters,
-        to: Counters,
-    ) -> rusqlite::Result<bool> {
-        let changed = self
-            .connection()
-            .prepare_cached(
-                "UPDATE accounts
-                 SET debits_posted = ?2, credits_posted = ?3, debits_held = ?4, credits_held = ?5
-                 WHERE id = ?1 AND debits_posted = ?6 AND credits_posted = ?7
-                   AND debits_held = ?8 AND credits_held = ?9",
-            )?
-            .execute(params![
-                self.rows.get(account),
-                to.debits_posted,
-                to.credits_posted,
-                to.debits_held,
-                to.credits_held,
-                from.debits_posted,
-                from.credits_posted,
-                from.debits_held,
-                from.credits_held,
-            ])?;
-        Ok(changed == 1)
-    }
-
-    /// Folds the log into the file, closes it, and lets the lock go.
-    pub(super) fn close(self) -> rusqlite::Result<()> {
-        let OpenFile { connection, lock } = self.file;
-        let closed = connection.close().map_err(|(_, error)| error);
-        drop(lock);
-        closed
-    }
+/// What the writer looks for before it decides a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) calls: Vec<(OrgId, CallId)>,
+    pub(crate) entries: Vec<OpId>,
+    pub(crate) documents: Vec<DocumentKey>,
 }
 
-/// The whole state, and the row ids of its accounts.
-fn read_state(
-    connection: &Connection,
-    holds_open_max: usize,
-) -> rusqlite::Result<(State, HashMap<Account, i64>)> {
-    let mut state = State::new(holds_open_max);
-    let mut rows = HashMap::new();
-    let mut accounts = connection.prepare_cached(
-        "SELECT id, name, debits_posted, credits_posted, debits_held, credits_held FROM accounts",
-    )?;
-    let mut found = accounts.query([])?;
-    while let Some(row) = found.next()? {
-        let name: String = row.get(1)?;
-        let account = Account::parse(&name)
-            .ok_or_else(|| unreadable(1, &format!("no account is named `{name}`")))?;
-        rows.insert(account.clone(), row.get(0)?);
-        state.set_account(account, counters(row)?);
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Calls that ended or were refused, with the transfers of their capture in order.
+    pub(crate) calls: HashMap<(OrgId, CallId), (CallRow, Vec<Transfer>)>,
+    pub(crate) entries: HashMap<OpId, PastEntry>,
+    pub(crate) documents: HashMap<DocumentKey, Document>,
+}
+
+/// What an operation id was used for, and its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct PastEntry {
+    pub(crate) digest: [u8; 32],
+    pub(crate) answer: EntryAnswer,
+}
+
+/// Everything that changed. Each list is in the order in which it happened.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) at_ms: u64,
+    /// Accounts whose counters changed: each once.
+    pub(crate) accounts: Vec<AccountChange>,
+    /// The number of the first transfer; the others follow without gaps.
+    pub(crate) first_transfer: u64,
+    pub(crate) transfers: Vec<Transfer>,
+    /// Holds that are open after the batch and were not before.
+    pub(crate) opened: Vec<Arc<HoldTerms>>,
+    /// Holds that were open before the batch and are not after.
+    pub(crate) closed: Vec<(OrgId, CallId)>,
+    /// Calls that ended or were refused.
+    pub(crate) calls: Vec<CallRow>,
+    pub(crate) entries: Vec<EntryRow>,
+    /// Documents that are new or changed: each once.
+    pub(crate) documents: Vec<Document>,
+    pub(crate) books: Vec<Arc<PriceBook>>,
+    /// To be added to the sums of usage: each key once.
+    pub(crate) usage: Vec<(UsageKey, UsageSums)>,
+    /// To be added to the sums of earnings (below zero for refunds): each key once.
+    pub(crate) earnings: Vec<(EarningsKey, i64, Nano)>,
+}
+
+/// An account before and after a batch.
+#[derive(Debug)]
+pub(crate) struct AccountChange {
+    pub(crate) number: u64,
+    pub(crate) account: Account,
+    /// `None`: it is new. Otherwise the store must find exactly this, or say that it is
+    /// broken.
+    pub(crate) before: Option<Counters>,
+    pub(crate) after: Counters,
+}
+
+/// A call that is not open any more. It never changes, except that an expired or orphaned one
+/// may be captured late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CallRow {
+    pub(crate) terms: HoldTerms,
+    pub(crate) end: CallEnd,
+    pub(crate) ended_at_ms: u64,
+    /// The transfers of the capture: the first one's number, and how many there are.
+    pub(crate) transfers: (u64, u64),
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CallEnd {
+    /// The hold was refused.
+    Refused(Refusal),
+    /// It was charged; `late`: after its hold had expired, in which case the row replaces an
+    /// [`CallEnd::Expired`] or [`CallEnd::Restarted`] one.
+    Captured {
+        amount: Nano,
+        usage: Vec<UsageLine>,
+        ending: Ending,
+        late: bool,
+    },
+    Voided,
+    Expired,
+    Restarted,
+}
+
+/// An entry of the audit log.
+#[derive(Clone, Debug)]
+pub(crate) struct EntryRow {
+    pub(crate) number: u64,
+    pub(crate) op: OpId,
+    pub(crate) by: String,
+    pub(crate) org: Option<OrgId>,
+    pub(crate) act: EntryAct,
+    /// Of the whole payload.
+    pub(crate) digest: [u8; 32],
+    pub(crate) answer: EntryAnswer,
+    /// What it moved: the first transfer's number, and how many there are.
+    pub(crate) transfers: (u64, u64),
+}
+
+/// A row of the sums of usage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UsageKey {
+    pub(crate) org: OrgId,
+    pub(crate) day: Day,
+    pub(crate) key: KeyId,
+    pub(crate) subject: Subject,
+    pub(crate) model: Option<String>,
+}
+
+/// A row of the sums of earnings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EarningsKey {
+    pub(crate) org: OrgId,
+    pub(crate) day: Day,
+    pub(crate) role: Role,
+    pub(crate) subject: Subject,
+}
+
+impl CallEnd {
+    /// The number in the store; never reused. 7 is a late capture.
+    pub(crate) const fn code(&self) -> i64 {
+        match self {
+            CallEnd::Captured { late: false, .. } => 1,
+            CallEnd::Voided => 2,
+            CallEnd::Expired => 3,
+            CallEnd::Restarted => 4,
+            CallEnd::Refused(_) => 5,
+            CallEnd::Captured { late: true, .. } => 7,
+        }
     }
-    let mut books = connection.prepare_cached("SELECT book FROM price_books ORDER BY version")?;
-    for book in books.query_map([], |row| row.get(0))? {
-        let Json(book) = book?;
-        state.add_book(Arc::new(book));
-    }
-    let mut holds = connection.prepare_cached(&format!("{SELECT_HOLD} WHERE state = 0"))?;
-    for hold in holds.query_map([], hold_terms)? {
-        state.add_hold(Arc::new(hold?));
-    }
-    Ok((state, rows))
-}
-
-/// The columns of [`hold_terms`].
-const SELECT_HOLD: &str = "SELECT id, org, key, amount, price_version, subject, author, \
-                           expires_at_ms FROM holds";
-
-fn hold_terms(row: &Row<'_>) -> rusqlite::Result<HoldTerms> {
-    let Json(subject) = row.get(5)?;
-    let author: Option<Json<_>> = row.get(6)?;
-    Ok(HoldTerms {
-        id: row.get(0)?,
-        org: row.get(1)?,
-        key: row.get(2)?,
-        amount: row.get(3)?,
-        price_version: row.get(4)?,
-        subject,
-        author: author.map(|Json(author)| author),
-        expires_at_ms: row.get::<_, Unsigned>(7)?.0,
-    })
-}
-
-/// The columns of [`receipt`].
-pub(super) const SELECT_RECEIPT: &str = "SELECT id, org, key, subject, hold, amount, held, \
-    usage, ending, price_version, created_at_ms, parts FROM receipts";
-
-/// A receipt from a row of [`SELECT_RECEIPT`].
-pub(super) fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {
-    let Json(subject) = row.get(3)?;
-    let Json(usage) = row.get(7)?;
-    let Json(ending) = row.get(8)?;
-    let Json(parts) = row.get(11)?;
-    Ok(Receipt {
-        id: row.get(0)?,
-        org: row.get(1)?,
-        key: row.get(2)?,
-        subject,
-        hold: row.get(4)?,
-        amount: row.get(5)?,
-        held: row.get(6)?,
-        usage,
-        ending,
-        price_version: row.get(9)?,
-        created_at_ms: row.get::<_, Unsigned>(10)?.0,
-        parts,
-    })
-}
-
-fn counters(row: &Row<'_>) -> rusqlite::Result<Counters> {
-    Ok(Counters {
-        debits_posted: row.get(2)?,
-        credits_posted: row.get(3)?,
-        debits_held: row.get(4)?,
-        credits_held: row.get(5)?,
-    })
-}
-
-fn unreadable(column: usize, reason: &str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, reason.into())
 }

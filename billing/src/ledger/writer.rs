@@ -1,10 +1,11 @@
-//! The writer: one thread that owns the file, decides every operation, and commits in groups.
+//! The writer: one thread that owns the store, decides every operation, and commits in groups.
 //!
-//! It takes what is queued, decides each operation in memory, writes all of it in one
-//! transaction, commits once, and only then acknowledges; a hold is answered when it is decided.
-//! There is no timer: while one batch syncs, the next one grows.
+//! It takes what is queued, decides each operation in memory, hands all of it to the store as
+//! one batch, and only then acknowledges; a hold is answered when it is decided. There is no
+//! timer: while one batch syncs, the next one grows.
 
-mod batch;
+mod batch; // What a batch has done so far, and who waits for it.
+mod decide; // One operation at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +14,29 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use uuid::{ContextV7, Timestamp, Uuid};
 
-use self::batch::Batch;
+use self::batch::Draft;
 use super::Clock;
 use super::shared::Shared;
-use super::store::Store;
+use super::store::{CallEnd, Found, Store, StoreFault, Wanted};
+use crate::capture::Captured;
+use crate::document::Refunds;
 use crate::error::BillingError;
-use crate::hold::HoldEnd;
-use crate::operation::{Operation, Reply};
-use crate::rules::{self, Facts, State};
+use crate::hold::Hold;
+use crate::ids::OrgId;
+use crate::message::Message;
+use crate::operation::Operation;
+use crate::order::{Act, Endpoint, Outcome};
+use crate::report::{Query, Report};
+use crate::rules::{self, State};
 
 /// What waits for the writer.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// An operation, its digest, and who waits for it.
+    /// An operation, and who waits for it.
     Operate(Box<Request>),
-    /// Finish what came before, close the file, and say so.
+    /// A question about the present state.
+    Ask(Query, oneshot::Sender<Result<Report, BillingError>>),
+    /// Finish what came before, close the store, and say so.
     Close(oneshot::Sender<Result<(), BillingError>>),
 }
 
@@ -35,8 +44,18 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) operation: Operation,
-    pub(super) payload: [u8; 32],
+    /// Of an order's act.
+    pub(super) digest: [u8; 32],
     pub(super) reply: oneshot::Sender<Result<Reply, BillingError>>,
+}
+
+/// What goes back to the caller.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Hold(Hold),
+    Captured(Box<Captured>),
+    Voided,
+    Done(Outcome),
 }
 
 /// How the writer is set up.
@@ -49,9 +68,8 @@ pub(super) struct WriterOptions {
 }
 
 /// The writer's own state; nobody else touches it.
-#[derive(Debug)]
 pub(super) struct Writer {
-    store: Store,
+    store: Box<dyn Store>,
     state: State,
     shared: Arc<Shared>,
     options: WriterOptions,
@@ -60,30 +78,15 @@ pub(super) struct Writer {
     at_ms: u64,
 }
 
-/// Why a batch cannot be committed.
-#[derive(Debug)]
-enum Fault {
-    /// The file and the rules disagree.
-    Broken(String),
-    /// The database failed.
-    Store(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Fault {
-        Fault::Store(error)
-    }
-}
-
 impl Writer {
     /// Reads the state, checks it, and voids the holds of processes that are gone.
     pub(super) fn start(
-        mut store: Store,
+        mut store: Box<dyn Store>,
         shared: Arc<Shared>,
         options: WriterOptions,
-    ) -> rusqlite::Result<Writer> {
-        let state = store.load(options.holds_open_max)?;
-        let at_ms = store.last_at_ms()?;
+    ) -> Result<Writer, StoreFault> {
+        let state = State::of(store.load()?, options.holds_open_max);
+        let at_ms = state.last().at_ms;
         shared.publish(state.books());
         let mut writer = Writer { store, state, shared, options, ids: ContextV7::new(), at_ms };
         if let Some(broken) = writer.state.broken() {
@@ -91,14 +94,10 @@ impl Writer {
             return Ok(writer);
         }
         match writer.void_orphans() {
-            Ok(()) => Ok(writer),
-            Err(Fault::Store(error)) => Err(error),
-            Err(Fault::Broken(reason)) => {
-                drop(writer.shared.stop(reason));
-                writer.store.roll_back()?;
-                Ok(writer)
-            }
+            Err(StoreFault::Broken(reason)) => drop(writer.shared.stop(reason)),
+            outcome => outcome?,
         }
+        Ok(writer)
     }
 
     /// Serves the queue until it is closed.
@@ -112,32 +111,66 @@ impl Writer {
             if taken == Ok(0) {
                 break;
             }
-            let closing = self.serve(&mut jobs);
-            if let Some(closed) = closing {
+            if let Some(closed) = self.serve(&mut jobs) {
                 queue.close();
-                drop(closed.send(self.store.close().map_err(BillingError::from)));
+                let outcome = self.store.close().map_err(failed);
+                drop(closed.send(outcome));
                 return;
             }
         }
-        if let Err(error) = self.store.close() {
-            tracing::error!(%error, "closing the ledger failed; the next start recovers it");
+        if let Err(fault) = self.store.close() {
+            tracing::error!(?fault, "closing the ledger failed; the next start recovers it");
         }
     }
 
     /// Serves the jobs in order, up to a request to close.
-    fn serve(&mut self, jobs: &mut Vec<Job>) -> Option<oneshot::Sender<Result<(), BillingError>>> {
+    pub(super) fn serve(
+        &mut self,
+        jobs: &mut Vec<Job>,
+    ) -> Option<oneshot::Sender<Result<(), BillingError>>> {
         let mut requests = Vec::with_capacity(jobs.len());
+        let mut questions = Vec::new();
         let mut closing = None;
         for job in jobs.drain(..) {
             match (job, &closing) {
                 (Job::Operate(request), None) => requests.push(*request),
+                (Job::Ask(query, reply), None) => questions.push((query, reply)),
                 (Job::Close(closed), None) => closing = Some(closed),
                 // Dropping a job tells its caller that the ledger is closed.
                 (_, Some(_)) => {}
             }
         }
         self.run_batch(requests);
+        for (query, reply) in questions {
+            drop(reply.send(Ok(self.answer(&query))));
+        }
         closing
+    }
+
+    /// Answers from what was committed last.
+    fn answer(&self, query: &Query) -> Report {
+        match query {
+            Query::Account(org) => {
+                Report::Account(Box::new(rules::report_account(&self.state, org, self.at_ms)))
+            }
+            Query::Messages { limit } => Report::Messages(self.messages(*limit)),
+            Query::Platform => Report::Platform(self.state.platform().clone()),
+            _ => {
+                let books = self.state.books();
+                Report::Prices(books.iter().map(|book| book.as_ref().clone()).collect())
+            }
+        }
+    }
+
+    fn messages(&self, limit: u32) -> Vec<(Message, Option<Endpoint>)> {
+        let endpoint = |message: &Message| {
+            let settings = self.state.settings(message.org.as_ref());
+            settings.and_then(|settings| settings.endpoint.clone())
+        };
+        let now_ms = self.at_ms.max(self.options.clock.now_ms());
+        let due = self.state.messages_due(now_ms);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        due.take(limit).map(|message| (message.clone(), endpoint(message))).collect()
     }
 
     /// Decides, writes, commits and acknowledges.
@@ -146,17 +179,14 @@ impl Writer {
             return batch::refuse(requests, &error);
         }
         let at_ms = self.now_ms();
-        if requests.is_empty() && self.state.next_expired(at_ms).is_none() {
-            return;
-        }
-        let mut batch = Batch::default();
+        let mut draft = Draft::new(at_ms, &self.state);
         let mut requests = requests.into_iter();
-        let outcome = self.fill(&mut batch, &mut requests, at_ms);
-        match outcome.and_then(|()| self.commit(&mut batch)) {
-            Ok(()) => batch.acknowledge(),
+        let outcome = self.fill(&mut draft, &mut requests);
+        match outcome.and_then(|()| self.commit(&mut draft)) {
+            Ok(()) => draft.acknowledge(),
             Err(fault) => {
                 let error = self.recover(fault);
-                batch.fail(&error);
+                draft.fail(&error);
                 batch::refuse(requests, &error);
             }
         }
@@ -164,79 +194,90 @@ impl Writer {
 
     fn fill(
         &mut self,
-        batch: &mut Batch,
-        requests: &mut impl Iterator<Item = Request>,
-        at_ms: u64,
-    ) -> Result<(), Fault> {
-        self.store.begin()?;
-        // Holds that are due expire before anything else is decided at this time.
-        while let Some(hold) = self.state.next_expired(at_ms) {
-            self.end_hold(batch, &hold, HoldEnd::Expired, at_ms)?;
-        }
+        draft: &mut Draft,
+        requests: &mut std::vec::IntoIter<Request>,
+    ) -> Result<(), StoreFault> {
+        // What is due happens before anything else is decided at this time.
+        self.catch_up(draft)?;
+        let wanted = wanted(requests.as_slice(), &self.state);
+        let found = match wanted.is_empty() {
+            true => Found::default(),
+            false => self.store.find(&wanted)?,
+        };
         for request in requests {
             if request.operation.is_for_caller_only() && request.reply.is_closed() {
                 continue;
             }
-            self.decide(batch, request, at_ms)?;
+            self.decide(draft, request, &found)?;
+        }
+        Ok(())
+    }
+
+    /// Closes months, expires holds and lots.
+    fn catch_up(&mut self, draft: &mut Draft) -> Result<(), StoreFault> {
+        // A month closes before anything is posted in the next one.
+        while let Some(hold) = self.state.next_expired(self.at_ms) {
+            self.apply(draft, rules::end(&hold, CallEnd::Expired))?;
+        }
+        while let Some(act) = rules::due(&self.state, self.at_ms) {
+            let change = rules::apply_system(&self.state, &act, self.at_ms).map_err(broken)?;
+            self.act(draft, act, change)?;
         }
         Ok(())
     }
 
     /// One commit for the whole batch.
-    fn commit(&mut self, batch: &mut Batch) -> Result<(), Fault> {
-        batch.settle(&self.store, &self.state)?;
-        self.store.commit()?;
-        if batch.has_prices() {
+    fn commit(&mut self, draft: &mut Draft) -> Result<(), StoreFault> {
+        if draft.is_empty() {
+            return Ok(());
+        }
+        let batch = draft.finish(&self.state)?;
+        self.store.commit(&batch)?;
+        self.state.at(self.at_ms);
+        if !batch.books.is_empty() {
             self.shared.publish(self.state.books());
         }
         Ok(())
     }
 
-    /// Ends the holds that were open when the last process ended: nobody can capture them.
-    fn void_orphans(&mut self) -> Result<(), Fault> {
-        let at_ms = self.now_ms();
-        let mut batch = Batch::default();
-        // Even with nothing to void: this finds out whether the file can be written.
-        self.store.begin()?;
-        while let Some(hold) = self.state.any_open() {
-            self.end_hold(&mut batch, &hold, HoldEnd::Restarted, at_ms)?;
+    /// Ends the holds of the process that had the ledger embedded before: nobody can capture
+    /// them any more. Holds of gateways elsewhere stay.
+    fn void_orphans(&mut self) -> Result<(), StoreFault> {
+        self.now_ms();
+        let mut draft = Draft::new(self.at_ms, &self.state);
+        let orphans: Vec<_> =
+            self.state.holds().filter(|hold| hold.pinned.holder.is_none()).cloned().collect();
+        for hold in orphans {
+            self.apply(&mut draft, rules::end(&hold, CallEnd::Restarted))?;
         }
-        self.commit(&mut batch)
+        self.catch_up(&mut draft)?;
+        self.commit(&mut draft)
     }
 
-    fn end_hold(
-        &mut self,
-        batch: &mut Batch,
-        hold: &Arc<crate::hold::HoldTerms>,
-        end: HoldEnd,
-        at_ms: u64,
-    ) -> Result<(), Fault> {
-        let change = rules::end(&self.state, hold, end).map_err(|error| {
-            Fault::Broken(format!("hold {} cannot be released: {error}", hold.id))
-        })?;
-        self.store.record(None, Some(&change), at_ms).map_err(unwritable)?;
-        batch.take(&mut self.state, change);
-        Ok(())
-    }
-
-    /// Rolls a failed batch back, and goes on from what the file says if that can be trusted.
-    fn recover(&mut self, fault: Fault) -> BillingError {
-        if let Err(error) = self.store.roll_back() {
-            return self.shared.stop(format!("a failed batch cannot be rolled back: {error}"));
-        }
+    /// Goes on from what the store says if that can be trusted.
+    fn recover(&mut self, fault: StoreFault) -> BillingError {
         let error = match fault {
-            Fault::Broken(reason) => return self.shared.stop(reason),
-            Fault::Store(error) => error,
+            StoreFault::Passing(error) => error,
+            // After a failed sync nobody knows what is on the disk until the store is opened
+            // again.
+            StoreFault::Unsure(error) => {
+                return self.shared.stop(format!("the store failed: {error}"));
+            }
+            StoreFault::Broken(reason) => return self.shared.stop(reason),
+            StoreFault::Fenced => {
+                return self.shared.stop("another process writes this ledger now".to_owned());
+            }
         };
-        if !is_passing(&error) {
-            // After a failed sync nobody knows what is on the disk until the file is opened again.
-            return self.shared.stop(format!("the store failed: {error}"));
+        match self.store.load() {
+            Ok(loaded) => self.state = State::of(loaded, self.options.holds_open_max),
+            Err(StoreFault::Fenced) => {
+                return self.shared.stop("another process writes this ledger now".to_owned());
+            }
+            Err(fault) => {
+                return self.shared.stop(format!("the state is unreadable: {fault:?}"));
+            }
         }
-        match self.store.load(self.options.holds_open_max) {
-            Ok(state) => self.state = state,
-            Err(error) => return self.shared.stop(format!("the state is unreadable: {error}")),
-        }
-        BillingError::from(error)
+        BillingError::Store(error)
     }
 
     /// The time of a batch.
@@ -245,39 +286,57 @@ impl Writer {
         self.at_ms
     }
 
-    fn facts(&self, at_ms: u64, ended: Option<HoldEnd>) -> Facts {
-        let seconds = at_ms.checked_div(1000).unwrap_or(0);
-        let nanos = at_ms.checked_rem(1000).unwrap_or(0).saturating_mul(1_000_000);
+    fn fresh_ids(&self) -> [Uuid; 2] {
+        let seconds = self.at_ms.checked_div(1000).unwrap_or(0);
+        let nanos = self.at_ms.checked_rem(1000).unwrap_or(0).saturating_mul(1_000_000);
         let nanos = u32::try_from(nanos).unwrap_or(0);
-        let id = Uuid::new_v7(Timestamp::from_unix(&self.ids, seconds, nanos));
-        Facts { at_ms, id, ended }
+        let fresh = || Uuid::new_v7(Timestamp::from_unix(&self.ids, seconds, nanos));
+        [fresh(), fresh()]
     }
 }
 
-/// Failures that leave the file as it was, and may be over the next time.
-fn is_passing(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode;
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DiskFull
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::ReadOnly
-        )
-    )
+impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.entries.is_empty() && self.documents.is_empty()
+    }
 }
 
-/// A constraint that fails, or a row that is not there, means that file and rules disagree.
-fn unwritable(error: rusqlite::Error) -> Fault {
-    use rusqlite::{Error, ErrorCode};
-    match (&error, error.sqlite_error_code()) {
-        (Error::StatementChangedRows(_), _) => {
-            Fault::Broken("a hold that is open in memory is not open in the file".to_owned())
+/// What must be looked up before a batch can be decided.
+fn wanted(requests: &[Request], state: &State) -> Wanted {
+    let mut wanted = Wanted::default();
+    let is_open = |org: &OrgId, call| state.hold(call).is_some_and(|hold| hold.org == *org);
+    for request in requests {
+        match &request.operation {
+            Operation::Hold(hold) => wanted.calls.push((hold.org.clone(), hold.call)),
+            Operation::Capture(capture) if is_open(&capture.org, capture.call) => {}
+            Operation::Capture(capture) => {
+                wanted.calls.push((capture.org.clone(), capture.call));
+            }
+            Operation::Void { org, call } if is_open(org, *call) => {}
+            Operation::Void { org, call } => wanted.calls.push((org.clone(), *call)),
+            Operation::Order(order) => {
+                wanted.entries.push(order.op.clone());
+                if let Act::Refund { org, call, .. } = &order.act {
+                    wanted.calls.push((org.clone(), *call));
+                    wanted.documents.push(Refunds::key(org.as_str(), Some(*call)));
+                }
+            }
         }
-        (_, Some(ErrorCode::ConstraintViolation)) => {
-            Fault::Broken(format!("the file refuses what the rules allow: {error}"))
+    }
+    wanted
+}
+
+fn broken(refusal: crate::error::Refusal) -> StoreFault {
+    StoreFault::Broken(format!("what is due cannot be done: {refusal}"))
+}
+
+/// A fault as callers are told.
+fn failed(fault: StoreFault) -> BillingError {
+    match fault {
+        StoreFault::Passing(error) | StoreFault::Unsure(error) => BillingError::Store(error),
+        StoreFault::Broken(reason) => BillingError::Stopped(reason),
+        StoreFault::Fenced => {
+            BillingError::Stopped("another process writes this ledger now".to_owned())
         }
-        _ => Fault::Store(error),
     }
 }

@@ -103,7 +103,7 @@ struct Data {
 }
 
 impl PaymentEvent {
-    pub(super) fn read(body: &[u8]) -> Result<PaymentEvent, PaymentError> {
+    pub(crate) fn read(body: &[u8]) -> Result<PaymentEvent, PaymentError> {
         let envelope: Envelope = serde_json::from_slice(body)
             .map_err(|error| PaymentError::Malformed(format!("not an event: {error}")))?;
         let Data { object, previous_attributes: before } = envelope.data;

@@ -1,50 +1,129 @@
-//! What the rules decide with: balances, open holds, price books. All of it fits in memory.
+//! What the rules decide with. All of it fits in memory: one entry for each account, open hold,
+//! live lot, budget and setting.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Change, Event};
-use crate::account::{Account, Counters};
+use super::{Change, Ended};
+use crate::account::{Account, Asset, Counters};
+use crate::calendar::{Day, Period};
+use crate::document::{Budget, Document, Lot, Settings};
+use crate::error::Refusal;
 use crate::hold::HoldTerms;
-use crate::ids::{HoldId, PriceVersion};
+use crate::ids::{BudgetId, CallId, KeyId, LotId, MessageId, OrgId, PriceVersion};
+use crate::ledger::store::{EarningsKey, Loaded};
+use crate::message::Message;
 use crate::money::Nano;
+use crate::order::Platform;
 use crate::price::PriceBook;
+use crate::report::Balance;
 
 /// The state between two operations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
-    accounts: HashMap<Account, Counters>,
-    open: HashMap<HoldId, Arc<HoldTerms>>,
+    accounts: HashMap<Account, Slot>,
+    open: HashMap<CallId, Arc<HoldTerms>>,
     /// The open holds by when they expire.
-    expiry: BTreeSet<(u64, HoldId)>,
+    expiry: BTreeSet<(u64, CallId)>,
     books: BTreeMap<PriceVersion, Arc<PriceBook>>,
+    lots: HashMap<LotId, Lot>,
+    /// Live lots of each organisation in the order in which they burn.
+    lots_of: HashMap<OrgId, Vec<LotId>>,
+    lot_expiry: BTreeSet<(u64, LotId)>,
+    budgets: HashMap<BudgetId, Budget>,
+    /// Budgets of an organisation (without a key) and of its keys.
+    budgets_of: HashMap<OrgId, HashMap<Option<KeyId>, Vec<BudgetId>>>,
+    settings: HashMap<Option<OrgId>, Settings>,
+    platform: Platform,
+    gateways: HashMap<String, u64>,
+    messages: HashMap<MessageId, Message>,
+    messages_due: BTreeSet<(u64, MessageId)>,
+    /// The last month whose books were closed.
+    closed: Option<Period>,
+    /// What was earned on the days that may not have matured.
+    earned: HashMap<OrgId, BTreeMap<Day, Nano>>,
+    last: Last,
     holds_open_max: usize,
 }
 
+/// The numbers that were given last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Last {
+    pub(crate) account: u64,
+    pub(crate) transfer: u64,
+    pub(crate) entry: u64,
+    pub(crate) lot: u64,
+    pub(crate) budget: u64,
+    pub(crate) at_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    number: u64,
+    counters: Counters,
+}
+
 impl State {
-    /// A state with nothing in it.
-    pub(crate) fn new(holds_open_max: usize) -> State {
-        State { holds_open_max, ..State::default() }
+    /// The state that a store remembers.
+    pub(crate) fn of(loaded: Loaded, holds_open_max: usize) -> State {
+        let mut state = State { holds_open_max, ..State::default() };
+        for (number, account, counters) in loaded.accounts {
+            state.last.account = state.last.account.max(number);
+            state.accounts.insert(account, Slot { number, counters });
+        }
+        for book in loaded.books {
+            state.books.insert(book.version, Arc::new(book));
+        }
+        for hold in loaded.holds {
+            state.add_hold(Arc::new(hold));
+        }
+        for document in loaded.documents {
+            state.remember(document);
+        }
+        for (org, day, amount) in loaded.earned {
+            state.earned.entry(org).or_default().insert(day, amount);
+        }
+        state.last.transfer = loaded.last_transfer;
+        state.last.entry = loaded.last_entry;
+        state.last.lot = loaded.last_lot;
+        state.last.budget = loaded.last_budget;
+        state.last.at_ms = loaded.last_at_ms;
+        state
+    }
+
+    /// The numbers that were given last.
+    pub(crate) fn last(&self) -> Last {
+        self.last
     }
 
     /// An account's counters; zero where nothing was ever posted.
     pub(crate) fn counters(&self, account: &Account) -> Counters {
-        self.accounts.get(account).copied().unwrap_or_default()
+        self.accounts.get(account).map(|slot| slot.counters).unwrap_or_default()
+    }
+
+    /// An account's number and counters.
+    pub(crate) fn account(&self, account: &Account) -> Option<(u64, Counters)> {
+        self.accounts.get(account).map(|slot| (slot.number, slot.counters))
+    }
+
+    /// All accounts.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = (&Account, Counters)> {
+        self.accounts.iter().map(|(account, slot)| (account, slot.counters))
     }
 
     /// An open hold.
-    pub(crate) fn hold(&self, id: HoldId) -> Option<&Arc<HoldTerms>> {
-        self.open.get(&id)
+    pub(crate) fn hold(&self, call: CallId) -> Option<&Arc<HoldTerms>> {
+        self.open.get(&call)
     }
 
-    /// How many holds are open.
-    pub(crate) fn holds_open(&self) -> usize {
-        self.open.len()
+    /// The open holds.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = &Arc<HoldTerms>> {
+        self.open.values()
     }
 
-    /// How many holds may be open.
-    pub(crate) fn holds_open_max(&self) -> usize {
-        self.holds_open_max
+    /// Whether no further hold may be open.
+    pub(crate) fn is_full(&self) -> bool {
+        self.open.len() >= self.holds_open_max
     }
 
     /// A price book.
@@ -65,70 +144,315 @@ impl State {
     /// The hold that expires next, if it has by `at_ms`. A hold lives while the time is before
     /// its expiry, so a capture in the same millisecond is late.
     pub(crate) fn next_expired(&self, at_ms: u64) -> Option<Arc<HoldTerms>> {
-        let (expires_at_ms, id) = self.expiry.first()?;
+        let (expires_at_ms, call) = self.expiry.first()?;
         if *expires_at_ms > at_ms {
             return None;
         }
-        self.open.get(id).map(Arc::clone)
+        self.open.get(call).map(Arc::clone)
     }
 
-    /// Any open hold.
-    pub(crate) fn any_open(&self) -> Option<Arc<HoldTerms>> {
-        self.next_expired(u64::MAX)
+    /// A live lot.
+    pub(crate) fn lot(&self, lot: LotId) -> Option<&Lot> {
+        self.lots.get(&lot)
     }
 
-    /// Sets an account, as read from the store.
-    pub(crate) fn set_account(&mut self, account: Account, counters: Counters) {
-        self.accounts.insert(account, counters);
+    /// The live lots of an organisation in the order in which they burn.
+    pub(crate) fn lots_of(&self, org: &OrgId) -> impl Iterator<Item = &Lot> {
+        let lots = self.lots_of.get(org);
+        lots.into_iter().flatten().filter_map(|lot| self.lots.get(lot))
     }
 
-    /// Adds an open hold.
-    pub(crate) fn add_hold(&mut self, hold: Arc<HoldTerms>) {
-        self.expiry.insert((hold.expires_at_ms, hold.id));
-        self.open.insert(hold.id, hold);
+    /// A lot that has expired by `at_ms` and of which something can go, or nothing is held.
+    pub(crate) fn lot_to_expire(&self, at_ms: u64) -> Option<LotId> {
+        let expired = self.lot_expiry.iter().take_while(|(expires, _)| *expires <= at_ms);
+        expired.map(|(_, lot)| *lot).find(|lot| {
+            let counters = self.counters(&Account::Lot(*lot));
+            counters.available() > Nano::ZERO || counters.debits_held == Nano::ZERO
+        })
     }
 
-    /// Adds a price book.
-    pub(crate) fn add_book(&mut self, book: Arc<PriceBook>) {
-        self.books.insert(book.version, book);
+    /// A budget.
+    pub(crate) fn budget(&self, budget: BudgetId) -> Option<&Budget> {
+        self.budgets.get(&budget)
     }
 
-    /// Takes a change over.
-    pub(crate) fn commit(&mut self, change: Change) {
-        self.accounts.extend(change.balances);
-        match change.event {
-            Event::Held(hold) => self.add_hold(hold),
-            Event::Ended { hold, .. } => {
-                self.open.remove(&hold.id);
-                self.expiry.remove(&(hold.expires_at_ms, hold.id));
+    /// The budgets that count a call with a key: the key's own first.
+    pub(crate) fn budgets_for(&self, org: &OrgId, key: &KeyId) -> impl Iterator<Item = &Budget> {
+        let levels = self.budgets_of.get(org);
+        let own = levels.and_then(|levels| levels.get(&Some(key.clone())));
+        let all = levels.and_then(|levels| levels.get(&None));
+        let both = own.into_iter().flatten().chain(all.into_iter().flatten());
+        both.filter_map(|budget| self.budgets.get(budget))
+    }
+
+    /// All budgets of an organisation, by number.
+    pub(crate) fn budgets_of(&self, org: &OrgId) -> Vec<&Budget> {
+        let levels = self.budgets_of.get(org).into_iter().flat_map(HashMap::values).flatten();
+        let mut budgets: Vec<&Budget> =
+            levels.filter_map(|budget| self.budgets.get(budget)).collect();
+        budgets.sort_by_key(|budget| budget.budget);
+        budgets
+    }
+
+    /// What an organisation (or the operator) has set.
+    pub(crate) fn settings(&self, org: Option<&OrgId>) -> Option<&Settings> {
+        self.settings.get(&org.cloned())
+    }
+
+    /// What holds for everybody.
+    pub(crate) fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// The epoch of a gateway's newest process; 0 where it never registered.
+    pub(crate) fn gateway_epoch(&self, gateway: &str) -> u64 {
+        self.gateways.get(gateway).copied().unwrap_or(0)
+    }
+
+    /// A message that waits.
+    pub(crate) fn message(&self, id: MessageId) -> Option<&Message> {
+        self.messages.get(&id)
+    }
+
+    /// How many messages wait.
+    pub(crate) fn messages_waiting(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Messages that are due, oldest first.
+    pub(crate) fn messages_due(&self, at_ms: u64) -> impl Iterator<Item = &Message> {
+        let due = self.messages_due.iter().take_while(move |(due, _)| *due <= at_ms);
+        due.filter_map(|(_, id)| self.messages.get(id))
+    }
+
+    /// The month whose books are to be closed before anything happens at `at_ms`.
+    pub(crate) fn period_to_close(&self, at_ms: u64) -> Option<Period> {
+        // A new ledger begins with its first batch.
+        let open = match self.closed {
+            Some(closed) => closed.next(),
+            None if self.last.at_ms == 0 => return None,
+            None => Period::of(self.last.at_ms),
+        };
+        (open.ends_at_ms() <= at_ms).then_some(open)
+    }
+
+    /// What of a payable has not matured yet at `at_ms`.
+    pub(crate) fn maturing(&self, org: &OrgId, at_ms: u64) -> Nano {
+        let first = Day::of(at_ms).number().saturating_sub(self.platform.maturity_days);
+        let days = self.earned.get(org);
+        let waiting =
+            days.into_iter().flat_map(|days| days.range(Day::from_number(first).next()..));
+        waiting.fold(Nano::ZERO, |sum, (_, amount)| sum.checked_add(*amount).unwrap_or(Nano::MAX))
+    }
+
+    /// What an organisation has.
+    pub(crate) fn balance(&self, org: &OrgId) -> Balance {
+        let wallet = self.counters(&Account::Wallet(org.clone()));
+        let owed = self.owed(org);
+        let mut balance = Balance {
+            posted: wallet.posted(),
+            held: wallet.debits_held,
+            available: wallet.available(),
+            owed,
+        };
+        for lot in self.lots_of(org) {
+            let counters = self.counters(&Account::Lot(lot.lot));
+            let add = |sum: Nano, more: Nano| sum.checked_add(more).unwrap_or(Nano::MAX);
+            balance.posted = add(balance.posted, counters.posted());
+            balance.held = add(balance.held, counters.debits_held);
+            balance.available = add(balance.available, counters.available());
+        }
+        balance
+    }
+
+    /// What an organisation owes.
+    pub(crate) fn owed(&self, org: &OrgId) -> Nano {
+        let receivable = self.counters(&Account::Receivable(org.clone()));
+        receivable
+            .debits_posted
+            .checked_sub(receivable.credits_posted)
+            .filter(|owed| !owed.is_negative())
+            .unwrap_or(Nano::ZERO)
+    }
+
+    /// The counters of the accounts that a change touches, after it. Refused where one would be
+    /// overdrawn or leave its range: the last guard, behind the rules' own words.
+    pub(crate) fn project(&self, change: &Change) -> Result<Vec<(Account, Counters)>, Refusal> {
+        let mut touched: Vec<(Account, Counters)> = Vec::with_capacity(8);
+        for transfer in &change.transfers {
+            let debit = self.slot(&mut touched, &transfer.debit);
+            *debit = debit.debited(transfer.amount)?;
+            let credit = self.slot(&mut touched, &transfer.credit);
+            *credit = credit.credited(transfer.amount)?;
+        }
+        for (account, amount) in &change.held {
+            let debit = self.slot(&mut touched, account);
+            *debit = debit.holding(*amount)?;
+            let credit = self.slot(&mut touched, &account.clearing());
+            *credit = credit.owing(*amount)?;
+        }
+        let overdrawn = touched
+            .iter()
+            .find(|(account, counters)| account.is_limited() && counters.available().is_negative());
+        match overdrawn {
+            Some((_, counters)) => Err(Refusal::InsufficientCredits {
+                needed: Nano::ZERO,
+                available: counters.available(),
+            }),
+            None => Ok(touched),
+        }
+    }
+
+    fn slot<'a>(
+        &self,
+        touched: &'a mut Vec<(Account, Counters)>,
+        account: &Account,
+    ) -> &'a mut Counters {
+        let at = touched.iter().position(|(known, _)| known == account).unwrap_or(touched.len());
+        if at == touched.len() {
+            touched.push((account.clone(), self.counters(account)));
+        }
+        &mut touched[at].1
+    }
+
+    /// Takes a change over, with the counters that [`State::project`] gave for it.
+    pub(crate) fn take(&mut self, change: &Change, counters: Vec<(Account, Counters)>) {
+        for (account, counters) in counters {
+            self.set_counters(account, counters);
+        }
+        if let Some(hold) = &change.opened {
+            self.add_hold(Arc::clone(hold));
+        }
+        for Ended { terms, .. } in &change.ended {
+            self.open.remove(&terms.call);
+            self.expiry.remove(&(terms.expires_at_ms, terms.call));
+        }
+        for (EarningsKey { org, day, .. }, _, amount) in &change.earnings {
+            let day = self.earned.entry(org.clone()).or_default().entry(*day).or_default();
+            *day = day.checked_add(*amount).unwrap_or(*day);
+        }
+        change.documents.iter().cloned().for_each(|document| self.remember(document));
+        if let Some(book) = &change.book {
+            self.books.insert(book.version, Arc::clone(book));
+        }
+    }
+
+    fn set_counters(&mut self, account: Account, counters: Counters) {
+        if let Some(slot) = self.accounts.get_mut(&account) {
+            slot.counters = counters;
+            return;
+        }
+        self.last.account = self.last.account.saturating_add(1);
+        let number = self.last.account;
+        self.accounts.insert(account, Slot { number, counters });
+    }
+
+    /// Notes which numbers a batch has given.
+    pub(crate) fn advance(&mut self, transfers: usize, entries: usize) {
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.last.transfer = self.last.transfer.saturating_add(wide(transfers));
+        self.last.entry = self.last.entry.saturating_add(wide(entries));
+    }
+
+    /// Notes the time of a batch.
+    pub(crate) fn at(&mut self, at_ms: u64) {
+        self.last.at_ms = at_ms;
+    }
+
+    fn add_hold(&mut self, hold: Arc<HoldTerms>) {
+        self.expiry.insert((hold.expires_at_ms, hold.call));
+        self.open.insert(hold.call, hold);
+    }
+
+    fn remember(&mut self, document: Document) {
+        match document {
+            Document::Lot(lot) => self.remember_lot(lot),
+            Document::Budget(budget) => self.remember_budget(budget),
+            Document::Settings(settings) => {
+                self.settings.insert(settings.org.clone(), settings);
             }
-            Event::Priced(book) => self.add_book(book),
-            Event::ToppedUp { .. } => {}
+            Document::Platform(platform) => self.platform = platform,
+            Document::Gateway(gateway) => {
+                self.gateways.insert(gateway.gateway, gateway.epoch);
+            }
+            Document::Message { message, done } => self.remember_message(message, done),
+            Document::Period(close) => self.closed = self.closed.max(Some(close.period)),
+            Document::Refunds(_) => {}
+        }
+    }
+
+    fn remember_lot(&mut self, lot: Lot) {
+        self.last.lot = self.last.lot.max(lot.lot.0);
+        let lots = self.lots_of.entry(lot.org.clone()).or_default();
+        if lot.expired {
+            lots.retain(|known| *known != lot.lot);
+            self.lots.remove(&lot.lot);
+            self.lot_expiry.remove(&(lot.expires_at_ms.unwrap_or(u64::MAX), lot.lot));
+            return;
+        }
+        if let Some(expires_at_ms) = lot.expires_at_ms {
+            self.lot_expiry.insert((expires_at_ms, lot.lot));
+        }
+        if !lots.contains(&lot.lot) {
+            let order = |lot: &Lot| {
+                (lot.priority, lot.expires_at_ms.unwrap_or(u64::MAX), lot.funding, lot.lot)
+            };
+            let after =
+                |known: &LotId| self.lots.get(known).is_some_and(|k| order(k) < order(&lot));
+            lots.insert(lots.partition_point(after), lot.lot);
+        }
+        self.lots.insert(lot.lot, lot);
+    }
+
+    fn remember_budget(&mut self, budget: Budget) {
+        self.last.budget = self.last.budget.max(budget.budget.0);
+        let levels = self.budgets_of.entry(budget.org.clone()).or_default();
+        let level = levels.entry(budget.key.clone()).or_default();
+        level.retain(|known| *known != budget.budget);
+        if budget.limit.is_some() {
+            level.push(budget.budget);
+            self.budgets.insert(budget.budget, budget);
+        } else {
+            self.budgets.remove(&budget.budget);
+        }
+    }
+
+    fn remember_message(&mut self, message: Message, done: bool) {
+        if let Some(known) = self.messages.remove(&message.id) {
+            self.messages_due.remove(&(known.due_at_ms, known.id));
+        }
+        if !done {
+            self.messages_due.insert((message.due_at_ms, message.id));
+            self.messages.insert(message.id, message);
         }
     }
 
     /// The first invariant that does not hold, in words.
     pub(crate) fn broken(&self) -> Option<String> {
-        let sum = |field: fn(&Counters) -> Nano| {
-            self.accounts
-                .values()
-                .map(|counters| i128::from(field(counters).as_nano()))
-                .sum::<i128>()
-        };
-        let (debits, credits) = (sum(|c| c.debits_posted), sum(|c| c.credits_posted));
-        if debits != credits {
-            return Some(format!("posted debits are {debits} nano, posted credits {credits}"));
+        for asset in [Asset::Credit, Asset::Budget] {
+            let sum = |field: fn(&Counters) -> Nano| {
+                let counted = self.accounts.iter().filter(|(account, _)| account.asset() == asset);
+                counted.map(|(_, slot)| i128::from(field(&slot.counters).as_nano())).sum::<i128>()
+            };
+            let (debits, credits) = (sum(|c| c.debits_posted), sum(|c| c.credits_posted));
+            if debits != credits {
+                let name = asset.name();
+                return Some(format!(
+                    "posted debits of asset `{name}` are {debits} nano, posted credits {credits}"
+                ));
+            }
+            let (debits, credits) = (sum(|c| c.debits_held), sum(|c| c.credits_held));
+            if debits != credits {
+                return Some(format!("held debits are {debits} nano, held credits {credits}"));
+            }
         }
-        let (debits, credits) = (sum(|c| c.debits_held), sum(|c| c.credits_held));
         let open: i128 = self.open.values().map(|hold| i128::from(hold.amount.as_nano())).sum();
-        if debits != credits || debits != open {
-            return Some(format!(
-                "held debits are {debits} nano, held credits {credits}, open holds {open}"
-            ));
+        let held = i128::from(self.counters(&Account::Clearing).credits_held.as_nano());
+        if open != held {
+            return Some(format!("{held} nano are held, open holds are {open}"));
         }
-        let overdrawn = self.accounts.iter().find(|(account, counters)| {
-            account.is_limited()
-                && counters.balance().is_none_or(|balance| balance.available.is_negative())
+        let overdrawn = self.accounts.iter().find(|(account, slot)| {
+            account.is_limited() && slot.counters.available().is_negative()
         });
         overdrawn.map(|(account, _)| format!("{} is overdrawn", account.name()))
     }

@@ -88,7 +88,4 @@ pub enum ServiceError {
     /// The service did not take the client in.
     #[error("the billing service does not take this gateway in")]
     NotRegistered(#[source] BillingError),
-    /// The listener is gone.
-    #[error("the billing service cannot accept connections")]
-    Listener(#[source] Arc<std::io::Error>),
 }

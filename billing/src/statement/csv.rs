@@ -51,18 +51,16 @@ impl<'a> UsageCsv<'a> {
     /// # Errors
     /// As [`Billing::ask`].
     pub async fn next_page(&mut self) -> Result<Option<String>, BillingError> {
-        let mut page = String::new();
-        if !self.is_begun {
-            self.is_begun = true;
-            page.push_str(USAGE_HEADER);
-        }
+        let header = if self.is_begun { "" } else { USAGE_HEADER };
+        self.is_begun = true;
+        let mut page = header.to_owned();
         while let Some(day) = self.next {
             for row in self.billing.usage(&self.query.org, day, day).await? {
                 push_usage(&mut page, &row);
             }
             let next = day.number().checked_add(1).map(Day::from_number);
             self.next = next.filter(|next| *next <= self.query.to);
-            if !page.is_empty() {
+            if page.len() > header.len() {
                 break;
             }
         }
@@ -110,12 +108,10 @@ impl<'a> ReceiptCsv<'a> {
     /// [`BillingError::Invalid`] where a closed month's lines do not sum to its receipts, and
     /// those of [`Billing::ask`].
     pub async fn next_page(&mut self) -> Result<Option<String>, BillingError> {
-        let mut page = String::new();
-        if !self.is_begun {
-            self.is_begun = true;
-            page.push_str(RECEIPT_HEADER);
-        }
-        while page.is_empty() && !self.is_done {
+        let header = if self.is_begun { "" } else { RECEIPT_HEADER };
+        self.is_begun = true;
+        let mut page = header.to_owned();
+        while page.len() == header.len() && !self.is_done {
             let query = ReceiptQuery {
                 org: self.org.clone(),
                 before: self.before,

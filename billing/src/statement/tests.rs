@@ -7,11 +7,12 @@ use super::*;
 use crate::ids::OpId;
 use crate::order::Act;
 use crate::report::EntryAct;
-use told::{AT_MS, Told, after_ms, model_call, nano, october, org, payment, told};
+use told::{AT_MS, Told, after_ms, done, model_call, nano, october, org, payment, told};
 
 mod exports; // For spreadsheets.
 mod recomputed; // What a past call should have cost.
 mod told; // The ledger that answers.
+mod whole; // The ledger that works.
 
 async fn invoice_of(told: Told, now_ms: u64) -> Invoice {
     invoice(&told, &org(), "Acme & Söhne", october(), now_ms).await.unwrap()
@@ -69,6 +70,19 @@ async fn an_invoice_says_whether_it_can_change() {
     let broken = invoice_of(broken, after_ms()).await;
     assert_eq!((broken.unexplained, broken.total), (nano("1"), nano("1.00000595")));
     assert!(broken.html().contains("does not add up"));
+}
+
+#[tokio::test]
+async fn no_payment_is_lost_or_doubled_between_pages() {
+    let mut told = told();
+    for _ in 0..2500 {
+        let (act, paid) =
+            (EntryAct::Order(Act::TopUp(payment("1", ""))), [("cash:stripe", "wallet:acme", "1")]);
+        told.enter(AT_MS, act, done(), &paid);
+    }
+    let invoice = invoice_of(told, after_ms()).await;
+    assert_eq!((invoice.movements.len(), invoice.paid), (2505, nano("2520")));
+    assert!(invoice.movements.is_sorted_by_key(|moved| moved.entry));
 }
 
 #[tokio::test]

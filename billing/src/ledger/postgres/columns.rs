@@ -45,12 +45,15 @@ pub(super) trait Columns {
     fn rows(&self) -> i64;
     fn params(&self) -> Params<'_>;
 
-    /// `unnest($1::bigint[], ...) AS new (number, ...)`: the rows inside a statement.
+    /// `(SELECT unnest($1::bigint[]) AS number, ...) AS new`: the rows inside a statement. All
+    /// arrays are as long as each other, and are taken apart in step. (As a function behind FROM,
+    /// `unnest` would first copy every array to a table of its own.)
     fn unnest() -> String {
         let numbered = (1_u32..).zip(Self::COLUMNS);
-        let arrays: Vec<String> =
-            numbered.map(|(number, (_, sql))| format!("${number}::{sql}[]")).collect();
-        format!("unnest({}) AS new ({})", arrays.join(", "), Self::names())
+        let arrays: Vec<String> = numbered
+            .map(|(number, (name, sql))| format!("unnest(${number}::{sql}[]) AS {name}"))
+            .collect();
+        format!("(SELECT {}) AS new", arrays.join(", "))
     }
 
     fn names() -> String {

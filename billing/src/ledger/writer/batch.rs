@@ -1,28 +1,39 @@
-//! One batch: how an operation is decided in it, and who waits for its commit.
+//! What a batch has done so far, and who waits for its commit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
-use super::{Fault, Request, Writer, unwritable};
-use crate::account::{Account, Counters};
+use super::{Reply, Request};
+use crate::account::{Account, Asset, Counters, Transfer};
+use crate::calendar::Day;
+use crate::document::{Document, DocumentKey};
 use crate::error::BillingError;
 use crate::hold::{Durability, Hold, HoldTerms};
-use crate::ids::OpId;
-use crate::ledger::store::{Prior, Store};
-use crate::operation::{Answer, Failure, Operation, Reply};
-use crate::rules::{self, Change, Event, State};
+use crate::ids::{CallId, OpId, OrgId};
+use crate::ledger::store::{
+    AccountChange, Batch, CallEnd, CallRow, EarningsKey, EntryRow, StoreFault, UsageKey,
+};
+use crate::money::Nano;
+use crate::report::UsageSums;
+use crate::rules::{Change, Ended, State, quantities};
 
-/// What a batch has done so far.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
+/// A batch that grows.
+#[derive(Debug)]
+pub(super) struct Draft {
     waiting: Vec<Waiting>,
+    batch: Batch,
     /// The accounts that changed, with their counters before the batch. A busy account is
     /// written once per batch, not once per call.
-    before: HashMap<Account, Counters>,
-    prices: bool,
+    before: HashMap<Account, Option<Counters>>,
+    /// Holds of this batch, open or not any more.
+    opened: HashMap<CallId, Arc<HoldTerms>>,
+    calls: HashMap<CallId, usize>,
+    entries: HashMap<OpId, usize>,
+    documents: HashMap<DocumentKey, usize>,
+    usage: HashMap<UsageKey, UsageSums>,
+    earnings: HashMap<EarningsKey, (i64, Nano)>,
 }
 
 /// Somebody who is told after the commit.
@@ -41,49 +52,183 @@ pub(super) fn refuse(requests: impl IntoIterator<Item = Request>, error: &Billin
     }
 }
 
-impl Batch {
-    /// Takes a decided change into the state.
-    pub(super) fn take(&mut self, state: &mut State, change: Change) {
-        for (account, _) in &change.balances {
+impl Draft {
+    pub(super) fn new(at_ms: u64, state: &State) -> Draft {
+        let first_transfer = state.last().transfer.saturating_add(1);
+        Draft {
+            waiting: Vec::new(),
+            batch: Batch { at_ms, first_transfer, ..Batch::default() },
+            before: HashMap::new(),
+            opened: HashMap::new(),
+            calls: HashMap::new(),
+            entries: HashMap::new(),
+            documents: HashMap::new(),
+            usage: HashMap::new(),
+            earnings: HashMap::new(),
+        }
+    }
+
+    /// Whether there is nothing to commit.
+    pub(super) fn is_empty(&self) -> bool {
+        let batch = &self.batch;
+        self.opened.is_empty()
+            && batch.calls.is_empty()
+            && batch.entries.is_empty()
+            && batch.transfers.is_empty()
+    }
+
+    /// Takes a decided change over; gives the numbers of its transfers. The state must not have
+    /// taken it yet.
+    pub(super) fn record(
+        &mut self,
+        state: &State,
+        (change, counters): (&Change, &[(Account, Counters)]),
+    ) -> (u64, u64) {
+        for (account, _) in counters {
             if !self.before.contains_key(account) {
-                self.before.insert(account.clone(), state.counters(account));
+                let before = state.account(account).map(|(_, counters)| counters);
+                self.before.insert(account.clone(), before);
             }
         }
-        self.prices |= matches!(change.event, Event::Priced(_));
-        state.commit(change);
+        let range = (state.last().transfer.saturating_add(1), wide(change.transfers.len()));
+        self.batch.transfers.extend(change.transfers.iter().cloned());
+        if let Some(hold) = &change.opened {
+            self.opened.insert(hold.call, Arc::clone(hold));
+        }
+        for ended in &change.ended {
+            self.end_call(ended, range);
+        }
+        change.documents.iter().cloned().for_each(|document| self.put_document(document));
+        self.batch.books.extend(change.book.iter().map(Arc::clone));
+        for (key, calls, amount) in &change.earnings {
+            let sum = self.earnings.entry(key.clone()).or_default();
+            sum.0 = sum.0.saturating_add(*calls);
+            sum.1 = sum.1.checked_add(*amount).unwrap_or(sum.1);
+        }
+        range
     }
 
-    /// Whether prices were published.
-    pub(super) fn has_prices(&self) -> bool {
-        self.prices
+    fn end_call(&mut self, ended: &Ended, range: (u64, u64)) {
+        let Ended { terms, end } = ended;
+        let is_late = matches!(end, CallEnd::Captured { late: true, .. });
+        if !is_late && self.opened.get(&terms.call).is_none_or(|hold| hold.org != terms.org) {
+            self.batch.closed.push((terms.org.clone(), terms.call));
+        }
+        let transfers = match end {
+            CallEnd::Captured { usage, amount, .. } => {
+                self.count(terms, quantities(&terms.subject, usage, *amount));
+                range
+            }
+            _ => (0, 0),
+        };
+        let ended_at_ms = self.batch.at_ms;
+        let terms = terms.as_ref().clone();
+        self.put_call(CallRow { terms, end: end.clone(), ended_at_ms, transfers });
     }
 
-    /// Writes the balances that changed, and checks that debits and credits grew alike.
-    pub(super) fn settle(&self, store: &Store, state: &State) -> Result<(), Fault> {
-        let (mut posted, mut held) = (0_i128, 0_i128);
-        for (account, before) in &self.before {
-            let after = state.counters(account);
-            let grown = |counters: &Counters| -> (i128, i128) {
-                let nano = |amount: crate::Nano| i128::from(amount.as_nano());
-                (
-                    nano(counters.debits_posted).saturating_sub(nano(counters.credits_posted)),
-                    nano(counters.debits_held).saturating_sub(nano(counters.credits_held)),
-                )
+    /// Adds a call that ended or was refused. A late capture replaces the row of its expiry.
+    pub(super) fn put_call(&mut self, row: CallRow) {
+        let known = self.calls.get(&row.terms.call).copied();
+        let known = known.and_then(|at| self.batch.calls.get_mut(at));
+        match known.filter(|known| known.terms.org == row.terms.org) {
+            Some(known) => *known = row,
+            None => {
+                self.calls.insert(row.terms.call, self.batch.calls.len());
+                self.batch.calls.push(row);
+            }
+        }
+    }
+
+    fn count(&mut self, terms: &HoldTerms, rows: Vec<(Option<String>, UsageSums)>) {
+        for (model, sums) in rows {
+            let key = UsageKey {
+                org: terms.org.clone(),
+                day: Day::of(self.batch.at_ms),
+                key: terms.key.clone(),
+                subject: terms.subject.clone(),
+                model,
             };
-            posted = posted.saturating_add(grown(&after).0).saturating_sub(grown(before).0);
-            held = held.saturating_add(grown(&after).1).saturating_sub(grown(before).1);
-            if !store.settle(account, *before, after).map_err(unwritable)? {
-                let name = account.name();
-                let reason =
-                    format!("the balance of {name} in the file is not what was left there");
-                return Err(Fault::Broken(reason));
+            let sum = self.usage.entry(key).or_default();
+            *sum = UsageSums {
+                calls: sum.calls.saturating_add(sums.calls),
+                input_tokens: sum.input_tokens.saturating_add(sums.input_tokens),
+                cached_input_tokens: sum
+                    .cached_input_tokens
+                    .saturating_add(sums.cached_input_tokens),
+                output_tokens: sum.output_tokens.saturating_add(sums.output_tokens),
+                compute_micros: sum.compute_micros.saturating_add(sums.compute_micros),
+                fuel: sum.fuel.saturating_add(sums.fuel),
+                egress_bytes: sum.egress_bytes.saturating_add(sums.egress_bytes),
+                cost: sum.cost.checked_add(sums.cost).unwrap_or(Nano::MAX),
+            };
+        }
+    }
+
+    fn put_document(&mut self, document: Document) {
+        let key = document.key();
+        match self.documents.get(&key).and_then(|at| self.batch.documents.get_mut(*at)) {
+            Some(known) => *known = document,
+            None => {
+                self.documents.insert(key, self.batch.documents.len());
+                self.batch.documents.push(document);
             }
         }
-        if posted != 0 || held != 0 {
-            let reason = "debits and credits of a batch differ".to_owned();
-            return Err(Fault::Broken(reason));
+    }
+
+    /// Adds an entry of the audit log.
+    pub(super) fn put_entry(&mut self, entry: EntryRow) {
+        self.entries.insert(entry.op.clone(), self.batch.entries.len());
+        self.batch.entries.push(entry);
+    }
+
+    /// A call that ended in this batch, and the transfers of its capture.
+    pub(super) fn call(&self, org: &OrgId, call: CallId) -> Option<(&CallRow, &[Transfer])> {
+        let row = self.calls.get(&call).and_then(|at| self.batch.calls.get(*at))?;
+        if row.terms.org != *org {
+            return None;
         }
-        Ok(())
+        let (first, count) = row.transfers;
+        let from =
+            usize::try_from(first.checked_sub(self.batch.first_transfer).unwrap_or(0)).ok()?;
+        let to = from.checked_add(usize::try_from(count).ok()?)?;
+        Some((row, self.batch.transfers.get(from..to).unwrap_or_default()))
+    }
+
+    /// An entry of this batch.
+    pub(super) fn entry(&self, op: &OpId) -> Option<&EntryRow> {
+        self.entries.get(op).and_then(|at| self.batch.entries.get(*at))
+    }
+
+    /// A document that this batch changed.
+    pub(super) fn document(&self, key: &DocumentKey) -> Option<&Document> {
+        self.documents.get(key).and_then(|at| self.batch.documents.get(*at))
+    }
+
+    /// The batch as the store takes it, checked once more: debits and credits grew alike.
+    pub(super) fn finish(&mut self, state: &State) -> Result<Batch, StoreFault> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut grown: HashMap<Asset, (i128, i128)> = HashMap::new();
+        for (account, before) in self.before.drain() {
+            let Some((number, after)) = state.account(&account) else { continue };
+            let (posted, held) = grown.entry(account.asset()).or_default();
+            let (was, is) = (sides(before.unwrap_or_default()), sides(after));
+            *posted = posted.saturating_add(is.0).saturating_sub(was.0);
+            *held = held.saturating_add(is.1).saturating_sub(was.1);
+            batch.accounts.push(AccountChange { number, account, before, after });
+        }
+        if grown.values().any(|sums| *sums != (0, 0)) {
+            let reason = "debits and credits of a batch differ".to_owned();
+            return Err(StoreFault::Broken(reason));
+        }
+        batch.accounts.sort_by_key(|change| change.number);
+        let still_open = self.opened.drain().map(|(_, hold)| hold);
+        let is_open = |hold: &Arc<HoldTerms>| state.hold(hold.call).is_some();
+        batch.opened = still_open.filter(is_open).collect();
+        batch.opened.sort_by_key(|hold| hold.call);
+        batch.usage = self.usage.drain().collect();
+        let earnings = self.earnings.drain();
+        batch.earnings = earnings.map(|(key, (calls, amount))| (key, calls, amount)).collect();
+        Ok(batch)
     }
 
     /// Tells everybody that the batch is durable.
@@ -107,14 +252,19 @@ impl Batch {
     }
 
     /// Answers a decided hold at once; its caller is told of the commit later.
-    fn hold(&mut self, reply: oneshot::Sender<Result<Reply, BillingError>>, terms: &HoldTerms) {
+    pub(super) fn hold(
+        &mut self,
+        reply: oneshot::Sender<Result<Reply, BillingError>>,
+        terms: &HoldTerms,
+    ) {
         let (durable, pending) = oneshot::channel();
         let hold = Hold::new(terms, Durability::Pending(pending));
         self.waiting.push(Waiting::Durable(durable));
         drop(reply.send(Ok(Reply::Hold(hold))));
     }
 
-    fn answer(
+    /// Answers after the commit.
+    pub(super) fn answer(
         &mut self,
         reply: oneshot::Sender<Result<Reply, BillingError>>,
         answer: Result<Reply, BillingError>,
@@ -123,121 +273,16 @@ impl Batch {
     }
 }
 
-impl Writer {
-    /// Decides one operation and writes it. `Err` ends the batch; an operation that fails by
-    /// itself is answered, and the batch goes on.
-    pub(super) fn decide(
-        &mut self,
-        batch: &mut Batch,
-        request: Request,
-        at_ms: u64,
-    ) -> Result<(), Fault> {
-        let Request { operation, payload, reply } = request;
-        if let Some(prior) = self.store.prior(operation.op())? {
-            return self.repeat(batch, (prior, payload), reply);
-        }
-        let ended = match operation.ends() {
-            Some(hold) if self.state.hold(hold).is_none() => self.store.ended(hold)?,
-            _ => None,
-        };
-        let facts = self.facts(at_ms, ended);
-        match rules::apply(&self.state, &operation, &facts) {
-            Ok(change) => self.accept(batch, (&operation, payload), (change, reply), at_ms),
-            Err(error) => self.refuse(batch, (operation.op(), payload), (error, reply), at_ms),
-        }
-    }
+/// Debits less credits, posted and held.
+fn sides(counters: Counters) -> (i128, i128) {
+    let nano = |amount: Nano| i128::from(amount.as_nano());
+    let side = |debits: Nano, credits: Nano| nano(debits).saturating_sub(nano(credits));
+    (
+        side(counters.debits_posted, counters.credits_posted),
+        side(counters.debits_held, counters.credits_held),
+    )
+}
 
-    fn accept(
-        &mut self,
-        batch: &mut Batch,
-        (operation, payload): (&Operation, [u8; 32]),
-        (change, reply): (Change, oneshot::Sender<Result<Reply, BillingError>>),
-        at_ms: u64,
-    ) -> Result<(), Fault> {
-        let answer = change.event.answer();
-        let recorded =
-            self.store.record(Some((operation.op(), &payload, &answer)), Some(&change), at_ms);
-        if let Err(error) = recorded {
-            return self.reject(batch, error, reply);
-        }
-        match &change.event {
-            Event::Held(terms) => batch.hold(reply, terms),
-            Event::Ended { receipt: Some(receipt), .. } => {
-                batch.answer(reply, Ok(Reply::Receipt(receipt.clone())));
-            }
-            Event::Ended { receipt: None, .. } => batch.answer(reply, Ok(Reply::Voided)),
-            Event::ToppedUp { balance, .. } => batch.answer(reply, Ok(Reply::Balance(*balance))),
-            Event::Priced(book) => batch.answer(reply, Ok(Reply::Prices(Arc::clone(book)))),
-        }
-        batch.take(&mut self.state, change);
-        Ok(())
-    }
-
-    fn refuse(
-        &mut self,
-        batch: &mut Batch,
-        (op, payload): (&OpId, [u8; 32]),
-        (error, reply): (BillingError, oneshot::Sender<Result<Reply, BillingError>>),
-        at_ms: u64,
-    ) -> Result<(), Fault> {
-        if let Some(failure) = Failure::of(&error) {
-            let answer = Answer::Failed(failure);
-            if let Err(error) = self.store.record(Some((op, &payload, &answer)), None, at_ms) {
-                return self.reject(batch, error, reply);
-            }
-        }
-        batch.answer(reply, Err(error));
-        Ok(())
-    }
-
-    /// An operation that the file does not take (a value that is too big for a row, say) was
-    /// taken back alone, if the transaction still lives.
-    fn reject(
-        &mut self,
-        batch: &mut Batch,
-        error: rusqlite::Error,
-        reply: oneshot::Sender<Result<Reply, BillingError>>,
-    ) -> Result<(), Fault> {
-        let is_its_own_fault = error.sqlite_error_code() == Some(ErrorCode::TooBig)
-            || matches!(error, rusqlite::Error::ToSqlConversionFailure(_));
-        if is_its_own_fault && self.store.is_in_transaction() {
-            let reason = format!("the request cannot be stored: {error}");
-            batch.answer(reply, Err(BillingError::Invalid(reason)));
-            return Ok(());
-        }
-        let fault = unwritable(error);
-        batch.answer(reply, Err(BillingError::Overloaded));
-        Err(fault)
-    }
-
-    /// Gives the answer that the operation id has.
-    fn repeat(
-        &mut self,
-        batch: &mut Batch,
-        (prior, payload): (Prior, [u8; 32]),
-        reply: oneshot::Sender<Result<Reply, BillingError>>,
-    ) -> Result<(), Fault> {
-        if prior.payload != payload {
-            batch.answer(reply, Err(BillingError::Conflict));
-            return Ok(());
-        }
-        let answer = match prior.answer {
-            Answer::Held(hold) => {
-                let terms = self.store.hold(hold)?;
-                batch.hold(reply, &terms);
-                return Ok(());
-            }
-            Answer::Captured(id) => Ok(Reply::Receipt(Box::new(self.store.receipt(id)?))),
-            Answer::Voided => Ok(Reply::Voided),
-            Answer::ToppedUp(balance) => Ok(Reply::Balance(balance)),
-            Answer::Priced(version) => self
-                .state
-                .book(version)
-                .map(|book| Reply::Prices(Arc::clone(book)))
-                .ok_or(BillingError::UnknownPrice),
-            Answer::Failed(failure) => Err(failure.into()),
-        };
-        batch.answer(reply, answer);
-        Ok(())
-    }
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }

@@ -133,4 +133,25 @@ fn what_is_unknown_is_refused() {
     check(&format!("{{\"void\":{}}}", void.replace(call, "1")), false);
     check("{\"order\":{\"op\":\"\",\"by\":\"x\",\"act\":{\"kind\":\"set_platform\"}}}", false);
     assert!(serde_json::from_str::<Batch>("{\"operations\":[],\"more\":1}").is_err());
+    let capture = |line: &str| {
+        format!(
+            "{{\"capture\":{{\"org\":\"a\",\"call\":\"{call}\",\"ending\":\"normal\",\"usage\":[{line}]}}}}"
+        )
+    };
+    let line = "{\"model\":\"m\",\"meter\":\"calls\",\"quantity\":1}";
+    check(&capture(line), true);
+    check(&capture(&line.replace('}', ",\"price\":1}")), false);
+    check(&capture(&line.replace(":1}", ":1.5}")), false);
+    let order = |act: &str| format!("{{\"order\":{{\"op\":\"o\",\"by\":\"x\",\"act\":{act}}}}}");
+    let adjust = "{\"kind\":\"adjust\",\"org\":\"a\",\"amount\":\"1\",\"note\":\"\"}";
+    check(&order(adjust), true);
+    check(&order(&adjust.replace('}', ",\"to\":1}")), false);
+    check(&order(&adjust.replace("\"1\"", "1")), false);
+    let top_up = "{\"kind\":\"top_up\",\"org\":\"a\",\"amount\":\"1\"}";
+    check(&order(top_up), true);
+    check(&order(&top_up.replace('}', ",\"to\":1}")), false);
+    let query = "{\"totals\":{\"org\":\"a\",\"from\":\"2026-01-01\",\"to\":\"2026-01-31\"}}";
+    assert!(serde_json::from_str::<crate::Query>(query).is_ok());
+    let more = query.replace("}}", ",\"more\":1}}");
+    assert!(serde_json::from_str::<crate::Query>(&more).is_err());
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
-use super::sql::{Json, Unsigned};
+use super::migration;
+use super::values::{Json, Unsigned};
 use crate::error::OpenFailure;
 use crate::price::PriceBook;
 
@@ -21,8 +22,12 @@ const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const WAL_BYTES_KEPT_MAX: i64 = 64 << 20;
 /// The statements of the crate, prepared once per connection.
 const STATEMENTS_MAX: usize = 64;
-/// Forward only: the statement at index n leads from version n to n + 1.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+/// The log is folded into the file when it has so many pages: seldom, for each fold is two syncs.
+const WAL_PAGES_MAX: i64 = 4096;
+/// What a connection may keep of the file in memory, in KiB.
+const CACHE_KIB_MAX: i64 = 32 << 10;
+/// Forward only: the statements at index n lead from version n to n + 1.
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// A ledger file that this process has for itself.
 #[derive(Debug)]
@@ -58,6 +63,7 @@ pub(super) fn open(path: &Path, busy: Duration, now_ms: u64) -> Result<OpenFile,
     check_version(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failure)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT_MAX).map_err(failure)?;
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX).map_err(failure)?;
     migrate(&mut connection, now_ms)?;
     Ok(OpenFile { connection, lock })
 }
@@ -65,6 +71,20 @@ pub(super) fn open(path: &Path, busy: Duration, now_ms: u64) -> Result<OpenFile,
 /// Opens the file once more, for reading only.
 pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection, OpenFailure> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy)
+}
+
+/// Opens a file for reading that another process may have open, and changes nothing. An older
+/// version must be opened by a server first, which migrates it.
+pub(super) fn open_foreign(path: &Path, busy: Duration) -> Result<Connection, OpenFailure> {
+    check_header(path)?;
+    let connection = open_reader(path, busy)?;
+    check_version(&connection)?;
+    match user_version(&connection)? {
+        found if found == known_version() => Ok(connection),
+        found => Err(OpenFailure::NotALedger(format!(
+            "its schema version is {found}: start the server on it once, which migrates it"
+        ))),
+    }
 }
 
 /// What an error of the database means for an open file.
@@ -84,7 +104,8 @@ fn io_failure(error: io::Error) -> OpenFailure {
     OpenFailure::Io(Arc::new(error))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// The path with something at its end.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
@@ -137,10 +158,13 @@ fn create(path: &Path, now_ms: u64) -> Result<(), OpenFailure> {
     migrate(&mut connection, now_ms)?;
     connection.close().map_err(|(_, error)| failure(error))?;
     fs::rename(&draft, path).map_err(io_failure)?;
+    sync_folder(path).map_err(io_failure)
+}
+
+/// Makes a file's name durable.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))
-        .and_then(|folder| folder.sync_all())
-        .map_err(io_failure)
+    File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
 }
 
 fn connect(path: &Path, flags: OpenFlags, busy: Duration) -> Result<Connection, OpenFailure> {
@@ -149,7 +173,9 @@ fn connect(path: &Path, flags: OpenFlags, busy: Duration) -> Result<Connection, 
     connection.busy_timeout(busy).map_err(failure)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "synchronous", "FULL").map_err(failure)?;
-    connection.pragma_update(None, "foreign_keys", true).map_err(failure)?;
+    connection
+        .pragma_update(None, "cache_size", CACHE_KIB_MAX.saturating_neg())
+        .map_err(failure)?;
     Ok(connection)
 }
 
@@ -192,12 +218,15 @@ fn migrate_to(
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(migration)?;
-    if version == 1 {
-        let book = PriceBook::initial();
-        transaction.execute(
-            "INSERT INTO price_books (version, effective_at_ms, book) VALUES (?1, ?2, ?3)",
-            params![book.version, Unsigned(book.effective_at_ms), Json(&book)],
-        )?;
+    match version {
+        1 => {
+            let book = PriceBook::initial();
+            transaction.execute(
+                "INSERT INTO price_books (version, effective_at_ms, book) VALUES (?1, ?2, ?3)",
+                params![book.version, Unsigned(book.effective_at_ms), Json(&book)],
+            )?;
+        }
+        _ => migration::convert_to_2(&transaction, now_ms)?,
     }
     transaction.execute(
         "INSERT INTO schema_migrations (version, applied_at_ms) VALUES (?1, ?2)",

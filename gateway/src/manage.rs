@@ -1,10 +1,10 @@
-//! What a key's own organisation can see and change: functions, keys, credits, usage.
+//! What a key's own organisation can see and change: functions, keys, credits, usage, invoices.
 
 use std::sync::Arc;
 
-use emberbox_billing::{OrgId, ReceiptId, ReceiptQuery};
+use emberbox_billing::OrgId;
 use emberbox_catalog::Principal;
-use http::{Method, Uri};
+use http::Method;
 use serde_json::json;
 
 use crate::app::App;
@@ -17,10 +17,12 @@ use crate::stack::{Request, Response};
 mod functions;
 /// API keys.
 mod keys;
-
-/// Receipts on one page when the request does not say.
-const RECEIPTS_DEFAULT: u32 = 100;
-const RECEIPTS_MAX: u32 = 1_000;
+/// The balance, and what may be spent.
+mod credits;
+/// What was used and what was earned.
+mod usage;
+/// Receipts and invoices.
+mod statements;
 
 /// Answers the routes that are about the caller's own organisation.
 pub(crate) async fn handle(
@@ -48,30 +50,34 @@ async fn answer(
         | Route::Live(_)
         | Route::FunctionLogs(_) => functions::handle(app, principal, route, request).await,
         Route::Keys | Route::Key(_) => keys::handle(app, principal, route, request).await,
+        Route::Credits | Route::Budgets | Route::Notices | Route::AutoTopUp | Route::Endpoint => {
+            credits::handle(app, principal, route, request).await
+        }
         other => {
             only(request.method(), &Method::GET, "GET")?;
-            let uri = request.uri().clone();
-            money(app, principal, other, &uri).await
+            told(app, principal, other, request).await
         }
     }
 }
 
-async fn money(
+/// What can only be looked at.
+async fn told(
     app: &App,
     principal: &Principal,
     route: Route,
-    uri: &Uri,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let org = OrgId::new(&principal.org.id);
+    let (parts, _) = request.into_parts();
     match route {
-        Route::Credits => credits(app, principal).await,
-        Route::Usage => {
-            let since_ms = respond::query(uri, "since_ms")?.unwrap_or(0);
-            respond::ok(&app.billing.usage(&org, since_ms).await?)
-        }
-        Route::Receipts => receipts(app, &org, uri).await,
-        Route::Receipt(id) => receipt(app, &org, &id).await,
-        Route::Prices => respond::ok(&*app.billing.prices().await),
+        Route::Usage => usage::usage(app, &org, &parts).await,
+        Route::Earnings => usage::earnings(app, &org, &parts).await,
+        Route::Receipts => statements::receipts(app, &org, &parts).await,
+        Route::Receipt(id) => statements::receipt(app, &org, &id).await,
+        Route::Explain(id) => statements::explain(app, &org, &id).await,
+        Route::Invoices => statements::invoices(app, principal).await,
+        Route::Invoice(name) => statements::one_invoice(app, principal, (&name, &parts)).await,
+        Route::Prices => respond::ok(&*app.billing.prices().await?),
         Route::Me => respond::ok(&json!({
             "org": { "id": principal.org.id, "name": principal.org.name },
             "key": {
@@ -80,33 +86,6 @@ async fn money(
                 "role": principal.key.role,
             },
         })),
-        _ => Err(crate::route::no_such_path(uri.path())),
+        _ => Err(crate::route::no_such_path(parts.uri.path())),
     }
-}
-
-async fn credits(app: &App, principal: &Principal) -> Result<Response, ApiError> {
-    let balance = app.billing.balance(&OrgId::new(&principal.org.id)).await?;
-    respond::ok(&json!({
-        "org": principal.org.name,
-        "posted": balance.posted,
-        "held": balance.held,
-        "available": balance.available,
-    }))
-}
-
-async fn receipts(app: &App, org: &OrgId, uri: &Uri) -> Result<Response, ApiError> {
-    let limit = respond::query(uri, "limit")?.unwrap_or(RECEIPTS_DEFAULT);
-    if !(1..=RECEIPTS_MAX).contains(&limit) {
-        return Err(ApiError::field("limit", format!("must be from 1 to {RECEIPTS_MAX}")));
-    }
-    let before = respond::query(uri, "before")?;
-    let found = app.billing.receipts(org, ReceiptQuery { before, limit }).await?;
-    respond::ok(&json!({ "object": "list", "data": found }))
-}
-
-async fn receipt(app: &App, org: &OrgId, id: &str) -> Result<Response, ApiError> {
-    let unknown = || ApiError::NotFound { what: "receipt", name: id.chars().take(80).collect() };
-    let parsed: ReceiptId = id.parse().or(Err(unknown()))?;
-    let found = app.billing.receipt(org, parsed).await?;
-    respond::ok(&found.ok_or_else(unknown)?)
 }

@@ -8,8 +8,9 @@ use percent_encoding::percent_decode_str;
 use crate::app::App;
 use crate::config::ServerLimits;
 use crate::errors::ApiError;
+use crate::money::stripe;
 use crate::stack::{Request, Response};
-use crate::{auth, body, functions, health, manage, openai};
+use crate::{auth, body, functions, health, manage, openai, quotes};
 
 /// A path, read once. Names in it are decoded but not checked further: what is looked up under a
 /// wrong name is simply not found.
@@ -31,11 +32,21 @@ pub(crate) enum Route {
     Keys,
     Key(String),
     Credits,
+    Budgets,
+    Notices,
+    AutoTopUp,
+    Endpoint,
     Usage,
+    Earnings,
     Receipts,
     Receipt(String),
+    Explain(String),
+    Invoices,
+    Invoice(String),
     Prices,
+    Quote,
     Me,
+    StripeWebhook,
 }
 
 impl Route {
@@ -64,11 +75,21 @@ impl Route {
             ["v1", "keys"] => Route::Keys,
             ["v1", "keys", id] => Route::Key(decode(id)?),
             ["v1", "credits"] => Route::Credits,
+            ["v1", "budgets"] => Route::Budgets,
+            ["v1", "notices"] => Route::Notices,
+            ["v1", "auto-top-up"] => Route::AutoTopUp,
+            ["v1", "endpoint"] => Route::Endpoint,
             ["v1", "usage"] => Route::Usage,
+            ["v1", "earnings"] => Route::Earnings,
             ["v1", "receipts"] => Route::Receipts,
             ["v1", "receipts", id] => Route::Receipt(decode(id)?),
+            ["v1", "receipts", id, "explain"] => Route::Explain(decode(id)?),
+            ["v1", "invoices"] => Route::Invoices,
+            ["v1", "invoices", period] => Route::Invoice(decode(period)?),
             ["v1", "prices"] => Route::Prices,
+            ["v1", "quote"] => Route::Quote,
             ["v1", "me"] => Route::Me,
+            ["webhooks", "stripe"] => Route::StripeWebhook,
             _ => return None,
         })
     }
@@ -93,11 +114,21 @@ impl Route {
             Some(Route::Keys) => "/v1/keys",
             Some(Route::Key(_)) => "/v1/keys/{id}",
             Some(Route::Credits) => "/v1/credits",
+            Some(Route::Budgets) => "/v1/budgets",
+            Some(Route::Notices) => "/v1/notices",
+            Some(Route::AutoTopUp) => "/v1/auto-top-up",
+            Some(Route::Endpoint) => "/v1/endpoint",
             Some(Route::Usage) => "/v1/usage",
+            Some(Route::Earnings) => "/v1/earnings",
             Some(Route::Receipts) => "/v1/receipts",
             Some(Route::Receipt(_)) => "/v1/receipts/{id}",
+            Some(Route::Explain(_)) => "/v1/receipts/{id}/explain",
+            Some(Route::Invoices) => "/v1/invoices",
+            Some(Route::Invoice(_)) => "/v1/invoices/{period}",
             Some(Route::Prices) => "/v1/prices",
+            Some(Route::Quote) => "/v1/quote",
             Some(Route::Me) => "/v1/me",
+            Some(Route::StripeWebhook) => "/webhooks/stripe",
         }
     }
 
@@ -130,8 +161,16 @@ async fn dispatch(app: &Arc<App>, route: Route, request: Request) -> Result<Resp
         (Route::Health, _) => Ok(health::live()),
         (Route::Ready, _) => Ok(health::ready(app).await),
         (Route::Version, _) => health::version(),
+        (Route::StripeWebhook, _) => stripe(app, request).await,
         (route, _) => with_key(app, route, request).await,
     }
+}
+
+/// An event of the payment provider is posted also when its sender does not wait for the answer.
+async fn stripe(app: &Arc<App>, request: Request) -> Result<Response, ApiError> {
+    let task_app = Arc::clone(app);
+    let work = async move { stripe::post(&task_app, request).await };
+    app.settling.spawn(work).await.unwrap_or(Err(ApiError::Internal))
 }
 
 /// Everything below here knows who is calling, and is paid for or counted by key.
@@ -142,8 +181,9 @@ async fn with_key(app: &Arc<App>, route: Route, request: Request) -> Result<Resp
     let answer = match route {
         Route::Chat => openai::chat::post(app, principal, request).await,
         Route::Embeddings => openai::embeddings::post(app, principal, request).await,
-        Route::Models => openai::models::list(app, request.method().clone()).await,
-        Route::Model(name) => openai::models::one(app, request.method().clone(), &name).await,
+        Route::Models => openai::models::list(app, &principal, request.method()).await,
+        Route::Model(name) => openai::models::one(app, &principal, (request.method(), &name)).await,
+        Route::Quote => quotes::post(app, &principal, request).await,
         Route::Call { owner, function } => {
             functions::call(app, principal, (&owner, &function), request).await
         }

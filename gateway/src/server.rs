@@ -114,6 +114,11 @@ impl Stop {
         self.token.is_cancelled()
     }
 
+    /// Resolves when the drain begins.
+    pub(crate) async fn stopped(&self) {
+        self.token.cancelled().await;
+    }
+
     fn grace(&self) -> Duration {
         self.grace.get().copied().unwrap_or_default()
     }

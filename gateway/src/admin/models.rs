@@ -1,0 +1,81 @@
+use std::path::PathBuf;
+
+use emberbox_catalog::NewModel;
+use emberbox_inference::{InferenceError, ModelSource};
+use emberbox_runtime::bridge::{ModelInfo, ModelKind};
+use http::StatusCode;
+use percent_encoding::percent_decode_str;
+use serde_json::json;
+
+use crate::app::App;
+use crate::body::{self, Body};
+use crate::bootstrap;
+use crate::errors::ApiError;
+use crate::json::{self, Object};
+use crate::money::shown;
+use crate::respond;
+use crate::stack::Response;
+
+/// All models.
+pub(super) fn list(app: &App) -> Result<Response, ApiError> {
+    respond::ok(&shown::list(&app.inference.models()))
+}
+
+/// Loads a model from the server's disk and offers it.
+pub(super) async fn add(app: &App, body: Body) -> Result<Response, ApiError> {
+    let value = json::parse(&body::read(body).await?)?;
+    let fields = Object::of(&value)?;
+    let name = fields.required_text("name")?.to_owned();
+    let path = PathBuf::from(fields.required_text("path")?);
+    if !path.is_absolute() {
+        return Err(fields.wrong("path", "must be absolute: the server has its own folder"));
+    }
+    if app.bridge.model(&name).is_some() {
+        return Err(ApiError::Conflict(format!("the model '{name}' exists already")));
+    }
+    let info = load(app, &name, path.clone()).await?;
+    let new = NewModel {
+        name: name.clone(),
+        source: path.display().to_string(),
+        digest: info.digest.clone(),
+        kind: kind(&info),
+    };
+    if let Err(error) = app.catalog.add_model(new).await {
+        app.inference.remove(&name);
+        return Err(error.into());
+    }
+    respond::json(StatusCode::CREATED, &info)
+}
+
+async fn load(app: &App, name: &str, path: PathBuf) -> Result<ModelInfo, ApiError> {
+    let (inference, name) = (app.inference.clone(), name.to_owned());
+    let loaded = tokio::task::spawn_blocking(move || inference.add(&name, ModelSource::Path(path)));
+    loaded
+        .await
+        .map_err(|error| ApiError::internal("loading a model did not end", &error))?
+        .map_err(|error| match error {
+            InferenceError::InvalidRequest { field, reason } => ApiError::field(field, reason),
+            InferenceError::Overloaded(what) => ApiError::Overloaded(what.to_owned()),
+            other => ApiError::field("path", other.to_string()),
+        })
+}
+
+fn kind(info: &ModelInfo) -> String {
+    match info.kind {
+        ModelKind::Generation => "generation".to_owned(),
+        ModelKind::Embedding => "embedding".to_owned(),
+    }
+}
+
+/// Offers a model no longer.
+pub(super) async fn remove(app: &App, name: &str) -> Result<Response, ApiError> {
+    let decoded = percent_decode_str(name).decode_utf8();
+    let name = decoded.or(Err(ApiError::ModelNotFound(name.to_owned())))?;
+    if name == bootstrap::BUNDLED_MODEL && app.config.inference.bundled_model {
+        let message = "the bundled model is switched off by the setting inference.bundled_model";
+        return Err(ApiError::Conflict(message.to_owned()));
+    }
+    app.catalog.remove_model(&name).await?;
+    app.inference.remove(&name);
+    respond::ok(&json!({ "name": name, "deleted": true }))
+}

@@ -1,0 +1,349 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use emberbox_billing::{BillingError, Ledger, audit_file};
+use emberbox_catalog::{CatalogError, Model, SqliteCatalog};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::spans::now_ms;
+
+const MANIFEST: &str = "manifest.json";
+const LEDGER: &str = "ledger.db";
+const CATALOG: &str = "catalog.db";
+const ARTIFACTS: &str = "artifacts";
+const TOKEN: &str = "operator.token";
+const MODELS: &str = "models.json";
+/// The format of a backup; a later one is refused.
+const FORMAT: u32 = 1;
+/// The largest manifest that is read.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that are copied at a time.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// What lies in a backup, and the sums that prove it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    format: u32,
+    emberbox: String,
+    made_at_ms: u64,
+    files: Vec<Kept>,
+    /// What is kept elsewhere and is not in here, in sentences.
+    not_included: Vec<String>,
+}
+
+/// One file of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    path: String,
+    bytes: u64,
+    sha256: String,
+}
+
+/// What is copied.
+pub(crate) struct Source {
+    /// The data folder.
+    pub(crate) folder: PathBuf,
+    /// The ledger, where it is a file of the folder.
+    pub(crate) ledger: Option<Ledger>,
+    /// The catalog, where it is a file of the folder.
+    pub(crate) catalog: Option<Arc<SqliteCatalog>>,
+    pub(crate) models: Vec<Model>,
+}
+
+/// Why there is no backup, or nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackupError {
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    #[error("{} is not empty: a backup is restored into a new folder", .0.display())]
+    NotEmpty(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the ledger: {0}")]
+    Ledger(#[from] BillingError),
+    #[error("the catalog: {0}")]
+    Catalog(#[from] CatalogError),
+    #[error("{0}")]
+    Damaged(String),
+    #[error("the copy did not end: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A folder that grows under another name and is removed where it does not get its own.
+struct Draft {
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.finished
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(%error, folder = %self.path.display(), "a draft was left behind");
+        }
+    }
+}
+
+impl Draft {
+    fn beside(to: &Path, suffix: &str) -> Result<Draft, BackupError> {
+        let mut name = to.as_os_str().to_owned();
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        create_private(&path).map_err(failed(&path))?;
+        Ok(Draft { path, finished: false })
+    }
+
+    /// Gives the folder its name, durably.
+    fn finish(mut self, to: &Path) -> Result<(), BackupError> {
+        sync_folders(&self.path).map_err(failed(&self.path))?;
+        fs::rename(&self.path, to).map_err(failed(to))?;
+        self.finished = true;
+        let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync(parent.unwrap_or(Path::new("."))).map_err(failed(to))
+    }
+}
+
+/// Copies a data folder into the new folder `to`, while it is served or not.
+///
+/// The ledger is copied before the catalog, so that every organisation that has money is in the
+/// copy, and components before and after the catalog, so that every version that it names is.
+pub(crate) async fn write(source: Source, to: &Path) -> Result<Manifest, BackupError> {
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(BackupError::Exists(to.to_owned()));
+    }
+    let draft = Draft::beside(to, ".partial")?;
+    let mut not_included = Vec::new();
+    let artifacts = (source.folder.join(ARTIFACTS), draft.path.join(ARTIFACTS));
+    let (from, into) = artifacts.clone();
+    tokio::task::spawn_blocking(move || copy_artifacts(&from, &into)).await??;
+    match &source.ledger {
+        Some(ledger) => match ledger.backup(&draft.path.join(LEDGER)).await {
+            Err(BillingError::Invalid(reason)) => {
+                not_included.push(format!("the ledger: {reason}"))
+            }
+            result => result?,
+        },
+        None => not_included.push("the ledger: it is kept elsewhere, or nothing is charged".into()),
+    }
+    let to = to.to_owned();
+    let finish = move || {
+        match &source.catalog {
+            Some(catalog) => catalog.backup(&draft.path.join(CATALOG))?,
+            None => not_included.push("the catalog: it is in PostgreSQL, see pg_dump".to_owned()),
+        }
+        copy_artifacts(&artifacts.0, &artifacts.1)?;
+        copy_token(&source.folder, &draft.path)?;
+        let models = serde_json::to_vec_pretty(&source.models).unwrap_or_default();
+        write_private(&draft.path.join(MODELS), &models)?;
+        if !source.models.is_empty() {
+            not_included.push("the files of models: models.json says where they lie".to_owned());
+        }
+        let manifest = Manifest {
+            format: FORMAT,
+            emberbox: env!("CARGO_PKG_VERSION").to_owned(),
+            made_at_ms: now_ms(),
+            files: sums(&draft.path, &draft.path)?,
+            not_included,
+        };
+        let text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+        write_private(&draft.path.join(MANIFEST), &text)?;
+        draft.finish(&to)?;
+        Ok(manifest)
+    };
+    tokio::task::spawn_blocking(finish).await?
+}
+
+/// Makes a data folder of a backup: every file is compared with its sum, and the ledger is audited
+/// before the folder gets its name. It blocks.
+pub(crate) fn restore(from: &Path, data: &Path) -> Result<Manifest, BackupError> {
+    let is_there = match fs::read_dir(data) {
+        Ok(mut entries) => match entries.next() {
+            Some(_) => return Err(BackupError::NotEmpty(data.to_owned())),
+            None => true,
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(failed(data)(error)),
+    };
+    let manifest = read_manifest(from)?;
+    if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(failed(parent))?;
+    }
+    let draft = Draft::beside(data, ".restoring")?;
+    for kept in &manifest.files {
+        let relative = inside(&kept.path)?;
+        let (source, target) = (from.join(&relative), draft.path.join(&relative));
+        if let Some(folder) = target.parent() {
+            create_private(folder).map_err(failed(folder))?;
+        }
+        let (bytes, sha256) = copy(&source, &target).map_err(failed(&source))?;
+        if (bytes, &sha256) != (kept.bytes, &kept.sha256) {
+            let path = &kept.path;
+            return Err(BackupError::Damaged(format!("{path} is not what was backed up")));
+        }
+    }
+    let ledger = draft.path.join(LEDGER);
+    if ledger.exists() {
+        let check = audit_file(&ledger)?;
+        if !check.ok {
+            let breaks = check.breaks.join("; ");
+            return Err(BackupError::Damaged(format!("the ledger does not add up: {breaks}")));
+        }
+    }
+    if is_there {
+        fs::remove_dir(data).map_err(failed(data))?;
+    }
+    draft.finish(data)?;
+    Ok(manifest)
+}
+
+fn read_manifest(from: &Path) -> Result<Manifest, BackupError> {
+    let path = from.join(MANIFEST);
+    let mut text = Vec::new();
+    let file = File::open(&path).map_err(failed(&path))?;
+    file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text).map_err(failed(&path))?;
+    let damaged = |reason: String| BackupError::Damaged(format!("{}: {reason}", path.display()));
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    match manifest.format {
+        FORMAT => Ok(manifest),
+        other => Err(damaged(format!("its format is {other}, this program knows {FORMAT}"))),
+    }
+}
+
+/// A path of a manifest, which must not lead out of the folder.
+fn inside(path: &str) -> Result<PathBuf, BackupError> {
+    let relative = PathBuf::from(path);
+    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    match plain && !path.is_empty() {
+        true => Ok(relative),
+        false => Err(BackupError::Damaged(format!("the manifest names the path '{path}'"))),
+    }
+}
+
+/// Components never change under their name: one that is there already is not copied again. One
+/// that is deleted meanwhile is not missed.
+fn copy_artifacts(from: &Path, into: &Path) -> Result<(), BackupError> {
+    create_private(into).map_err(failed(into))?;
+    for entry in fs::read_dir(from).map_err(failed(from))? {
+        let entry = entry.map_err(failed(from))?;
+        let (name, target) = (entry.file_name(), into.join(entry.file_name()));
+        if name.to_string_lossy().starts_with('.') || target.exists() {
+            continue;
+        }
+        match copy(&entry.path(), &target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            copied => drop(copied.map_err(failed(&target))?),
+        }
+    }
+    Ok(())
+}
+
+fn copy_token(from: &Path, into: &Path) -> Result<(), BackupError> {
+    let source = from.join(TOKEN);
+    copy(&source, &into.join(TOKEN)).map(drop).map_err(failed(&source))
+}
+
+/// Copies a file into a new one that only its owner can read; gives its length and its sum.
+fn copy(from: &Path, to: &Path) -> io::Result<(u64, String)> {
+    let mut source = File::open(from)?;
+    let mut target = create_new(to)?;
+    let sum = through(&mut source, |chunk| target.write_all(chunk))?;
+    target.sync_all()?;
+    Ok(sum)
+}
+
+/// The length of a file and its SHA-256.
+fn through(
+    source: &mut File,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<(u64, String)> {
+    let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        let count = source.read(&mut buffer)?;
+        let chunk = buffer.get(..count).unwrap_or_default();
+        if chunk.is_empty() {
+            return Ok((bytes, hex::encode(hash.finalize())));
+        }
+        hash.update(chunk);
+        bytes += count as u64;
+        take(chunk)?;
+    }
+}
+
+/// Every file below a folder, by its path there.
+fn sums(root: &Path, folder: &Path) -> Result<Vec<Kept>, BackupError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        if path.is_dir() {
+            files.extend(sums(root, &path)?);
+            continue;
+        }
+        let mut file = File::open(&path).map_err(failed(&path))?;
+        let (bytes, sha256) = through(&mut file, |_| Ok(())).map_err(failed(&path))?;
+        file.sync_all().map_err(failed(&path))?;
+        let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+        files.push(Kept { path: relative, bytes, sha256 });
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(files)
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
+    let write = || {
+        let mut file = create_new(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(failed(path))
+}
+
+#[cfg(unix)]
+fn create_new(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+#[cfg(unix)]
+fn create_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(not(unix))]
+fn create_private(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+fn sync_folders(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_folders(&path)?;
+        }
+    }
+    sync(folder)
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |source| BackupError::Io { path: path.clone(), source }
+}

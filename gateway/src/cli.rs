@@ -17,19 +17,30 @@ pub(crate) mod format;
 pub(crate) mod output;
 mod settings;
 
+mod audit;
+mod backup;
+mod billing;
+mod budgets;
 mod build;
 mod chat;
 mod credits;
 mod demo;
 pub(crate) mod deploy;
+mod download;
+mod earnings;
 mod functions;
+mod invoices;
 mod invoke;
 mod keys;
+mod ledger;
 mod login;
 mod logs;
 pub(crate) mod models;
 mod new;
+mod platform;
 mod prices;
+mod receipts;
+mod reconcile;
 mod rollback;
 pub(crate) mod serve;
 pub(crate) mod usage;
@@ -64,8 +75,19 @@ enum Command {
     Models(models::Arguments),
     Keys(keys::Arguments),
     Credits(credits::Arguments),
+    Budgets(budgets::Arguments),
     Usage(usage::Arguments),
+    Receipts(receipts::Arguments),
+    Invoices(invoices::Arguments),
+    Earnings(earnings::Arguments),
     Prices(prices::Arguments),
+    Platform(platform::Arguments),
+    Audit(audit::Arguments),
+    Reconcile(reconcile::Arguments),
+    Ledger(ledger::Arguments),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    Billing(billing::Arguments),
     Login(login::Arguments),
 }
 
@@ -95,8 +117,19 @@ impl Cli {
             Command::Models(arguments) => models::run(&arguments, &context),
             Command::Keys(arguments) => keys::run(&arguments, &context),
             Command::Credits(arguments) => credits::run(&arguments, &context),
+            Command::Budgets(arguments) => budgets::run(&arguments, &context),
             Command::Usage(arguments) => usage::run(&arguments, &context),
+            Command::Receipts(arguments) => receipts::run(&arguments, &context),
+            Command::Invoices(arguments) => invoices::run(&arguments, &context),
+            Command::Earnings(arguments) => earnings::run(&arguments, &context),
             Command::Prices(arguments) => prices::run(&arguments, &context),
+            Command::Platform(arguments) => platform::run(&arguments, &context),
+            Command::Audit(arguments) => audit::run(&arguments, &context),
+            Command::Reconcile(arguments) => reconcile::run(&arguments, &context),
+            Command::Ledger(arguments) => ledger::run(&arguments, &context),
+            Command::Backup(arguments) => backup::back_up(&arguments, &context),
+            Command::Restore(arguments) => backup::restore(&arguments, &context),
+            Command::Billing(arguments) => billing::run(&arguments, &context),
             Command::Login(arguments) => login::run(&self.flags, &arguments, &context),
         }
     }
@@ -148,6 +181,29 @@ mod tests {
             ("emberbox keys create ci --role consumer", true),
             ("emberbox models add mini ./models/mini", true),
             ("emberbox credits add 0.5 --org acme", true),
+            ("emberbox usage --from 2026-11-01 --to 2026-11-30 --by day,key --csv -", true),
+            ("emberbox credits grant 5 --org acme --expires-on 2026-12-31 --model m", true),
+            ("emberbox credits adjust -5 --org acme --note x", true),
+            ("emberbox credits notice none", true),
+            ("emberbox credits auto-top-up --below 1 --amount 5", true),
+            ("emberbox credits endpoint --off", true),
+            ("emberbox budgets set 5 --window day --key key_1", true),
+            ("emberbox invoices 2026-11 --html x.html --csv -", true),
+            ("emberbox receipts explain 0192", true),
+            ("emberbox ledger audit ledger.db", true),
+            ("emberbox backup to --data d", true),
+            ("emberbox restore from --data d", true),
+            ("emberbox reconcile 2026-11 --org acme", true),
+            ("emberbox billing certificates pki --server billing --gateway g1", true),
+            ("emberbox platform set --free-tier 1 --maturity-days 14", true),
+            ("emberbox usage --from 2026-02-30", false),
+            ("emberbox usage --from 2026-11-01 --since 24h", false),
+            ("emberbox invoices 2026-13", false),
+            ("emberbox invoices --html x.html", false),
+            ("emberbox credits grant -1 --org acme", false),
+            ("emberbox credits grant 0.0000000001 --org acme", false),
+            ("emberbox credits auto-top-up --below 1", false),
+            ("emberbox budgets set 5 --window year", false),
             ("emberbox login --url http://127.0.0.1:1 --key eb_x", true),
             ("emberbox", false),
             ("emberbox invoke Hello", false),

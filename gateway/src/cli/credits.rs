@@ -1,17 +1,23 @@
-//! `emberbox credits`: the balance, and adding to it.
+//! `emberbox credits`: the balance, what moves it, and who is told when it is low.
 
 use clap::{Args, Subcommand};
 use emberbox_billing::Nano;
 use serde_json::{Value, json};
 
+use super::budgets;
 use super::context::{Context, plain};
 use super::error::CliError;
-use super::format::{cell, credits_cell};
+use super::format::{cell, credits_cell, rows, time_cell};
 use super::output::{Paint, Table, left, right};
 use super::settings::DataFlag;
-use crate::client::ClientError;
+use crate::client::{Client, ClientError};
 
-/// Show the balance, or add credits to it
+/// What the operator does to organisations' credits.
+mod operator;
+/// Notices, automatic top-ups, and where messages go.
+mod rules;
+
+/// Show the balance, add to it, and say who is told when it is low
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -20,10 +26,26 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show the balance of the organisation (the default)
+    /// Show the balance of the organisation, its grants, budgets and rules (the default)
     Show,
     /// Add credits to an organisation; an operator's command
     Add(Add),
+    /// Give credits that may expire or pay only for some things; an operator's command
+    Grant(operator::Grant),
+    /// Give a charge back; an operator's command
+    Refund(operator::Refund),
+    /// Correct a balance; an operator's command
+    Adjust(operator::Adjust),
+    /// Note that the payment provider took money back; an operator's command
+    Chargeback(operator::Pay),
+    /// Note that an organisation was paid what it earned; an operator's command
+    Payout(operator::Pay),
+    /// Be told when the balance falls below an amount; `none` for never
+    Notice(rules::Notice),
+    /// Ask the payment provider for more when the balance is low
+    AutoTopUp(rules::AutoTopUp),
+    /// Where messages go, signed by the Standard Webhooks convention
+    Endpoint(rules::Endpoint),
 }
 
 #[derive(Debug, Args)]
@@ -57,9 +79,17 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
     match &arguments.action {
         None | Some(Action::Show) => {
             let balance = context.client()?.get("/v1/credits")?;
-            context.out.answer(&balance, |paint| shown(&balance, paint))
+            context.out.answer(&balance, |paint| whole(&balance, paint))
         }
         Some(Action::Add(add)) => run_add(add, context),
+        Some(Action::Grant(grant)) => operator::grant(grant, context),
+        Some(Action::Refund(refund)) => operator::refund(refund, context),
+        Some(Action::Adjust(adjust)) => operator::adjust(adjust, context),
+        Some(Action::Chargeback(pay)) => operator::pay(pay, "/admin/v1/chargebacks", context),
+        Some(Action::Payout(pay)) => operator::pay(pay, "/admin/v1/payouts", context),
+        Some(Action::Notice(notice)) => rules::notice(notice, context),
+        Some(Action::AutoTopUp(rule)) => rules::auto_top_up(rule, context),
+        Some(Action::Endpoint(endpoint)) => rules::endpoint(endpoint, context),
     }
 }
 
@@ -74,18 +104,30 @@ fn run_add(add: &Add, context: &Context) -> Result<(), CliError> {
         }
         None => context.organisation()?,
     };
-    // Made here, so that the same command can be repeated after a broken connection.
-    let id = add.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-    let body = json!({"org": org, "amount": add.amount.to_string(), "id": id, "note": add.note});
-    let balance = admin.post("/admin/v1/credits", &body).inspect_err(|error| {
-        if !matches!(error, ClientError::Refused(_)) {
-            // Nobody knows whether it arrived.
-            context.out.note(&format!("to try again without paying twice, add --id {id}"));
-        }
-    })?;
+    let body = json!({"org": org, "amount": add.amount.to_string(), "note": add.note});
+    let balance = post_once(&admin, "/admin/v1/credits", body, (add.id.as_ref(), context))?;
     context.out.answer(&balance, |paint| {
         format!("{} credits added to {org}\n{}", add.amount, shown(&balance, paint))
     })
+}
+
+/// Posts an order under an id. The id is made here, so that the same command can be repeated after
+/// a broken connection.
+fn post_once(
+    admin: &Client,
+    path: &str,
+    mut body: Value,
+    (id, context): (Option<&String>, &Context),
+) -> Result<Value, CliError> {
+    let id = id.cloned().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    body["id"] = json!(id);
+    let answer = admin.post(path, &body).inspect_err(|error| {
+        if !matches!(error, ClientError::Refused(_)) {
+            // Nobody knows whether it arrived.
+            context.out.note(&format!("to try again without doing it twice, add --id {id}"));
+        }
+    })?;
+    Ok(answer)
 }
 
 fn shown(balance: &Value, paint: Paint) -> String {
@@ -95,6 +137,61 @@ fn shown(balance: &Value, paint: Paint) -> String {
     }
     for name in ["available", "held", "posted"] {
         table.row(vec![name.to_owned(), credits_cell(balance, &format!("/{name}"))]);
+    }
+    for name in ["owed", "payable", "matured"] {
+        let amount = cell(balance, &format!("/{name}"));
+        if !matches!(amount.as_str(), "0" | "-") {
+            table.row(vec![name.to_owned(), credits_cell(balance, &format!("/{name}"))]);
+        }
+    }
+    table.render(paint, "")
+}
+
+/// The balance and everything that bears on it.
+fn whole(account: &Value, paint: Paint) -> String {
+    let mut parts = vec![shown(account, paint)];
+    if let Some(lots) = account.get("lots").filter(|lots| !rows(lots).is_empty()) {
+        parts.push(shown_lots(lots, paint));
+    }
+    if let Some(list) = account.get("budgets").filter(|budgets| !rows(budgets).is_empty()) {
+        parts.push(budgets::shown(list, paint));
+    }
+    let mut rules = Table::new(&[left(""), left("")]);
+    if account.get("low_balance").is_some_and(Value::is_string) {
+        rules.row(vec!["told below".to_owned(), credits_cell(account, "/low_balance")]);
+    }
+    if account.get("auto_top_up").is_some_and(Value::is_object) {
+        let (amount, below) = ("/auto_top_up/amount", "/auto_top_up/below");
+        let rule = format!("{} below {}", cell(account, amount), cell(account, below));
+        rules.row(vec!["top-ups asked for".to_owned(), rule]);
+    }
+    if account.get("endpoint_url").is_some_and(Value::is_string) {
+        rules.row(vec!["messages go to".to_owned(), cell(account, "/endpoint_url")]);
+    }
+    parts.push(rules.render(paint, ""));
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n\n")
+}
+
+fn shown_lots(lots: &Value, paint: Paint) -> String {
+    let columns = [
+        right("LOT"),
+        left("FUNDING"),
+        right("AVAILABLE"),
+        right("HELD"),
+        left("EXPIRES (UTC)"),
+        left("NOTE"),
+    ];
+    let mut table = Table::new(&columns);
+    for lot in rows(lots) {
+        table.row(vec![
+            cell(lot, "/lot"),
+            cell(lot, "/funding"),
+            credits_cell(lot, "/available"),
+            credits_cell(lot, "/held"),
+            time_cell(lot, "/expires_at_ms"),
+            cell(lot, "/note"),
+        ]);
     }
     table.render(paint, "")
 }

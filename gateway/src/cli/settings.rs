@@ -185,12 +185,17 @@ impl Settings {
         })
     }
 
+    /// The server's data folder on this machine.
+    pub(super) fn data_folder(&self, flag: &DataFlag) -> PathBuf {
+        flag.data.as_ref().unwrap_or(&self.data).clone()
+    }
+
     /// The operator's token: as set, or as the server on this machine keeps it.
     pub(super) fn operator_token(&self, flag: &DataFlag) -> Result<Secret, CliError> {
         if let Some(token) = &self.operator_token {
             return Ok(token.clone());
         }
-        let path = flag.data.as_ref().unwrap_or(&self.data).join(OPERATOR_TOKEN_FILE);
+        let path = self.data_folder(flag).join(OPERATOR_TOKEN_FILE);
         let text = std::fs::read_to_string(&path).map_err(|error| CliError::Configuration {
             what: format!(
                 "this is an operator's command, and there is no operator token: {}: {error}",

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use emberbox_billing::Day;
 use serde_json::Value;
 
 use super::context::{Context, plain};
+use super::download::{Target, save};
 use super::error::CliError;
 use super::format::{before_now_ms, cell, credits_cell, rows, span, time_cell};
-use super::output::{Paint, Table, left, right};
+use super::output::{Column, Paint, Table, left, right};
 
 /// Show what was called and what it cost
 #[derive(Debug, Args)]
@@ -16,6 +18,18 @@ pub(super) struct Arguments {
     /// How far back: 90s, 15m, 24h, 7d
     #[arg(long, default_value = "30d", value_parser = span)]
     since: Duration,
+    /// The first day, in UTC, such as 2026-11-01; instead of --since
+    #[arg(long, value_name = "DAY", conflicts_with = "since")]
+    from: Option<Day>,
+    /// The last day
+    #[arg(long, value_name = "DAY")]
+    to: Option<Day>,
+    /// By what sums are told apart; may be given several times
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "subject")]
+    by: Vec<By>,
+    /// Write every row by day, key, subject and model to this file as CSV; - for standard output
+    #[arg(long, value_name = "FILE")]
+    csv: Option<Target>,
     /// Show single receipts instead of sums, newest first
     #[arg(long)]
     receipts: bool,
@@ -27,6 +41,25 @@ pub(super) struct Arguments {
     before: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    Day,
+    Key,
+    Subject,
+    Model,
+}
+
+impl By {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Key => "key",
+            Self::Subject => "subject",
+            Self::Model => "model",
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliError> {
     let client = context.client()?;
     if arguments.receipts {
@@ -35,27 +68,35 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
         let receipts = client.get(&format!("/v1/receipts?limit={}{before}", arguments.limit))?;
         return context.out.answer(&receipts, |paint| shown_receipts(&receipts, paint));
     }
-    let since_ms = before_now_ms(arguments.since)?;
-    let usage = client.get(&format!("/v1/usage?since_ms={since_ms}"))?;
+    let mut query = match arguments.from {
+        Some(from) => format!("from={from}"),
+        None => format!("since_ms={}", before_now_ms(arguments.since)?),
+    };
+    if let Some(to) = arguments.to {
+        query.push_str(&format!("&to={to}"));
+    }
+    if let Some(file) = &arguments.csv {
+        return save(&client, &format!("/v1/usage?{query}&format=csv"), (file, context));
+    }
+    let by: Vec<&str> = arguments.by.iter().map(|by| by.as_str()).collect();
+    let usage = client.get(&format!("/v1/usage?{query}&by={}", by.join(",")))?;
     context.out.answer(&usage, |paint| shown_usage(&usage, paint))
 }
 
 /// The sums as a table with a line for the total.
 pub(crate) fn shown_usage(usage: &Value, paint: Paint) -> String {
-    let columns = [
-        left("WHAT"),
-        right("CALLS"),
-        right("INPUT"),
-        right("CACHED"),
-        right("OUTPUT"),
-        right("CPU MS"),
-        right("COST"),
-    ];
-    let mut table = Table::new(&columns);
     let lines = usage.get("rows").map_or_else(|| rows(usage), rows);
+    // A column for each thing by which the rows are told apart.
+    let told = [("day", "DAY"), ("key", "KEY"), ("subject", "WHAT"), ("model", "MODEL")];
+    let told = told.map(|(name, title)| (name, title, tells_apart(usage, name)));
+    let mut columns: Vec<Column> =
+        told.iter().filter(|(_, _, on)| *on).map(|(_, title, _)| left(title)).collect();
+    columns.extend(["CALLS", "INPUT", "CACHED", "OUTPUT", "CPU MS", "COST"].map(right));
+    let mut table = Table::new(&columns);
     for line in lines {
-        table.row(vec![
-            subject(line.get("subject").unwrap_or(&Value::Null)),
+        let named = told.iter().filter(|(_, _, on)| *on);
+        let mut row: Vec<String> = named.map(|(name, _, _)| named_cell(line, name)).collect();
+        row.extend([
             cell(line, "/calls"),
             cell(line, "/input_tokens"),
             cell(line, "/cached_input_tokens"),
@@ -63,18 +104,36 @@ pub(crate) fn shown_usage(usage: &Value, paint: Paint) -> String {
             milliseconds(line.pointer("/compute_micros").and_then(Value::as_u64)),
             credits_cell(line, "/cost"),
         ]);
+        table.row(row);
     }
     if lines.is_empty() {
         return "nothing was called in this time".to_owned();
     }
-    let mut total = vec!["total".to_owned(), cell(usage, "/calls")];
+    let mut total = vec!["total".to_owned()];
+    total.resize(columns.len().saturating_sub(6), String::new());
+    total.push(cell(usage, "/calls"));
     total.extend(["", "", "", ""].map(str::to_owned));
     total.push(credits_cell(usage, "/total"));
     table.row(total);
     table.render(paint, "")
 }
 
-fn shown_receipts(receipts: &Value, paint: Paint) -> String {
+/// Whether rows are told apart by this; sums that do not say are by subject.
+fn tells_apart(usage: &Value, name: &str) -> bool {
+    match usage.get("by").and_then(Value::as_array) {
+        Some(by) => by.iter().any(|by| by == name) || (by.is_empty() && name == "subject"),
+        None => name == "subject",
+    }
+}
+
+fn named_cell(line: &Value, name: &str) -> String {
+    match name {
+        "subject" => subject(line.get("subject").unwrap_or(&Value::Null)),
+        name => cell(line, &format!("/{name}")),
+    }
+}
+
+pub(super) fn shown_receipts(receipts: &Value, paint: Paint) -> String {
     let columns = [
         left("AT (UTC)"),
         left("WHAT"),
@@ -98,7 +157,7 @@ fn shown_receipts(receipts: &Value, paint: Paint) -> String {
 }
 
 /// A model by its name, a function by its owner, name and version.
-fn subject(subject: &Value) -> String {
+pub(super) fn subject(subject: &Value) -> String {
     if let Some(model) = subject.get("model") {
         return cell(model, "");
     }

@@ -80,7 +80,7 @@ async fn a_gateway_that_is_not_let_in_learns_why() {
 async fn a_gateway_acts_under_its_own_name_only() {
     let site = Site::new();
     let ledger = Scripted::open();
-    let service = site.serve(Arc::clone(&ledger) as _, ServiceLimits::default()).await;
+    let service = site.serve(ledger.billing(), ServiceLimits::default()).await;
     let call = CallId::generate();
     let hold = |holder: &str| {
         let mut request = serde_json::to_value(hold_request(call)).unwrap();
@@ -175,7 +175,7 @@ async fn a_poisoned_operation_harms_no_other() {
 async fn every_error_reaches_the_caller() {
     let site = Site::new();
     let ledger = Scripted::open();
-    let service = site.serve(Arc::clone(&ledger) as _, ServiceLimits::default()).await;
+    let service = site.serve(ledger.billing(), ServiceLimits::default()).await;
     let mut options = site.options(service.address);
     options.limits.hold_retry_for = Duration::from_secs(2);
     let remote = RemoteBilling::connect(options).await.unwrap();

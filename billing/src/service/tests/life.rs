@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use super::lost::calls;
 use super::scripted::hold_request;
 use super::*;
 use crate::calendar::Period;
@@ -177,19 +178,8 @@ async fn five_hundred_and_twelve_calls_at_a_time() {
     let remote = site.connect(&service).await;
     remote.order(top_up(1_000_000_000)).await.unwrap();
     let begin = Instant::now();
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let remote = Arc::clone(&remote);
-            tokio::spawn(async move {
-                for _ in 0..ROUNDS {
-                    let call = CallId::generate();
-                    let mut hold = remote.hold(request(call)).await.unwrap();
-                    hold.durable().await.unwrap();
-                    remote.capture(capture(call)).await.unwrap();
-                }
-            })
-        })
-        .collect();
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|_| tokio::spawn(calls(Arc::clone(&remote), ROUNDS))).collect();
     for client in clients {
         client.await.unwrap();
     }

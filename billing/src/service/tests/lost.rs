@@ -1,3 +1,4 @@
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -12,48 +13,69 @@ use crate::report::ReceiptQuery;
 /// A way between gateway and service that loses what a test wants lost.
 struct Way {
     address: SocketAddr,
+    open: Arc<Mutex<Arc<Stretch>>>,
+}
+
+/// What befalls the connections that were made in one stretch of time.
+#[derive(Default)]
+struct Stretch {
     /// Swallows what the service says.
-    swallows: Arc<AtomicBool>,
-    /// Each change cuts all connections.
-    cuts: watch::Sender<u32>,
+    swallows: AtomicBool,
+    /// Cuts them.
+    cut: watch::Sender<bool>,
+}
+
+impl Stretch {
+    fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// Carries what both sides say, until one of them leaves.
+    async fn carry(self: Arc<Stretch>, near: TcpStream, service: SocketAddr) {
+        let Ok(far) = TcpStream::connect(service).await else { return };
+        let (near_read, near_write) = near.into_split();
+        let (far_read, far_write) = far.into_split();
+        let mut cut = self.cut.subscribe();
+        tokio::select! {
+            () = carry(near_read, far_write, None) => {}
+            () = carry(far_read, near_write, Some(&self.swallows)) => {}
+            _ = cut.wait_for(|cut| *cut) => {}
+        }
+    }
 }
 
 impl Way {
     async fn to(service: SocketAddr) -> Way {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let swallows = Arc::new(AtomicBool::new(false));
-        let cuts = watch::Sender::new(0);
-        let (swallowing, cutting) = (Arc::clone(&swallows), cuts.subscribe());
+        let open = Arc::<Mutex<Arc<Stretch>>>::default();
+        let opening = Arc::clone(&open);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = TcpStream::connect(service).await else { continue };
-                let (near_read, near_write) = near.into_split();
-                let (far_read, far_write) = far.into_split();
-                let mut cut = cutting.clone();
-                cut.mark_unchanged();
-                let swallows = Arc::clone(&swallowing);
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = carry(near_read, far_write, None) => {}
-                        () = carry(far_read, near_write, Some(swallows)) => {}
-                        _ = cut.changed() => {}
-                    }
-                });
+                let stretch = Arc::clone(&opening.lock().unwrap());
+                tokio::spawn(stretch.carry(near, service));
             }
         });
-        Way { address, swallows, cuts }
+        Way { address, open }
     }
 
-    fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
+    /// Ends a stretch of time: later connections are spared what befalls its own.
+    fn turn(&self) -> Arc<Stretch> {
+        std::mem::take(&mut *self.open.lock().unwrap())
+    }
+
+    /// From now on, what the service says on the connections that are open is lost.
+    fn lose(&self) -> Arc<Stretch> {
+        let stretch = self.turn();
+        stretch.swallows.store(true, Ordering::SeqCst);
+        stretch
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallows: Option<Arc<AtomicBool>>) {
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallows: Option<&AtomicBool>) {
     let mut bytes = vec![0; 4096];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
-        if swallows.as_ref().is_some_and(|swallows| swallows.load(Ordering::SeqCst)) {
+        if swallows.is_some_and(|swallows| swallows.load(Ordering::SeqCst)) {
             continue;
         }
         if to.write_all(&bytes[..count]).await.is_err() {
@@ -75,44 +97,41 @@ async fn a_lost_answer_is_asked_for_again_and_charged_once() {
     let way = Way::to(service.address).await;
     let remote = RemoteBilling::connect(site.options(way.address)).await.unwrap();
     // An order, a hold and a capture, each done at the ledger while its answer is lost.
-    let lose = |what: &'static str| {
-        way.swallows.store(true, Ordering::SeqCst);
-        what
-    };
-    let regain = || {
-        way.swallows.store(false, Ordering::SeqCst);
-        way.cut();
-    };
-
-    let what = lose("the top-up is done");
+    let stretch = way.lose();
     let order = tokio::spawn({
         let remote = Arc::clone(&remote);
         async move { remote.order(top_up(1_000_000)).await }
     });
-    until(what, || async { ledger.balance(&org()).await.unwrap().posted.as_nano() > 0 }).await;
-    regain();
+    until("the top-up is done", || async {
+        ledger.balance(&org()).await.unwrap().posted.as_nano() > 0
+    })
+    .await;
+    stretch.cut();
     order.await.unwrap().unwrap();
     assert_eq!(ledger.balance(&org()).await.unwrap().posted.as_nano(), 1_000_000);
 
     let call = CallId::generate();
-    let what = lose("the hold is made");
+    let stretch = way.lose();
     let hold = tokio::spawn({
         let remote = Arc::clone(&remote);
         async move { remote.hold(request(call)).await }
     });
-    until(what, || async { ledger.balance(&org()).await.unwrap().held.as_nano() > 0 }).await;
-    regain();
+    until("the hold is made", || async {
+        ledger.balance(&org()).await.unwrap().held.as_nano() > 0
+    })
+    .await;
+    stretch.cut();
     let mut hold = hold.await.unwrap().unwrap();
     hold.durable().await.unwrap();
     assert_eq!(ledger.balance(&org()).await.unwrap().held.as_nano(), 10_000);
 
-    let what = lose("the call is charged");
+    let stretch = way.lose();
     let captured = tokio::spawn({
         let remote = Arc::clone(&remote);
         async move { remote.capture(capture(call)).await }
     });
-    until(what, || async { charged(&ledger).await == 1 }).await;
-    regain();
+    until("the call is charged", || async { charged(&ledger).await == 1 }).await;
+    stretch.cut();
     let captured = captured.await.unwrap().unwrap();
     assert_eq!(captured.balance.available.as_nano(), 1_000_000 - COST);
     assert_eq!(charged(&ledger).await, 1);
@@ -136,7 +155,7 @@ async fn cut_after_cut_loses_nothing_and_charges_nothing_twice() {
     for round in 1..=8 {
         let enough = CLIENTS * ROUNDS * round / 10;
         until("some more calls are charged", || async { charged(&ledger).await >= enough }).await;
-        way.cut();
+        way.turn().cut();
         seen = enough;
     }
     for client in clients {
@@ -151,7 +170,7 @@ async fn cut_after_cut_loses_nothing_and_charges_nothing_twice() {
     service.stop().await;
 }
 
-async fn calls(remote: Arc<RemoteBilling>, rounds: usize) {
+pub(super) async fn calls(remote: Arc<RemoteBilling>, rounds: usize) {
     for _ in 0..rounds {
         let call = CallId::generate();
         let mut hold = remote.hold(request(call)).await.unwrap();
@@ -239,7 +258,7 @@ async fn a_service_that_says_nothing_is_given_up_too() {
     let mut options = site.options(way.address);
     options.limits.attempt_deadline = Duration::from_millis(300);
     let remote = RemoteBilling::connect(options).await.unwrap();
-    way.swallows.store(true, Ordering::SeqCst);
+    way.lose();
     let order = tokio::spawn({
         let remote = Arc::clone(&remote);
         async move { remote.order(top_up(1_000_000)).await }
@@ -249,7 +268,6 @@ async fn a_service_that_says_nothing_is_given_up_too() {
     })
     .await;
     // Nobody cuts the connection: the client itself gives it up, and asks on another.
-    way.swallows.store(false, Ordering::SeqCst);
     order.await.unwrap().unwrap();
     assert_eq!(ledger.balance(&org()).await.unwrap().posted.as_nano(), 1_000_000);
     service.stop().await;

@@ -15,20 +15,16 @@ async fn a_full_service_turns_holds_away_and_keeps_what_must_be_done() {
     let site = Site::new();
     let ledger = Scripted::with(0);
     let limits = ServiceLimits { batches_max: 1, ..ServiceLimits::default() };
-    let service = site.serve(Arc::clone(&ledger) as _, limits).await;
+    let service = site.serve(ledger.billing(), limits).await;
     let remote = site.connect(&service).await;
-    let waiting = |count| {
-        let ledger = Arc::clone(&ledger);
-        move || {
-            let ledger = Arc::clone(&ledger);
-            async move { ledger.waiting.load(Ordering::SeqCst) == count }
-        }
-    };
     let first = tokio::spawn({
         let remote = Arc::clone(&remote);
         async move { remote.hold(hold_request(CallId::generate())).await }
     });
-    until("the first hold is at the ledger", waiting(1)).await;
+    until("the first hold is at the ledger", || async {
+        ledger.waiting.load(Ordering::SeqCst) == 1
+    })
+    .await;
     let refused = remote.hold(hold_request(CallId::generate())).await;
     assert!(matches!(refused, Err(BillingError::Overloaded)), "{refused:?}");
     let void = tokio::spawn({
@@ -50,7 +46,7 @@ async fn questions_have_places_of_their_own() {
     let site = Site::new();
     let ledger = Scripted::with(0);
     let limits = ServiceLimits { queries_max: 1, ..ServiceLimits::default() };
-    let service = site.serve(Arc::clone(&ledger) as _, limits).await;
+    let service = site.serve(ledger.billing(), limits).await;
     let remote = site.connect(&service).await;
     let first = tokio::spawn({
         let remote = Arc::clone(&remote);
@@ -72,7 +68,7 @@ async fn questions_have_places_of_their_own() {
 async fn a_full_queue_turns_holds_away_and_makes_the_rest_wait() {
     let site = Site::new();
     let ledger = Scripted::with(0);
-    let service = site.serve(Arc::clone(&ledger) as _, ServiceLimits::default()).await;
+    let service = site.serve(ledger.billing(), ServiceLimits::default()).await;
     let mut options = site.options(service.address);
     (options.limits.holds_max, options.limits.others_max) = (1, 1);
     let remote = RemoteBilling::connect(options).await.unwrap();
@@ -117,7 +113,7 @@ async fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Out
 async fn a_void_never_overtakes_its_hold() {
     let site = Site::new();
     let ledger = Scripted::with(0);
-    let service = site.serve(Arc::clone(&ledger) as _, ServiceLimits::default()).await;
+    let service = site.serve(ledger.billing(), ServiceLimits::default()).await;
     let remote = site.connect(&service).await;
     let call = CallId::generate();
     let mut hold = Box::pin(remote.hold(hold_request(call)));
@@ -144,7 +140,7 @@ async fn a_void_never_overtakes_its_hold() {
 async fn one_batch_keeps_the_order_of_a_call() {
     let site = Site::new();
     let ledger = Scripted::open();
-    let service = site.serve(Arc::clone(&ledger) as _, ServiceLimits::default()).await;
+    let service = site.serve(ledger.billing(), ServiceLimits::default()).await;
     let call = CallId::generate();
     let mut request = hold_request(call);
     request.holder = Some(crate::Holder { gateway: "gw-1".to_owned(), epoch: 1 });
@@ -163,7 +159,7 @@ async fn one_batch_keeps_the_order_of_a_call() {
 async fn a_hold_is_decided_before_it_is_durable() {
     let site = Site::new();
     let ledger = Scripted::open();
-    let service = site.serve(Arc::clone(&ledger) as _, ServiceLimits::default()).await;
+    let service = site.serve(ledger.billing(), ServiceLimits::default()).await;
     let remote = site.connect(&service).await;
     for (outcome, expect) in [
         (Some(Ok(())), "Ok(())"),
@@ -193,7 +189,7 @@ async fn a_hold_is_decided_before_it_is_durable() {
 async fn closing_answers_what_is_queued_and_takes_nothing_more() {
     let site = Site::new();
     let ledger = Scripted::with(0);
-    let service = site.serve(Arc::clone(&ledger) as _, ServiceLimits::default()).await;
+    let service = site.serve(ledger.billing(), ServiceLimits::default()).await;
     let remote = site.connect(&service).await;
     let void = tokio::spawn({
         let remote = Arc::clone(&remote);

@@ -44,6 +44,11 @@ impl Scripted {
         })
     }
 
+    /// It, as the service takes it.
+    pub(super) fn billing(self: &Arc<Scripted>) -> Arc<dyn Billing> {
+        Arc::<Scripted>::clone(self)
+    }
+
     pub(super) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }

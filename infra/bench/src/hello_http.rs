@@ -78,7 +78,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let root = options.data.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::Builder::new().prefix("emberbox-bench-").tempdir_in(root)?;
     let field = Field::start(options, folder.path()).await?;
-    let format = if options.json { Format::Json } else { Format::Table };
+    let format = Format::new(options.json);
     for &connections in &options.connections {
         ensure!(connections > 0, "--connections must be at least 1");
         for row in field.measure(connections, options).await? {

@@ -7,6 +7,22 @@ use clap::{Parser, Subcommand};
 
 /// The `hello` example through the gateway, beside `wasmtime serve` and a bare hyper server.
 mod hello_http;
+/// Complete calls on the ledger, beside one transaction per call.
+mod ledger;
+/// Many calls at once on a balance for a few.
+mod race;
+/// Statements of a ledger with millions of calls.
+mod statements;
+/// Our ledger inside this process.
+mod ours;
+/// The databases that ledgers are kept in.
+mod store;
+/// What is called, and by whom.
+mod traffic;
+/// The load inside this process: calls in a closed loop.
+mod closed_loop;
+/// A simulated disk, for machines whose own is too fast to be true.
+mod slow_disk;
 /// Other processes: the peers and our own server.
 mod process;
 /// The load: a closed loop over a number of connections.
@@ -28,6 +44,12 @@ struct Args {
 enum Bench {
     /// The hello example through the gateway, beside wasmtime serve and a bare hyper server
     HelloHttp(hello_http::Options),
+    /// Complete calls on the ledger, beside one transaction per call on SQLite and PostgreSQL
+    Ledger(ledger::Options),
+    /// Many calls at once on a balance for a few: exactly those succeed
+    Race(race::Options),
+    /// Statements of a ledger with millions of calls
+    Statements(statements::Options),
     /// Runs our server for a benchmark, until standard input closes
     #[command(hide = true)]
     ServeEmberbox(hello_http::ours::Options),
@@ -40,6 +62,9 @@ enum Bench {
 async fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
         Bench::HelloHttp(options) => hello_http::run(&options).await,
+        Bench::Ledger(options) => ledger::run(&options).await,
+        Bench::Race(options) => race::run(&options).await,
+        Bench::Statements(options) => statements::run(&options).await,
         Bench::ServeEmberbox(options) => hello_http::ours::serve(options).await,
         Bench::ServeHyper(options) => hello_http::bare::serve(&options).await,
     }

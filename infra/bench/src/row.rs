@@ -32,9 +32,24 @@ impl Row {
         peer: (&'static str, f64),
     ) -> Self {
         let (peer_name, peer) = peer;
-        let ratio = if peer > 0.0 { round(ours / peer, 3) } else { 0.0 };
+        let ratio = ratio(ours, peer);
         let (ours, peer) = (round(ours, 1), round(peer, 1));
         Self { bench, case, ours, peer_name, peer, ratio, unit: "", note: String::new() }
+    }
+}
+
+/// A row of any benchmark: a JSON object, or columns for people.
+pub(crate) trait Line: Serialize {
+    /// The row in one line of text.
+    fn columns(&self) -> String;
+}
+
+impl Line for Row {
+    fn columns(&self) -> String {
+        format!(
+            "{:<20} {:>10.1} {:>10.1} {} ({})  ratio {:.3}  {}",
+            self.case, self.ours, self.peer, self.unit, self.peer_name, self.ratio, self.note
+        )
     }
 }
 
@@ -50,23 +65,27 @@ pub(crate) enum Format {
 impl Format {
     /// Prints a row as soon as it is known.
     #[expect(clippy::print_stdout, reason = "the rows are this program's output")]
-    pub(crate) fn print(self, row: &Row) -> anyhow::Result<()> {
+    pub(crate) fn print(self, row: &impl Line) -> anyhow::Result<()> {
         match self {
             Self::Json => println!("{}", serde_json::to_string(row)?),
-            Self::Table => println!("{}", columns(row)),
+            Self::Table => println!("{}", row.columns()),
         }
         Ok(())
     }
+
+    /// JSON where it was asked for.
+    pub(crate) fn new(json: bool) -> Self {
+        if json { Self::Json } else { Self::Table }
+    }
 }
 
-fn columns(row: &Row) -> String {
-    format!(
-        "{:<20} {:>10.1} {:>10.1} {} ({})  ratio {:.3}  {}",
-        row.case, row.ours, row.peer, row.unit, row.peer_name, row.ratio, row.note
-    )
+/// Ours beside theirs; nothing beside a peer that did nothing.
+pub(crate) fn ratio(ours: f64, peer: f64) -> f64 {
+    if peer > 0.0 { round(ours / peer, 3) } else { 0.0 }
 }
 
-fn round(value: f64, digits: i32) -> f64 {
+/// So many digits after the point.
+pub(crate) fn round(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
 }

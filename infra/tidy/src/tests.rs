@@ -38,7 +38,7 @@ fn dependency_direction() {
     let by_target = "[target.'cfg(unix)'.dependencies]\nrusqlite = \"1\"";
     for (package, manifest, expect) in [
         ("billing", "[dependencies]\nserde = \"1\"", None),
-        ("billing", "[dependencies]\nhttp-body = \"1\"", Some("no HTTP")),
+        ("billing", "[dependencies]\ntower-http = \"1\"", Some("no HTTP")),
         ("billing", "[dev-dependencies]\nemberbox = \"1\"", Some("emberbox")),
         ("billing", server, None),
         ("billing", server_linked, Some("for tests only")),
@@ -48,6 +48,7 @@ fn dependency_direction() {
         ("gateway", renamed, Some("depends on burn")),
         ("gateway", by_target, Some("depends on rusqlite")),
         ("infra/bench", "[dependencies]\nwasmtime = \"48\"", Some("leave it to its owner")),
+        ("infra/bench", "[dependencies]\nrusqlite = \"1\"", None),
         ("infra/chaos", "[dependencies]\nrusqlite = \"1\"", None),
         ("infra/e2e", "[dependencies]\nrusqlite = \"1\"", Some("leave it to its owner")),
         ("runtime", "[dependencies]\nwasmtime = \"48\"", None),

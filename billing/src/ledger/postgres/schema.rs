@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::values::{Id, signed};
 use crate::error::{OpenFailure, StoreError};
+use crate::price::PriceBook;
 
 /// The ledger's own schema, so that it may share a database with others.
 pub(super) const SCHEMA: &str = "emberbox_ledger";
@@ -56,6 +57,15 @@ pub(super) async fn take_over(
         step.batch_execute(migration).await?;
         let done = "INSERT INTO schema_migrations (version, applied_at_ms) VALUES ($1, $2)";
         step.execute(done, &[&version, &signed(now_ms)]).await?;
+    }
+    if found == 0 {
+        // What the first calls cost, until the operator sets prices.
+        let book = PriceBook::initial();
+        let text = serde_json::to_string(&book)
+            .map_err(|error| OpenFailure::Store(StoreError::new(error)))?;
+        let sql = "INSERT INTO price_books (version, effective_at_ms, book) VALUES ($1, $2, $3)";
+        let (version, effective_at_ms) = (signed(book.version.0), signed(book.effective_at_ms));
+        step.execute(sql, &[&version, &effective_at_ms, &text]).await?;
     }
     let sql = "UPDATE writer SET epoch = epoch + 1, owner = $1 RETURNING epoch, batch";
     let row = step.query_opt(sql, &[&Id(owner)]).await?;

@@ -63,7 +63,8 @@ impl Books {
     /// Prices, documents of some kinds, a payment of a thousand credits, a lot and a budget.
     pub(super) fn beginning(&mut self) -> Batch {
         let mut draft = self.draft();
-        draft.batch.books.push(Arc::new(PriceBook::initial()));
+        let version = PriceVersion(2);
+        draft.batch.books.push(Arc::new(PriceBook { version, ..PriceBook::initial() }));
         draft.batch.documents.push(Document::Platform(Platform::default()));
         let below = Some(nano(5));
         let settings = Settings { org: Some(org()), low_balance: below, ..Settings::default() };

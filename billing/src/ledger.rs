@@ -31,11 +31,12 @@ use crate::order::{Order, Outcome};
 use crate::price::PriceBook;
 use crate::report::{DayQuery, LedgerCheck, Query, ROWS_PER_PAGE_MAX, Report};
 
-pub use self::postgres::PostgresLedgerOptions;
+pub use self::postgres::{PostgresLedgerOptions, audit_database};
 pub use self::sqlite::audit_file;
 
-/// The latest time there is: what the 48 bits of a UUIDv7 hold, in the year 10889.
-const TIME_MS_MAX: u64 = (1 << 48) - 1;
+/// The latest time there is: what 64 bits of nanoseconds hold, in the year 2262. A clock that says
+/// more is broken, and every month until then would have to be closed.
+const TIME_MS_MAX: u64 = 9_223_372_036_854;
 /// The queue has this many slots per operation that `queue_max` allows: holds use the first,
 /// the rest is for what ends holds, so that a flood of new calls cannot keep old ones open.
 const SLOTS_PER_OPERATION: usize = 2;
@@ -340,6 +341,7 @@ impl Billing for Ledger {
             Query::Entries(query) => Report::Entries(reader.entries(&query).await?),
             Query::Totals(query) => Report::Totals(reader.totals(&query).await?),
             Query::Periods => Report::Periods(reader.periods().await?),
+            Query::Ready => self.0.shared.stopped().map_or(Ok(Report::Ready), Err)?,
             Query::Check => Report::Check(Box::new(self.check().await?)),
         })
     }

@@ -116,7 +116,9 @@ pub use ids::{
     BudgetId, CallId, KeyId, LotId, MessageId, NAME_BYTES_MAX, OP_CHARS_MAX, OpId, OrgId,
     PriceVersion,
 };
-pub use ledger::{Clock, Ledger, LedgerOptions, PostgresLedgerOptions, audit_file};
+pub use ledger::{
+    Clock, Ledger, LedgerOptions, PostgresLedgerOptions, audit_database, audit_file,
+};
 pub use message::{MESSAGES_MAX, Message};
 pub use money::{Nano, Pico};
 pub use operation::{

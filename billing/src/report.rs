@@ -343,6 +343,9 @@ pub enum Query {
     Periods,
     /// All versions of the prices, oldest first: [`Report::Prices`].
     Prices,
+    /// Whether operations are taken: [`Report::Ready`], or [`crate::BillingError::Stopped`] with
+    /// the reason.
+    Ready,
     /// Replays the journal and compares: [`Report::Check`]. Where something is broken, writing
     /// stops.
     Check,
@@ -374,6 +377,8 @@ pub enum Report {
     Periods(Vec<PeriodClose>),
     /// To [`Query::Prices`].
     Prices(Vec<crate::price::PriceBook>),
+    /// To [`Query::Ready`].
+    Ready,
     /// To [`Query::Check`].
     Check(Box<LedgerCheck>),
 }

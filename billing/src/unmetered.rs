@@ -153,6 +153,7 @@ impl Billing for Unmetered {
             Query::Entries(_) => Report::Entries(Vec::new()),
             Query::Totals(_) => Report::Totals(crate::report::ReceiptTotals::default()),
             Query::Periods => Report::Periods(Vec::new()),
+            Query::Ready => Report::Ready,
             Query::Prices => {
                 let memory = self.memory();
                 Report::Prices(memory.books.iter().map(|book| book.as_ref().clone()).collect())

@@ -12,7 +12,7 @@ use crate::calendar::Day;
 use crate::document::{Document, DocumentKey};
 use crate::error::StoreError;
 use crate::hold::HoldTerms;
-use crate::ids::{CallId, OrgId};
+use crate::ids::{CallId, OpId, OrgId};
 use crate::money::Nano;
 use crate::price::PriceBook;
 
@@ -47,16 +47,14 @@ pub(super) struct Disk {
 }
 
 impl MemoryStore {
-    /// An empty disk with the first price book.
-    pub(super) fn new() -> MemoryStore {
-        let disk = Disk { books: vec![PriceBook::initial()], ..Disk::default() };
-        MemoryStore(Arc::new(Mutex::new(disk)))
-    }
-
     /// Looks at the disk.
     pub(super) fn with<T>(&self, look: impl FnOnce(&mut Disk) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap()
 }
 
 impl Store for MemoryStore {
@@ -81,8 +79,8 @@ impl Store for MemoryStore {
                     .iter()
                     .map(|((org, day), amount)| (org.clone(), *day, *amount))
                     .collect(),
-                last_transfer: disk.transfers.len() as u64,
-                last_entry: disk.entries.len() as u64,
+                last_transfer: wide(disk.transfers.len()),
+                last_entry: wide(disk.entries.len()),
                 last_at_ms: disk.at_ms,
                 last_lot: last("lot"),
                 last_budget: last("budget"),
@@ -91,28 +89,11 @@ impl Store for MemoryStore {
     }
 
     fn find(&mut self, wanted: &Wanted) -> Result<Found, StoreFault> {
-        self.with(|disk| {
-            let mut found = Found::default();
-            for key in &wanted.calls {
-                if let Some(row) = disk.calls.get(key) {
-                    let from = (row.transfers.0.max(1) - 1) as usize;
-                    let transfers = disk.transfers[from..from + row.transfers.1 as usize].to_vec();
-                    found.calls.insert(key.clone(), (row.clone(), transfers));
-                }
-            }
-            for op in &wanted.entries {
-                if let Some(entry) = disk.entries.iter().find(|entry| entry.op == *op) {
-                    let (digest, answer) = (entry.digest, entry.answer.clone());
-                    found.entries.insert(op.clone(), PastEntry { digest, answer });
-                }
-            }
-            for key in &wanted.documents {
-                if let Some(document) = disk.documents.get(key) {
-                    found.documents.insert(key.clone(), document.clone());
-                }
-            }
-            Ok(found)
-        })
+        Ok(self.with(|disk| Found {
+            calls: disk.find_calls(&wanted.calls),
+            entries: disk.find_entries(&wanted.entries),
+            documents: disk.find_documents(&wanted.documents),
+        }))
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreFault> {
@@ -137,9 +118,42 @@ impl Store for MemoryStore {
 }
 
 impl Disk {
+    fn find_calls(
+        &self,
+        wanted: &[(OrgId, CallId)],
+    ) -> HashMap<(OrgId, CallId), (CallRow, Vec<Transfer>)> {
+        let known = wanted.iter().filter_map(|key| Some((key, self.calls.get(key)?)));
+        let with_transfers = known.map(|(key, row)| {
+            let transfers = self.journal(row.transfers).to_vec();
+            (key.clone(), (row.clone(), transfers))
+        });
+        with_transfers.collect()
+    }
+
+    fn find_entries(&self, wanted: &[OpId]) -> HashMap<OpId, PastEntry> {
+        let known = self.entries.iter().filter(|entry| wanted.contains(&entry.op));
+        let past = known.map(|entry| {
+            let (digest, answer) = (entry.digest, entry.answer.clone());
+            (entry.op.clone(), PastEntry { digest, answer })
+        });
+        past.collect()
+    }
+
+    fn find_documents(&self, wanted: &[DocumentKey]) -> HashMap<DocumentKey, Document> {
+        let known = wanted.iter().filter_map(|key| Some((key, self.documents.get(key)?)));
+        known.map(|(key, document)| (key.clone(), document.clone())).collect()
+    }
+
+    /// A range of the journal, by the first transfer's number and their count.
+    pub(super) fn journal(&self, (first, count): (u64, u64)) -> &[Transfer] {
+        let index = |number: u64| usize::try_from(number).unwrap();
+        let from = index(first.max(1) - 1);
+        &self.transfers[from..from + index(count)]
+    }
+
     fn keep(&mut self, batch: &Batch) -> Result<(), StoreFault> {
         let broken = |what: &str| Err(StoreFault::Broken(what.to_owned()));
-        assert_eq!(batch.first_transfer, self.transfers.len() as u64 + 1);
+        assert_eq!(batch.first_transfer, wide(self.transfers.len()) + 1);
         for change in &batch.accounts {
             let before = self.accounts.get(&change.number).map(|(_, counters)| *counters);
             if before != change.before {
@@ -168,7 +182,7 @@ impl Disk {
             }
         }
         for entry in &batch.entries {
-            assert_eq!(entry.number, self.entries.len() as u64 + 1);
+            assert_eq!(entry.number, wide(self.entries.len()) + 1);
             assert!(self.entries.iter().all(|known| known.op != entry.op));
             self.entries.push(entry.clone());
         }

@@ -32,7 +32,9 @@ use names::Names;
 use reader::PostgresReader;
 use store::PostgresStore;
 
-use crate::error::OpenFailure;
+use super::store::Reader;
+use crate::error::{BillingError, OpenFailure};
+use crate::report::LedgerCheck;
 
 /// A ledger on PostgreSQL: where it is, and how long it waits.
 #[derive(Clone)]
@@ -108,4 +110,18 @@ pub(super) fn open(
     });
     let died = || OpenFailure::Damaged("opening it ended early".to_owned());
     Ok((store.unwrap_or_else(|_| Err(died()))?, reader))
+}
+
+/// Checks a ledger in PostgreSQL, which a server may have open, without changing it and without
+/// taking the right to write from anybody.
+///
+/// # Errors
+/// [`BillingError::CannotOpen`] for an address that cannot be used, [`BillingError::Store`] where
+/// there is no ledger or it cannot be read.
+pub async fn audit_database(options: &PostgresLedgerOptions) -> Result<LedgerCheck, BillingError> {
+    let reader = Address::of(options)
+        .and_then(|address| PostgresReader::new(&address, options, Arc::new(Names::default())));
+    let reader =
+        reader.map_err(|cause| BillingError::CannotOpen { at: options.place(), cause })?;
+    reader.check().await
 }

@@ -57,7 +57,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
-        let disk = MemoryStore::new();
+        let disk = MemoryStore::default();
         let clock = Arc::new(AtomicU64::new(START_MS));
         let writer = open(&disk, &clock);
         let (oracle, plan) = (Oracle::new(START_MS), Plan::new(seed));
@@ -111,8 +111,7 @@ impl World {
         if fresh {
             let transfers = self.disk.with(|disk| {
                 let entry = disk.entries.iter().find(|entry| entry.op == order.op).unwrap();
-                let from = entry.transfers.0 as usize - 1;
-                disk.transfers[from..from + entry.transfers.1 as usize].to_vec()
+                disk.journal(entry.transfers).to_vec()
             });
             self.oracle.refunded(&transfers);
         }
@@ -206,7 +205,7 @@ fn open(disk: &MemoryStore, clock: &Arc<AtomicU64>) -> Writer {
 fn answer(mut answered: Answered) -> Answer {
     match answered.try_recv() {
         Ok(Ok(Reply::Hold(mut hold))) => {
-            let durable = futures_poll(&mut hold);
+            let durable = is_durable(&mut hold);
             if durable { Answer::Held } else { Answer::Unknown }
         }
         Ok(Ok(Reply::Captured(captured))) => Answer::Captured(captured.receipt.amount.as_nano()),
@@ -222,7 +221,7 @@ fn answer(mut answered: Answered) -> Answer {
 }
 
 /// Whether a hold is durable by now: the writer has served its batch.
-fn futures_poll(hold: &mut crate::hold::Hold) -> bool {
+fn is_durable(hold: &mut crate::hold::Hold) -> bool {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let waiting = std::pin::pin!(hold.durable());
     match waiting.poll(&mut context) {

@@ -1,7 +1,8 @@
-//! The ledger on its real stores. [`cases`] has one row per attempt and its outcome; the same
-//! rows run on SQLite and, where PostgreSQL is installed, on PostgreSQL.
+//! The ledger on its real stores. [`calls`] and [`money`] have one row per attempt and its
+//! outcome; the same rows run on SQLite and, where PostgreSQL is installed, on PostgreSQL.
 
-mod cases; // What is tried and what comes of it.
+mod calls; // What is tried with calls, and what comes of it.
+mod money; // The same with everything else.
 mod races; // Many callers at once.
 mod stops; // What stops writing, and that reading goes on.
 mod table; // How a row is read.
@@ -162,7 +163,7 @@ async fn assert_sound(ledger: &Ledger) -> LedgerCheck {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_case_on_sqlite() {
-    for (name, rows) in cases::CASES {
+    for (name, rows) in calls::CALLS.iter().chain(money::MONEY) {
         table::check(&Bench::sqlite(), name, rows).await;
     }
 }
@@ -171,7 +172,7 @@ async fn every_case_on_sqlite() {
 #[ignore = "needs PostgreSQL"]
 async fn every_case_on_postgres() {
     let server = emberbox_postgres::shared().unwrap();
-    for (number, (name, rows)) in cases::CASES.iter().enumerate() {
+    for (number, (name, rows)) in calls::CALLS.iter().chain(money::MONEY).enumerate() {
         let bench = Bench::postgres(server, &format!("case{number}"));
         table::check(&bench, name, rows).await;
     }

@@ -26,8 +26,9 @@ use crate::ids::OrgId;
 use crate::message::Message;
 use crate::operation::Operation;
 use crate::order::{Act, Endpoint, Outcome};
+use crate::price::PriceBook;
 use crate::report::{Query, Report};
-use crate::rules::{self, State};
+use crate::rules::{self, Change, State};
 
 /// What waits for the writer.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Writer {
             drop(writer.shared.stop(broken));
             return Ok(writer);
         }
-        match writer.void_orphans() {
+        match writer.settle_in() {
             Err(StoreFault::Broken(reason)) => drop(writer.shared.stop(reason)),
             outcome => outcome?,
         }
@@ -220,7 +221,8 @@ impl Writer {
             self.apply(draft, rules::end(&hold, CallEnd::Expired))?;
         }
         while let Some(act) = rules::due(&self.state, self.at_ms) {
-            let change = rules::apply_system(&self.state, &act, self.at_ms).map_err(broken)?;
+            let change = rules::apply_system(&self.state, &act, self.at_ms)
+                .map_err(|refusal| broken(&refusal))?;
             self.act(draft, act, change)?;
         }
         Ok(())
@@ -240,11 +242,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the holds of the process that had the ledger embedded before: nobody can capture
-    /// them any more. Holds of gateways elsewhere stay.
-    fn void_orphans(&mut self) -> Result<(), StoreFault> {
+    /// Gives a new ledger its first prices, and ends the holds of the process that had the ledger
+    /// embedded before: nobody can capture them any more. Holds of gateways elsewhere stay.
+    fn settle_in(&mut self) -> Result<(), StoreFault> {
         self.now_ms();
         let mut draft = Draft::new(self.at_ms, &self.state);
+        if self.state.books().is_empty() {
+            let book = Some(Arc::new(PriceBook::initial()));
+            self.apply(&mut draft, Change { book, ..Change::default() })?;
+        }
         let orphans: Vec<_> =
             self.state.holds().filter(|hold| hold.pinned.holder.is_none()).cloned().collect();
         for hold in orphans {
@@ -326,7 +332,7 @@ fn wanted(requests: &[Request], state: &State) -> Wanted {
     wanted
 }
 
-fn broken(refusal: crate::error::Refusal) -> StoreFault {
+fn broken(refusal: &crate::error::Refusal) -> StoreFault {
     StoreFault::Broken(format!("what is due cannot be done: {refusal}"))
 }
 

@@ -151,12 +151,24 @@ pub(super) fn refund(
             change.earnings.push((key, 0, negative(share)));
         }
     }
+    settle_refund(state, org, &mut change)?;
     let in_all = given_back.iter().try_fold(Nano::ZERO, |sum, given| plus(sum, *given))?;
     let call = Some(row.terms.call);
     change.documents.push(Document::Refunds(Refunds { org: org.to_string(), call, given_back }));
     notices::after_paying(state, org, &mut change)?;
     let balance = balance_after(state, org, &change)?;
     Ok((change, Outcome::Refunded { amount, in_all, balance }))
+}
+
+/// Pays what is owed from what a refund put into the wallet.
+fn settle_refund(state: &State, org: &OrgId, change: &mut Change) -> Result<(), Refusal> {
+    let (wallet, receivable) = (Account::Wallet(org.clone()), Account::Receivable(org.clone()));
+    let to = |account: &Account| {
+        let given = change.transfers.iter().filter(|transfer| transfer.credit == *account);
+        given.map(|transfer| transfer.amount).try_fold(Nano::ZERO, plus)
+    };
+    let (returned, settled) = (to(&wallet)?, to(&receivable)?);
+    settle(state, org, (negative(settled), returned), &mut change.transfers)
 }
 
 /// Whether a transfer is a part of a charge.

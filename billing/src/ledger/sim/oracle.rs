@@ -1,17 +1,19 @@
 //! What should happen, in plain integers: purses, owed amounts, budgets, and who was told what.
 
+mod orders; // What orders do.
+mod sums; // Budgets and prices.
+
 use std::collections::{BTreeMap, HashMap};
 
+use self::sums::{Budget, price, start};
 use super::Answer;
-use crate::account::{Account, Transfer};
-use crate::calendar::{Day, Period};
+use crate::calendar::Period;
 use crate::capture::CaptureRequest;
 use crate::hold::{HoldRequest, Subject};
-use crate::ids::{BudgetId, CallId, KeyId, OpId, OrgId};
+use crate::ids::{BudgetId, CallId, OpId, OrgId};
 use crate::money::Nano;
 use crate::operation::Operation;
-use crate::order::{Act, Funding, Grant, Order, Window};
-use crate::price::{Meter, UsageLine};
+use crate::order::{Act, Funding, Grant};
 use crate::report::{Balance, BudgetReport};
 
 /// What an operation should be answered.
@@ -65,20 +67,6 @@ enum End {
     Voided,
     Gone,
     Captured(CaptureRequest, i64),
-}
-
-#[derive(Clone, Debug)]
-struct Budget {
-    number: u64,
-    org: OrgId,
-    key: Option<KeyId>,
-    window: Window,
-    limit: Option<i64>,
-    opened: u64,
-    spent: i64,
-    held: i64,
-    /// What the budget's account has room for, beyond the limit where that was lowered.
-    room: i64,
 }
 
 fn nano(amount: Nano) -> i64 {
@@ -221,7 +209,7 @@ impl Oracle {
     }
 
     fn grant(&mut self, grant: &Grant) {
-        let number = self.lots.len() as u64 + 1;
+        let number = u64::try_from(self.lots.len()).unwrap() + 1;
         let (org, left) = (grant.org.clone(), nano(grant.amount));
         self.lots.insert(number, Lot { org, grant: grant.clone(), left, held: 0, gone: false });
     }
@@ -317,10 +305,7 @@ impl Oracle {
         }
         for number in &call.budgets {
             if let Some(budget) = self.budgets.iter_mut().find(|b| b.number == *number) {
-                let late = call.end == End::Gone;
-                let counted = if late { amount.min(budget.room) } else { amount };
-                budget.spent += counted;
-                budget.room -= counted;
+                budget.count(amount, call.end == End::Gone);
             }
         }
         self.calls.get_mut(&key).unwrap().end = End::Captured(request.clone(), amount);
@@ -336,172 +321,4 @@ impl Oracle {
         }
         self.orgs.entry(call.request.org.clone()).or_default().wallet -= left;
     }
-
-    fn order(&mut self, order: &Order) -> Answer {
-        if let Some((act, answer)) = self.orders.get(&order.op) {
-            return if *act == order.act { answer.clone() } else { Answer::Conflict };
-        }
-        let answer = self.act(&order.act);
-        self.orders.insert(order.op.clone(), (order.act.clone(), answer.clone()));
-        answer
-    }
-
-    fn act(&mut self, act: &Act) -> Answer {
-        match act {
-            Act::TopUp(payment) => self.receive(&payment.org, nano(payment.amount)),
-            Act::Chargeback(payment) => {
-                let own = self.orgs.entry(payment.org.clone()).or_default();
-                let taken = nano(payment.amount).min(own.wallet - own.held);
-                own.wallet -= taken;
-                own.owed += nano(payment.amount) - taken;
-            }
-            Act::Grant(grant) => {
-                if grant.expires_at_ms.is_some_and(|expires| expires <= self.at_ms) {
-                    return Answer::Refused(12);
-                }
-                self.grant(grant);
-            }
-            Act::Refund { org, call, amount, .. } => {
-                return self.refund(&(org.clone(), *call), *amount);
-            }
-            Act::Adjust { org, amount, .. } if amount.is_negative() => {
-                let own = self.orgs.entry(org.clone()).or_default();
-                if -nano(*amount) > own.wallet - own.held {
-                    return Answer::Refused(9);
-                }
-                own.wallet += nano(*amount);
-            }
-            Act::Adjust { org, amount, .. } => self.receive(org, nano(*amount)),
-            Act::SetBudget { org, key, window, limit } => {
-                self.set_budget((org, key.as_ref(), *window), limit.map(nano));
-            }
-            Act::SetPlatform(platform) => self.free_tier = nano(platform.free_tier_per_month),
-            _ => {}
-        }
-        Answer::Done
-    }
-
-    fn receive(&mut self, org: &OrgId, amount: i64) {
-        let own = self.orgs.entry(org.clone()).or_default();
-        own.wallet += amount;
-        let settled = own.owed.min(own.wallet - own.held);
-        own.wallet -= settled;
-        own.owed -= settled;
-    }
-
-    /// Whether a refund is allowed; where its money goes is read from its transfers.
-    fn refund(&mut self, key: &(OrgId, CallId), amount: Option<Nano>) -> Answer {
-        let Some(call) = self.calls.get_mut(key) else { return Answer::Refused(6) };
-        let End::Captured(_, charged) = &call.end else { return Answer::Refused(6) };
-        let left = charged - call.refunded;
-        let amount = amount.map_or(left, nano);
-        if amount > left || amount == 0 {
-            return Answer::Refused(7);
-        }
-        call.refunded += amount;
-        Answer::Done
-    }
-
-    /// The transfers of a refund that was just made.
-    pub(super) fn refunded(&mut self, transfers: &[Transfer]) {
-        for transfer in transfers {
-            let amount = nano(transfer.amount);
-            match &transfer.credit {
-                Account::Wallet(org) => self.orgs.get_mut(org).unwrap().wallet += amount,
-                Account::Receivable(org) => self.orgs.get_mut(org).unwrap().owed -= amount,
-                Account::Lot(lot) => {
-                    let lot = self.lots.get_mut(&lot.0).unwrap();
-                    assert!(!lot.gone);
-                    lot.left += amount;
-                }
-                Account::Breakage => {}
-                other => panic!("a refund to {}", other.name()),
-            }
-        }
-    }
-
-    fn set_budget(
-        &mut self,
-        (org, key, window): (&OrgId, Option<&KeyId>, Window),
-        limit: Option<i64>,
-    ) {
-        let at_ms = self.at_ms;
-        let same = |b: &&mut Budget| {
-            b.org == *org && b.key.as_ref() == key && b.window == window && b.limit.is_some()
-        };
-        if let Some(budget) = self.budgets.iter_mut().find(same) {
-            budget.limit = limit;
-            budget.reopen(at_ms);
-            budget.allow();
-        } else if limit.is_some() {
-            self.budgets_ever += 1;
-            let mut budget = Budget {
-                number: self.budgets_ever,
-                org: org.clone(),
-                key: key.cloned(),
-                window,
-                limit,
-                opened: start(window, at_ms),
-                spent: 0,
-                held: 0,
-                room: 0,
-            };
-            budget.allow();
-            self.budgets.push(budget);
-        }
-    }
-}
-
-impl Budget {
-    fn left(&self) -> i64 {
-        (self.limit.unwrap_or(0) - self.spent - self.held).min(self.room).max(0)
-    }
-
-    fn allow(&mut self) {
-        self.room = (self.limit.unwrap_or(0) - self.spent - self.held).max(0);
-    }
-
-    fn reopen(&mut self, at_ms: u64) {
-        let opened = start(self.window, at_ms);
-        if opened > self.opened {
-            self.opened = opened;
-            self.spent = 0;
-            self.allow();
-        }
-    }
-}
-
-fn start(window: Window, at_ms: u64) -> u64 {
-    match window {
-        Window::Day => Day::of(at_ms).starts_at_ms(),
-        Window::Month => Period::of(at_ms).starts_at_ms(),
-        Window::Total => 0,
-    }
-}
-
-/// The charge by the first price book, in whole nanos, at most the hold.
-fn price(hold: &HoldRequest, usage: &[UsageLine]) -> i64 {
-    // In units of 10^-22 credits, so that nothing is rounded before the end.
-    let mut sum = 0_i128;
-    let author = hold.author.as_ref().filter(|author| author.org != hold.org);
-    for line in usage {
-        let quantity = i128::from(line.quantity);
-        let rate = match line.meter {
-            Meter::OutputTokens => 400_000,
-            Meter::InputTokens => 100_000,
-            Meter::Calls => 1_000_000,
-            Meter::ComputeMicros => 100,
-            _ => unreachable!(),
-        };
-        sum += quantity * rate * 10_000;
-        if let Some(author) = author {
-            sum += match line.meter {
-                Meter::Calls => quantity * i128::from(nano(author.call_fee)) * 10_000_000,
-                Meter::ComputeMicros => quantity * 100 * i128::from(author.compute_markup_bps),
-                _ => 0,
-            };
-        }
-    }
-    let charge = (sum + 9_999_999) / 10_000_000;
-    i64::try_from(charge).unwrap().min(nano(hold.amount))
 }

@@ -29,6 +29,11 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
+    /// A place in a list of this length, which is not empty.
+    fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(u64::try_from(length).unwrap())).unwrap()
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
@@ -149,7 +154,7 @@ impl Plan {
 
     /// Something that was said before, now and then with another payload.
     fn echo(&mut self) -> Operation {
-        let index = self.dice.below(self.said.len() as u64) as usize;
+        let index = self.dice.index(self.said.len());
         let mut said = self.said[index].clone();
         if self.dice.chance(20) {
             match &mut said {
@@ -205,7 +210,7 @@ impl Plan {
         let young = self.calls.len().saturating_sub(6);
         let from = if self.dice.chance(70) { young } else { 0 };
         let span = self.calls.len().checked_sub(from).filter(|span| *span > 0)?;
-        let index = from + self.dice.below(span as u64) as usize;
+        let index = from + self.dice.index(span);
         self.calls.get(index).cloned()
     }
 
@@ -264,7 +269,7 @@ impl Plan {
                 Act::SetBudget {
                     org,
                     key: self.dice.chance(50).then(|| KeyId::new("key0")),
-                    window: windows[self.dice.below(3) as usize],
+                    window: windows[self.dice.index(3)],
                     limit: self.dice.chance(80).then(|| self.dice.nano(20_000)),
                 }
             }

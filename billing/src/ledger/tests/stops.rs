@@ -34,6 +34,8 @@ async fn a_balance_changed_by_others_stops_writing() {
     }
 
     let billing: &dyn Billing = &ledger;
+    let ready = billing.ask(Query::Ready).await.unwrap_err();
+    assert!(is_stopped(&ready, "wallet:acme"), "{ready}");
     assert!(billing.balance(&acme()).await.is_ok(), "reading goes on");
     let receipt = billing.receipt(&acme(), call("h")).await.unwrap().unwrap();
     assert_eq!(receipt.amount, nano(400));
@@ -52,6 +54,7 @@ async fn a_balance_changed_by_others_stops_writing() {
 async fn a_break_that_the_audit_finds_stops_writing() {
     let bench = Bench::sqlite();
     let ledger = used(&bench).await;
+    assert_eq!(ledger.ask(Query::Ready).await.unwrap(), Report::Ready);
     assert_sound(&ledger).await;
     let file = bench.intruder();
     file.execute("UPDATE usage_days SET cost = cost + 1", []).unwrap();

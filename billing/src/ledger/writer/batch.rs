@@ -74,6 +74,7 @@ impl Draft {
         self.opened.is_empty()
             && batch.calls.is_empty()
             && batch.entries.is_empty()
+            && batch.books.is_empty()
             && batch.transfers.is_empty()
     }
 
@@ -188,8 +189,7 @@ impl Draft {
             return None;
         }
         let (first, count) = row.transfers;
-        let from =
-            usize::try_from(first.checked_sub(self.batch.first_transfer).unwrap_or(0)).ok()?;
+        let from = usize::try_from(first.saturating_sub(self.batch.first_transfer)).ok()?;
         let to = from.checked_add(usize::try_from(count).ok()?)?;
         Some((row, self.batch.transfers.get(from..to).unwrap_or_default()))
     }

@@ -79,7 +79,8 @@ impl Writer {
             return Ok(());
         }
         while let Some(act) = rules::due_before_hold(&self.state, request, self.at_ms) {
-            let change = rules::apply_system(&self.state, &act, self.at_ms).map_err(broken)?;
+            let change = rules::apply_system(&self.state, &act, self.at_ms)
+                .map_err(|refusal| broken(&refusal))?;
             self.act(draft, act, change)?;
         }
         let decided = rules::hold(&self.state, request, self.at_ms);
@@ -105,15 +106,17 @@ impl Writer {
         found: &Found,
     ) -> Result<Captured, BillingError> {
         let past = past(draft, found, (&request.org, request.call));
-        if let Some((row, transfers)) = past {
-            if let CallEnd::Captured { usage, ending, .. } = &row.end {
-                let same = *ending == request.ending && *usage == normal_form(&request.usage);
-                let receipt = row.receipt(transfers).filter(|_| same);
-                let balance = self.state.balance(&request.org);
-                return receipt
-                    .map(|receipt| Captured { receipt, balance })
-                    .ok_or(BillingError::Conflict);
-            }
+        if let Some((
+            row @ CallRow { end: CallEnd::Captured { usage, ending, .. }, .. },
+            transfers,
+        )) = past
+        {
+            let same = *ending == request.ending && *usage == normal_form(&request.usage);
+            let receipt = row.receipt(transfers).filter(|_| same);
+            let balance = self.state.balance(&request.org);
+            return receipt
+                .map(|receipt| Captured { receipt, balance })
+                .ok_or(BillingError::Conflict);
         }
         let facts = Facts { at_ms: self.at_ms, ids: self.fresh_ids(), past, refunds: None };
         let change = rules::capture(&self.state, request, &facts)?;

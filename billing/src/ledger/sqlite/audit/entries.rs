@@ -146,7 +146,11 @@ fn expected(act: &Value, answer: &Value) -> Result<Expected, String> {
         (true, "grant") => Expected { amount: amount(text("amount"))?, ..only(purpose::GRANT) },
         (true, "refund") => {
             let refunded = answer["done"]["refunded"]["amount"].as_str().unwrap_or_default();
-            Expected { amount: amount(refunded)?, ..only(purpose::REFUND) }
+            Expected {
+                purposes: vec![purpose::REFUND, purpose::SETTLEMENT],
+                amount: amount(refunded)?,
+                ..Expected::default()
+            }
         }
         (true, "adjust") => Expected {
             purposes: vec![purpose::ADJUSTMENT, purpose::SETTLEMENT],

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::batch::Draft;
 use super::{Reply, Request, Writer, broken};
@@ -118,7 +119,8 @@ impl Writer {
                 .map(|receipt| Captured { receipt, balance })
                 .ok_or(BillingError::Conflict);
         }
-        let facts = Facts { at_ms: self.at_ms, ids: self.fresh_ids(), past, refunds: None };
+        let ids = self.ids_for(&request.org);
+        let facts = Facts { at_ms: self.at_ms, ids, past, refunds: None };
         let change = rules::capture(&self.state, request, &facts)?;
         let (change, transfers) = self.take(draft, change)?;
         let ended = change.ended.first().ok_or(BillingError::UnknownHold)?;
@@ -132,6 +134,12 @@ impl Writer {
         Ok(Captured { receipt, balance: self.state.balance(&request.org) })
     }
 
+    /// Ids for the messages of a charge, which only an organisation with settings gets: drawing
+    /// them costs more than deciding most charges.
+    fn ids_for(&self, org: &OrgId) -> [Uuid; 2] {
+        self.state.settings(Some(org)).map_or([Uuid::nil(); 2], |_| self.fresh_ids())
+    }
+
     fn decide_void(
         &mut self,
         draft: &mut Draft,
@@ -142,7 +150,7 @@ impl Writer {
         if past.is_some_and(|(row, _)| row.end == CallEnd::Voided) {
             return Ok(());
         }
-        let facts = Facts { at_ms: self.at_ms, ids: self.fresh_ids(), past, refunds: None };
+        let facts = Facts { at_ms: self.at_ms, ids: [Uuid::nil(); 2], past, refunds: None };
         let change = rules::void(&self.state, (org, call), &facts)?;
         self.take(draft, change).map(drop)
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use emberbox_billing::Billing;
-use emberbox_catalog::Catalog;
+use emberbox_billing::{Billing, Ledger};
+use emberbox_catalog::{Catalog, SqliteCatalog};
 use emberbox_inference::Inference;
 use emberbox_runtime::bridge::Bridge;
 use tokio::sync::{Semaphore, oneshot};
@@ -23,7 +23,11 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) folder: Arc<Folder>,
     pub(crate) catalog: Arc<dyn Catalog>,
+    /// The catalog once more, where it is a file that can copy itself.
+    pub(crate) sqlite_catalog: Option<Arc<SqliteCatalog>>,
     pub(crate) billing: Arc<dyn Billing>,
+    /// The ledger once more, where it is in this process.
+    pub(crate) ledger: Option<Ledger>,
     /// Models, as calls see them.
     pub(crate) bridge: Arc<dyn Bridge>,
     /// Models, as the operator sees them: only for adding, removing and listing.
@@ -33,7 +37,7 @@ pub(crate) struct App {
     pub(crate) operator: OperatorToken,
     pub(crate) limiter: Limiter,
     pub(crate) logs: Arc<Logs>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     /// One permit for each request that may be in progress.
     pub(crate) room: Arc<Semaphore>,
     /// Work that outlives its connection: charging a call whose client has left. A server that

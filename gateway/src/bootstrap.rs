@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use emberbox_billing::{OpId, OrgId};
+use emberbox_billing::{Act, OpId, Order, OrgId, Payment};
 use emberbox_catalog::{CatalogError, Name, NewKey, Org, Role};
 use emberbox_inference::ModelSource;
 
@@ -63,8 +63,15 @@ pub(crate) async fn first_org(app: &Arc<App>) -> Result<Option<(String, String)>
     if credits.as_nano() > 0 {
         // The id makes it once for ever, whatever interrupts the first start.
         let op = OpId::new(format!("bootstrap-{}", org.id))?;
-        let note = "starting credits".to_owned();
-        app.billing.top_up(op, OrgId::new(&org.id), credits, note).await?;
+        let payment = Payment {
+            org: OrgId::new(&org.id),
+            amount: credits,
+            rail: "operator".to_owned(),
+            reference: None,
+            note: "starting credits".to_owned(),
+        };
+        let act = Act::TopUp(payment);
+        app.billing.order(Order { op, by: "bootstrap".to_owned(), act }).await?;
     }
     app.catalog.set_setting(BOOTSTRAPPED, "1").await?;
     Ok(Some((org.name, secret)))

@@ -12,13 +12,20 @@ use emberbox_billing::Nano;
 
 use self::reader::Reader;
 
+pub use self::payments::{CurrencyRates, Payments, Secrets, Webhooks};
+pub use self::stores::{BillingService, RemoteLedger, Role, SecretUrl, Store};
+
+mod payments;
 mod reader;
+mod stores;
 #[cfg(test)]
 mod tests;
 
 /// Everything that one server is told. `Config::default()` serves on this machine only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Which part of an installation this process is.
+    pub role: Role,
     /// The data folder: databases, artifacts, the operator's token. One server per folder.
     pub data: PathBuf,
     /// Where API consumers and developers connect. Port 0 takes any free port.
@@ -31,6 +38,10 @@ pub struct Config {
     pub otlp_endpoint: Option<String>,
     /// Whether calls are charged.
     pub billing: Billing,
+    /// Where the ledger is kept.
+    pub ledger: Store,
+    /// Where the catalog is kept.
+    pub catalog: Store,
     /// What the server as a whole accepts.
     pub limits: ServerLimits,
     /// What one key may do.
@@ -41,6 +52,10 @@ pub struct Config {
     pub inference: Inference,
     /// What the first start creates.
     pub bootstrap: Bootstrap,
+    /// How money comes in.
+    pub payments: Payments,
+    /// How messages go out.
+    pub webhooks: Webhooks,
 }
 
 /// Whether calls are charged.
@@ -178,17 +193,22 @@ impl Default for Bootstrap {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            role: Role::All,
             data: PathBuf::from("emberbox-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             log: "info".to_owned(),
             otlp_endpoint: None,
             billing: Billing::Metered,
+            ledger: Store::Sqlite,
+            catalog: Store::Sqlite,
             limits: ServerLimits::default(),
             key_limits: KeyLimits::default(),
             function_limits: FunctionLimits::default(),
             inference: Inference::default(),
             bootstrap: Bootstrap::default(),
+            payments: Payments::default(),
+            webhooks: Webhooks::default(),
         }
     }
 }
@@ -202,18 +222,22 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Reads a file, if there is one, and the process's environment.
+    /// Reads a file, if there is one, and the process's environment. What is given as `set`, by
+    /// the names of variables, wins over both.
     ///
     /// # Errors
     /// Lists every mistake of both.
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        set: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let text = match file {
             None => String::new(),
             Some(path) => std::fs::read_to_string(path).map_err(|error| ConfigError {
                 mistakes: vec![format!("{}: {error}", path.display())],
             })?,
         };
-        Self::parse(&text, std::env::vars())
+        Self::parse(&text, std::env::vars().chain(set))
     }
 
     /// Reads TOML text and variables, as [`Config::load`] does with the real ones.
@@ -237,6 +261,10 @@ impl Config {
 
     /// Every setting there is.
     fn read(&mut self, reader: &mut Reader) {
+        self.role = Role::read(reader);
+        self.ledger = Store::read(reader, ["ledger.store", "ledger.url"], self.role.keeps_ledger());
+        self.catalog =
+            Store::read(reader, ["catalog.store", "catalog.url"], self.role.keeps_catalog());
         reader.read("data", &mut self.data);
         reader.read("listen", &mut self.listen);
         reader.read("admin_listen", &mut self.admin_listen);
@@ -271,6 +299,8 @@ impl Config {
         reader.read("inference.bundled_model", &mut self.inference.bundled_model);
         reader.read("bootstrap.org", &mut self.bootstrap.org);
         reader.read("bootstrap.credits", &mut self.bootstrap.credits);
+        self.payments = Payments::read(reader);
+        self.webhooks = Webhooks::read(reader);
     }
 
     /// What a type alone does not say.
@@ -305,6 +335,8 @@ impl Config {
             "limits.header_bytes_max",
             "must be at least 8192",
         );
+        self.check_role(reader);
+        self.payments.check(reader);
         let same = self.listen == self.admin_listen && self.listen.port() != 0;
         reader.expect(!same, "admin_listen", "must differ from listen");
         reader.expect(
@@ -320,6 +352,22 @@ impl Config {
             "otlp_endpoint",
             "must be a URL that starts with http:// or https://",
         );
+    }
+}
+
+impl Config {
+    fn check_role(&self, reader: &mut Reader) {
+        self.role.check(reader);
+        let metered = self.billing == Billing::Metered || self.role == Role::All;
+        reader.expect(
+            metered,
+            "billing",
+            "must be \"metered\" where the ledger is another process",
+        );
+        if let Role::Billing(service) = &self.role {
+            let same = service.listen == self.admin_listen && service.listen.port() != 0;
+            reader.expect(!same, "admin_listen", "must differ from billing_service.listen");
+        }
     }
 }
 

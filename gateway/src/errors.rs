@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use emberbox_billing::{BillingError, Nano, Refusal};
+use emberbox_billing::{BillingError, Day, Nano, Refusal};
 use emberbox_catalog::CatalogError;
 use emberbox_runtime::bridge::BridgeError;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -24,12 +24,20 @@ pub(crate) enum ApiError {
     Forbidden(String),
     #[error("this call needs up to {needed} credits, and {available} are available")]
     InsufficientCredits { needed: Nano, available: Nano },
+    #[error("{0}")]
+    CreditsOwed(String),
+    #[error("{0}")]
+    BudgetExceeded(String),
+    #[error("{0}")]
+    MaxCostExceeded(String),
     #[error("there is no model '{0}'")]
     ModelNotFound(String),
     #[error("there is no function '{0}'")]
     FunctionNotFound(String),
     #[error("there is no {what} '{name}'")]
     NotFound { what: &'static str, name: String },
+    #[error("{0}")]
+    NoSuchThing(String),
     #[error("this path takes {allowed}")]
     MethodNotAllowed { allowed: &'static str },
     #[error("{0}")]
@@ -46,6 +54,8 @@ pub(crate) enum ApiError {
     Internal,
     #[error("the server is overloaded ({0}); try again shortly")]
     Overloaded(String),
+    #[error("the ledger does not answer; the same request, sent again, tells what was done")]
+    LedgerAway,
     #[error("the call took longer than it may")]
     Deadline,
 }
@@ -104,11 +114,19 @@ impl ApiError {
             ApiError::InsufficientCredits { .. } => {
                 shape(StatusCode::PAYMENT_REQUIRED, "billing_error", "insufficient_credits")
             }
+            ApiError::CreditsOwed(_) => {
+                shape(StatusCode::PAYMENT_REQUIRED, "billing_error", "insufficient_credits")
+            }
+            ApiError::BudgetExceeded(_) => {
+                shape(StatusCode::PAYMENT_REQUIRED, "billing_error", "key_limit_exceeded")
+            }
             ApiError::ModelNotFound(_) => shape(StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
             ApiError::FunctionNotFound(_) => {
                 shape(StatusCode::NOT_FOUND, REQUEST, "function_not_found")
             }
-            ApiError::NotFound { .. } => shape(StatusCode::NOT_FOUND, REQUEST, "not_found"),
+            ApiError::NotFound { .. } | ApiError::NoSuchThing(_) => {
+                shape(StatusCode::NOT_FOUND, REQUEST, "not_found")
+            }
             ApiError::MethodNotAllowed { .. } => {
                 shape(StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed")
             }
@@ -123,7 +141,7 @@ impl ApiError {
             ApiError::GuestTrap { .. } => {
                 shape(StatusCode::INTERNAL_SERVER_ERROR, "function_error", "guest_trap")
             }
-            ApiError::CallBudget => {
+            ApiError::CallBudget | ApiError::MaxCostExceeded(_) => {
                 shape(StatusCode::PAYMENT_REQUIRED, "billing_error", "max_cost_exceeded")
             }
             ApiError::Internal => {
@@ -133,6 +151,9 @@ impl ApiError {
                 retry_after_s: Some(1),
                 ..shape(StatusCode::SERVICE_UNAVAILABLE, "server_error", "server_overloaded")
             },
+            ApiError::LedgerAway => {
+                shape(StatusCode::SERVICE_UNAVAILABLE, "server_error", "ledger_unavailable")
+            }
             ApiError::Deadline => {
                 shape(StatusCode::GATEWAY_TIMEOUT, "server_error", "deadline_exceeded")
             }
@@ -205,22 +226,45 @@ impl From<CatalogError> for ApiError {
 impl From<BillingError> for ApiError {
     fn from(error: BillingError) -> Self {
         match error {
-            BillingError::Refused(Refusal::InsufficientCredits { needed, available }) => {
-                ApiError::InsufficientCredits { needed, available }
-            }
-            BillingError::Refused(Refusal::BalanceOverflow) => {
-                ApiError::field("amount", error.to_string())
-            }
+            BillingError::Refused(refusal) => refused(refusal),
             BillingError::Invalid(reason) => ApiError::Invalid { param: None, message: reason },
             BillingError::Conflict => ApiError::Conflict(error.to_string()),
             BillingError::Overloaded => ApiError::Overloaded(error.to_string()),
+            BillingError::Store(_) | BillingError::Unreachable(_) | BillingError::Stopped(_) => {
+                // The log gets the cause.
+                drop(ApiError::internal("the ledger failed", &error));
+                ApiError::LedgerAway
+            }
             BillingError::UnknownHold
-            | BillingError::UnknownPrice
             | BillingError::HoldEnded(_)
-            | BillingError::Stopped(_)
-            | BillingError::Store(_)
             | BillingError::CannotOpen { .. } => ApiError::internal("the ledger failed", &error),
         }
+    }
+}
+
+/// What a refusal of the ledger's rules is answered.
+fn refused(refusal: Refusal) -> ApiError {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::InsufficientCredits { needed, available } => {
+            ApiError::InsufficientCredits { needed, available }
+        }
+        Refusal::Owing { .. } => ApiError::CreditsOwed(message),
+        Refusal::BudgetExceeded { resets_at_ms: None, .. } => ApiError::BudgetExceeded(message),
+        Refusal::BudgetExceeded { resets_at_ms: Some(at_ms), .. } => {
+            // Windows begin at midnight.
+            ApiError::BudgetExceeded(format!("{message}; it resets on {} (UTC)", Day::of(at_ms)))
+        }
+        Refusal::BalanceOverflow => ApiError::field("amount", message),
+        Refusal::AlreadyExpired => ApiError::field("expires_at_ms", message),
+        Refusal::SharesExceedPrice => ApiError::field("share_bps", message),
+        Refusal::UnknownCall | Refusal::UnknownMessage => ApiError::NoSuchThing(message),
+        Refusal::RefundExceedsCharge { .. }
+        | Refusal::NotMatured { .. }
+        | Refusal::AdjustmentExceedsWallet { .. }
+        | Refusal::TooMany { .. } => ApiError::Conflict(message),
+        // Another gateway, or this one in a moment, knows better.
+        Refusal::StaleGateway { .. } | Refusal::UnknownPrice => ApiError::Overloaded(message),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) async fn call(
     (owner, function): (&str, &str),
     request: Request,
 ) -> Result<Response, ApiError> {
+    let caller = Caller::new(principal, arrival(&request)?, request.headers())?;
     let live = deployments::live(app, owner, function).await?;
-    let caller = Caller { principal, arrival: arrival(&request)? };
     invoke::function::call(app, caller, live, request).await
 }

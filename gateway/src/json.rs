@@ -3,9 +3,11 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+use emberbox_billing::Nano;
 use serde_json::{Map, Value};
 
 use crate::errors::ApiError;
+use crate::invoke;
 
 /// A JSON object and where it stands in the request. Unknown fields are ignored, as the SDKs
 /// expect; `null` is the same as absent.
@@ -71,6 +73,12 @@ impl<'a> Object<'a> {
     /// A text that must be there.
     pub(crate) fn required_text(&self, name: &str) -> Result<&'a str, ApiError> {
         self.text(name)?.ok_or_else(|| self.wrong(name, "is required"))
+    }
+
+    /// The most that a call may cost: decimal credits in a string, since a number in JSON may have
+    /// been through a float.
+    pub(crate) fn max_cost(&self) -> Result<Option<Nano>, ApiError> {
+        self.text("max_cost")?.map(|text| invoke::max_cost("max_cost", text)).transpose()
     }
 
     /// True or false; absent is false.

@@ -38,6 +38,8 @@ mod json;
 mod openai;
 /// Calls of functions.
 mod functions;
+/// What a call would cost.
+mod quotes;
 /// A charged call, from its quote to its receipt.
 mod invoke;
 /// Function versions: from an upload to something that can be called.
@@ -48,6 +50,8 @@ mod logs;
 mod manage;
 /// The operator's listener.
 mod admin;
+/// Money beyond calls: orders, payments, messages, exports, backups.
+mod money;
 /// Whether the server can do its work.
 mod health;
 

@@ -3,13 +3,23 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use self::ledger::LedgerMetrics;
+pub(crate) use self::ledger::watched;
+use crate::body;
+use crate::errors::ApiError;
+use crate::stack::Response;
+
+/// What the ledger is asked.
+mod ledger;
 
 /// All metrics of one server.
 pub(crate) struct Metrics {
@@ -24,6 +34,7 @@ pub(crate) struct Metrics {
     generation_tokens: Counter,
     debits: Counter,
     debited_credits: Counter<f64, AtomicU64>,
+    ledger: LedgerMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +62,7 @@ impl Metrics {
             generation_tokens: Counter::default(),
             debits: Counter::default(),
             debited_credits: Counter::default(),
+            ledger: LedgerMetrics::new(),
         };
         metrics.register();
         metrics
@@ -96,6 +108,7 @@ impl Metrics {
             "Credits charged; the ledger has the exact sum",
             self.debited_credits.clone(),
         );
+        self.ledger.register(registry);
     }
 
     /// A request begins.
@@ -136,10 +149,14 @@ impl Metrics {
     }
 
     /// All metrics in the text format of OpenMetrics.
-    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn answer(&self) -> Result<Response, ApiError> {
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .map_err(|error| ApiError::internal("the metrics could not be written", &error))?;
+        let mut response = Response::new(body::full(text));
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        Ok(response)
     }
 }
 

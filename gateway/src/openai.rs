@@ -28,7 +28,7 @@ fn now_s() -> u64 {
 /// What a reply tells of its receipt, beside the cost itself.
 fn cost_details(receipt: &Receipt) -> Value {
     json!({
-        "receipt": receipt.id,
+        "receipt": receipt.call,
         "held": receipt.held,
         "price_version": receipt.price_version,
         "ending": receipt.ending,

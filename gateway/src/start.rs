@@ -2,32 +2,38 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use emberbox_billing::{Billing, BillingError, Ledger, LedgerOptions, Unmetered};
-use emberbox_catalog::{Catalog, CatalogError, CatalogOptions, SqliteCatalog};
-use emberbox_inference::{Inference, InferenceError, InferenceOptions};
-use emberbox_runtime::{Engine, EngineOptions, RuntimeError};
+use emberbox_billing::service::ServiceError;
+use emberbox_billing::{Billing, BillingError};
+use emberbox_catalog::CatalogError;
+use emberbox_inference::InferenceError;
+use emberbox_runtime::RuntimeError;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use self::stores::Books;
 use crate::app::App;
-use crate::auth::{Keys, OperatorToken};
-use crate::bootstrap;
-use crate::config::{self, Config};
-use crate::deployments::Deployments;
+use crate::config::{Config, Role};
 use crate::folder::{Folder, FolderError};
-use crate::limits::Limiter;
-use crate::logs::Logs;
-use crate::metrics::Metrics;
-use crate::server::{self, Stop};
-use crate::stack;
+use crate::invoke::CHARGE_PATIENCE;
+use crate::server::Stop;
 use crate::telemetry::{self, Telemetry, TelemetryError};
 
-/// How long the charging of calls that were cut off may take after the connections are gone.
-const SETTLE_GRACE: Duration = Duration::from_secs(10);
+/// The roles `all` and `gateway`.
+mod gateway;
+/// The role `billing`.
+mod billing;
+/// Ledger and catalog.
+mod stores;
+
+/// How long the charging of calls that were cut off may take after the connections are gone: longer
+/// than any of them is tried.
+const SETTLE_GRACE: Duration = CHARGE_PATIENCE.saturating_add(Duration::from_secs(5));
+/// How long the stores may take to finish what is queued.
+const CLOSE_GRACE: Duration = Duration::from_secs(10);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +47,9 @@ pub enum StartError {
     /// The ledger cannot be opened.
     #[error("the ledger cannot be opened")]
     Ledger(#[from] BillingError),
+    /// The billing service cannot be served, or not be reached.
+    #[error("the billing service cannot be used")]
+    Service(#[from] ServiceError),
     /// The sandbox cannot start.
     #[error("the sandbox cannot start")]
     Runtime(#[from] RuntimeError),
@@ -66,7 +75,7 @@ pub enum StartError {
 
 /// A running server. Dropping it does not stop it; [`Running::shutdown`] does.
 pub struct Running {
-    /// Where API consumers and developers connect.
+    /// Where API consumers and developers connect; in the role `billing`, where gateways do.
     pub public: SocketAddr,
     /// Where the operator connects.
     pub admin: SocketAddr,
@@ -76,18 +85,33 @@ pub struct Running {
     pub first_key: Option<String>,
     /// The token for the operator's listener.
     pub operator_token: String,
-    app: Arc<App>,
-    ledger: Option<Ledger>,
-    gone: oneshot::Receiver<()>,
+    stop: Stop,
+    settling: TaskTracker,
+    books: Books,
+    kept: Kept,
+    /// Hears when the last handle of the parts is gone.
+    gone: Option<oneshot::Receiver<()>>,
     telemetry: Telemetry,
     listeners: Vec<JoinHandle<()>>,
 }
 
+/// What holds the folder's lock, and is dropped last.
+enum Kept {
+    App(Arc<App>),
+    Folder(Arc<Folder>),
+}
+
 impl Running {
+    /// The ledger that calls are charged to, for programs that have the server within them.
+    #[must_use]
+    pub fn billing(&self) -> Arc<dyn Billing> {
+        self.books.billing()
+    }
+
     /// Stops accepting, lets requests in progress end for up to `grace`, charges what was cut off,
     /// and closes the stores.
     pub async fn shutdown(self, grace: Duration) {
-        self.app.stop.stop(grace);
+        self.stop.stop(grace);
         self.wait().await;
     }
 
@@ -98,127 +122,45 @@ impl Running {
                 tracing::error!("a listener ended in a panic");
             }
         }
-        self.app.settling.close();
-        if tokio::time::timeout(SETTLE_GRACE, self.app.settling.wait()).await.is_err() {
+        self.settling.close();
+        if tokio::time::timeout(SETTLE_GRACE, self.settling.wait()).await.is_err() {
             tracing::error!("some calls were not charged before the server stopped");
         }
-        if let Some(Err(error)) = close(self.ledger).await {
-            tracing::error!(%error, "the ledger was not closed well");
+        match tokio::time::timeout(CLOSE_GRACE, self.books.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the ledger was not closed well"),
+            Err(_) => tracing::error!("the ledger did not close in time"),
         }
-        let (app, telemetry) = (self.app, self.telemetry);
+        let (kept, telemetry) = (self.kept, self.telemetry);
         // Both block: the catalog finishes what is queued, the exporter sends its last batch.
         let closed = tokio::task::spawn_blocking(move || {
-            drop(app);
+            match kept {
+                Kept::App(app) => drop(app),
+                Kept::Folder(folder) => drop(folder),
+            }
             telemetry.flush();
         });
         // A connection that was cut off may hold the last handle for a moment longer; the folder
         // is free for the next server only when it is gone.
-        let gone = tokio::time::timeout(SETTLE_GRACE, self.gone).await;
-        if closed.await.is_err() || gone.is_err() {
+        let gone = match self.gone {
+            Some(gone) => tokio::time::timeout(CLOSE_GRACE, gone).await.is_ok(),
+            None => true,
+        };
+        if closed.await.is_err() || !gone {
             tracing::error!("the server's parts did not close");
         }
     }
 }
 
-async fn close(ledger: Option<Ledger>) -> Option<Result<(), BillingError>> {
-    match ledger {
-        Some(ledger) => Some(ledger.close().await),
-        None => None,
-    }
-}
-
-/// Starts a server: opens its folder and stores, loads its models, listens.
+/// Starts a server in the role that the configuration gives it.
 ///
 /// # Errors
 /// Says which part could not start; what was opened before it is closed again.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let telemetry = telemetry::install(&config)?;
-    let (public, admin) = (listen(config.listen).await?, listen(config.admin_listen).await?);
-    let opening = config.clone();
-    let Opened { folder, token, catalog, ledger, inference, engine } =
-        tokio::task::spawn_blocking(move || Opened::open(&opening)).await??;
-    let billing: Arc<dyn Billing> = match &ledger {
-        Some(ledger) => Arc::new(ledger.clone()),
-        None => Arc::new(Unmetered::new()),
-    };
-    let (sender, gone) = oneshot::channel();
-    let deployments =
-        Deployments::new(engine, config.function_limits.clone(), config.limits.deployments_max);
-    let app = Arc::new(App {
-        folder: Arc::new(folder),
-        catalog,
-        billing,
-        bridge: Arc::new(inference.clone()),
-        inference,
-        deployments,
-        keys: Keys::default(),
-        operator: OperatorToken::new(&token),
-        limiter: Limiter::new(config.key_limits.clone()),
-        logs: Arc::new(Logs::new(config.limits.log_lines_max)),
-        metrics: Metrics::new(),
-        room: Arc::new(Semaphore::new(config.limits.requests_max)),
-        settling: TaskTracker::new(),
-        stop: Stop::default(),
-        started_at_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-        _gone: sender,
-        config,
-    });
-    bootstrap::models(&app).await?;
-    let first = bootstrap::first_org(&app).await?;
-    let (public_at, public_task) = serve(&app, public, stack::public(&app))?;
-    let (admin_at, admin_task) = serve(&app, admin, stack::operator(&app))?;
-    let (first_org, first_key) = first.unzip();
-    tracing::info!(public = %public_at, admin = %admin_at, "listening");
-    Ok(Running {
-        public: public_at,
-        admin: admin_at,
-        first_org,
-        first_key,
-        operator_token: token,
-        app,
-        ledger,
-        gone,
-        telemetry,
-        listeners: vec![public_task, admin_task],
-    })
-}
-
-/// What blocks while it opens.
-struct Opened {
-    folder: Folder,
-    token: String,
-    catalog: Arc<dyn Catalog>,
-    /// `None`: nothing is charged.
-    ledger: Option<Ledger>,
-    inference: Inference,
-    engine: Engine,
-}
-
-impl Opened {
-    fn open(config: &Config) -> Result<Self, StartError> {
-        // The lock comes before anything in the folder is touched.
-        let folder = Folder::open(&config.data)?;
-        let token = folder.operator_token()?;
-        let catalog = SqliteCatalog::open(&CatalogOptions::new(&folder.catalog()))?;
-        let ledger = match config.billing {
-            config::Billing::Metered => {
-                let options = LedgerOptions { path: folder.ledger(), ..LedgerOptions::default() };
-                Some(Ledger::open(options)?)
-            }
-            config::Billing::Unmetered => None,
-        };
-        let inference = Inference::new(InferenceOptions {
-            threads: config.inference.threads,
-            output_tokens_default: config.limits.output_tokens_default,
-            ..InferenceOptions::default()
-        })?;
-        let engine = Engine::new(EngineOptions {
-            instances_max: config.function_limits.instances_max,
-            memory_bytes_max: u64::from(config.function_limits.memory_mib_max) << 20,
-            component_bytes_max: config.limits.component_bytes_max,
-            ..EngineOptions::default()
-        })?;
-        Ok(Opened { folder, token, catalog: Arc::new(catalog), ledger, inference, engine })
+    match &config.role {
+        Role::Billing(service) => billing::start(&config, service.clone(), telemetry).await,
+        Role::All | Role::Gateway(_) => Box::pin(gateway::start(config, telemetry)).await,
     }
 }
 
@@ -226,15 +168,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-fn serve(
-    app: &Arc<App>,
-    listener: TcpListener,
-    stack: stack::Stack,
-) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
-    let at = listener
-        .local_addr()
-        .map_err(|source| StartError::Listen { address: app.config.listen, source })?;
-    let limits = app.config.limits.clone();
-    let stop = app.stop.clone();
-    Ok((at, tokio::spawn(server::serve(listener, stack, limits, stop))))
+/// Where a listener really listens: its port may have been free to choose.
+fn local_addr(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { address, source })
 }

@@ -26,8 +26,6 @@ pub struct Call {
     pub request_id: String,
     /// What the call may spend.
     pub spend: Arc<dyn Spend>,
-    /// A lower limit of CPU time than the deployment's, such as what the payer can pay for.
-    pub cpu_ms_max: Option<u64>,
     /// The models.
     pub bridge: Arc<dyn Bridge>,
     /// Where the guest's output goes.
@@ -62,7 +60,8 @@ pub enum CallEnding {
     ClientLeft,
     /// The limit of wall-clock or CPU time was reached.
     Deadline,
-    /// The guest failed after its budget was refused.
+    /// What the call may spend was used up: by CPU time, or the guest failed after a model was
+    /// refused to it.
     Budget,
     /// The guest failed, or broke a limit.
     Trap(String),
@@ -94,8 +93,8 @@ pub enum CallError {
     /// The limit of wall-clock or CPU time was reached before it answered.
     #[error("the function did not answer in time: {}", .0.detail.as_deref().unwrap_or("its deadline passed"))]
     Deadline(CallReport),
-    /// The guest's budget was refused, and it failed.
-    #[error("what the call may spend does not cover what the function asked of a model")]
+    /// What the call may spend was used up.
+    #[error("what the call may spend does not cover what the function used or asked of a model")]
     Budget(CallReport),
     /// The guest ended without an answer.
     #[error("the function ended without an answer")]

@@ -87,8 +87,6 @@ impl Deployment {
     pub fn start(&self, call: Call) -> Result<Started, CallError> {
         let Inner { engine, pre, limits, grants } = &*self.inner;
         let mut call = call;
-        let mut limits = limits.clone();
-        limits.cpu_ms_max = limits.cpu_ms_max.min(call.cpu_ms_max.unwrap_or(u64::MAX));
         headers::check_host(&call.request)?;
         headers::strip_request(call.request.headers_mut());
         let permit =
@@ -98,7 +96,8 @@ impl Deployment {
         let (alive, gone) = watch::channel(());
         let (head, answered) = oneshot::channel();
         let method = call.request.method().clone();
-        let (request, state) = instance::prepare(call, &limits, grants, Arc::clone(&shared));
+        let spend = Arc::clone(&call.spend);
+        let (request, state) = instance::prepare(call, limits, grants, Arc::clone(&shared));
         let response_bytes_max = limits.response_bytes_max;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.wall_ms_max);
         tokio::spawn(instance::run(Job {
@@ -107,7 +106,8 @@ impl Deployment {
             request,
             state,
             head,
-            limits,
+            limits: limits.clone(),
+            spend,
             deadline,
             shared: Arc::clone(&shared),
             permit,

@@ -24,6 +24,7 @@ use crate::call::NO_SLOT;
 use crate::log::{LogBudget, LogStream};
 use crate::meter::{Shared, thread_cpu};
 use crate::nn::{NnCtx, NnView};
+use crate::spend::Spend;
 use crate::{Call, CallEnding, Grants, Limits, RequestBody, Stream};
 
 /// What a guest may ask of the random generator at once.
@@ -172,6 +173,7 @@ pub(crate) struct Job {
     pub(crate) state: State,
     pub(crate) head: HeadSender,
     pub(crate) limits: Limits,
+    pub(crate) spend: Arc<dyn Spend>,
     pub(crate) deadline: Instant,
     pub(crate) shared: Arc<Shared>,
     pub(crate) permit: OwnedSemaphorePermit,
@@ -189,7 +191,8 @@ impl Drop for TaskEnd {
 
 /// One request from its fresh store to the store's end.
 pub(crate) async fn run(job: Job) {
-    let Job { engine, pre, request, state, head, limits, deadline, shared, permit, alive } = job;
+    let Job { engine, pre, request, state, head, limits, spend, deadline, shared, permit, alive } =
+        job;
     let task_end = TaskEnd(Arc::clone(&shared));
     let mut store = Store::new(&engine, state);
     store.limiter(|state| &mut state.limiter);
@@ -198,7 +201,7 @@ pub(crate) async fn run(job: Job) {
     store.epoch_deadline_async_yield_and_update(1);
     let cpu_max = Duration::from_millis(limits.cpu_ms_max);
     let guest = Box::pin(handle(&mut store, &pre, request, head));
-    match bounded(guest, &shared, cpu_max, deadline).await {
+    match bounded(guest, &shared, (&*spend, cpu_max), deadline).await {
         Some(Ok(())) => shared.complete(),
         Some(Err(error)) => fail(&error, &limits, &shared),
         None => {}
@@ -231,7 +234,7 @@ async fn handle(
 async fn bounded<F>(
     mut guest: Pin<Box<F>>,
     shared: &Shared,
-    cpu_max: Duration,
+    (spend, cpu_max): (&dyn Spend, Duration),
     deadline: Instant,
 ) -> Option<F::Output>
 where
@@ -252,6 +255,11 @@ where
         if used > cpu_max {
             let detail = format!("it used its {} ms of CPU time", cpu_max.as_millis());
             shared.stop(CallEnding::Deadline, Some(detail));
+            return Poll::Ready(None);
+        }
+        if spend.compute(u64::try_from(used.as_micros()).unwrap_or(u64::MAX)).is_err() {
+            let detail = "its CPU time reached what the call may cost";
+            shared.stop(CallEnding::Budget, Some(detail.to_owned()));
             return Poll::Ready(None);
         }
         // A guest that always wants to go on leaves the runtime no time for its timers, so the

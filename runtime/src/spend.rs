@@ -26,6 +26,15 @@ pub trait Spend: Send + Sync {
     /// [`Exhausted`] when the rest does not cover it; nothing is set aside then.
     fn reserve(&self, model: &str, worst: Units) -> Result<Permit, Exhausted>;
 
+    /// Hears how much CPU time the call has used so far, in microseconds, after each of the
+    /// guest's polls; the guest ends where this refuses.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when what the call may spend does not cover it.
+    fn compute(&self, _cpu_us: u64) -> Result<(), Exhausted> {
+        Ok(())
+    }
+
     /// Ends a reservation with what the guest received. The host calls this once for each
     /// permit, also when the guest traps, is cancelled or runs out of time.
     fn settle(&self, permit: Permit, model: &str, actual: Usage);

@@ -11,17 +11,21 @@ use super::context::Context;
 use super::error::CliError;
 use super::output::{Output, Paint};
 use super::settings::DataFlag;
+use crate::config::Role;
 use crate::{Config, Running};
 
 /// How long calls in progress may go on after the order to stop.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Run a server with everything in one data folder
+/// Run a server: everything in one data folder, or one part of an installation
 ///
 /// The first start prints a key, once. Ctrl-C or SIGTERM lets the calls in progress end, for at
 /// most 30 seconds; a second Ctrl-C does not wait for them.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// Which part to run: all, gateway or billing [default: all]
+    #[arg(long, value_name = "ROLE", value_parser = ["all", "gateway", "billing"])]
+    role: Option<String>,
     /// Where callers connect [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -36,15 +40,22 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliError> {
-    let mut config =
-        Config::load(arguments.config.as_deref()).map_err(|error| CliError::Configuration {
+    let role = arguments.role.iter().map(|role| ("EMBERBOX_ROLE".to_owned(), role.clone()));
+    let mut config = Config::load(arguments.config.as_deref(), role).map_err(|error| {
+        CliError::Configuration {
             what: error.to_string(),
             next: "correct them; infra/emberbox.example.toml lists every setting".to_owned(),
-        })?;
+        }
+    })?;
     if let Some(data) = &arguments.data.data {
         config.data.clone_from(data);
     }
-    config.listen = arguments.listen.unwrap_or(config.listen);
+    if let Some(listen) = arguments.listen {
+        match &mut config.role {
+            Role::Billing(service) => service.listen = listen,
+            Role::All | Role::Gateway(_) => config.listen = listen,
+        }
+    }
     config.admin_listen = arguments.admin_listen.unwrap_or(config.admin_listen);
     runtime()?.block_on(serve(config, context.out))
 }
@@ -65,9 +76,13 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 }
 
 async fn serve(config: Config, out: Output) -> Result<(), CliError> {
+    let is_service = matches!(config.role, Role::Billing(_));
     let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
     let running = Box::pin(crate::start(config)).await.map_err(|error| start_failed(&error))?;
-    let url = format!("http://{}", running.public);
+    let url = match is_service {
+        true => format!("https://{}", running.public),
+        false => format!("http://{}", running.public),
+    };
     let admin_url = format!("http://{}", running.admin);
     let answer = json!({
         "url": url,
@@ -76,8 +91,9 @@ async fn serve(config: Config, out: Output) -> Result<(), CliError> {
         "first_key": running.first_key,
     });
     out.answer(&answer, |paint| {
+        let name = if is_service { "billing" } else { "public " };
         let mut text = format!(
-            "{}\n\n  public  {url}\n  admin   {admin_url}\n  data    {}\n",
+            "{}\n\n  {name} {url}\n  admin   {admin_url}\n  data    {}\n",
             paint.bold(concat!("Emberbox ", env!("CARGO_PKG_VERSION"))),
             data.display()
         );
@@ -85,7 +101,9 @@ async fn serve(config: Config, out: Output) -> Result<(), CliError> {
             text.push_str("\nThe first key, shown this once:\n\n");
             text.push_str(&exports(&url, key, paint));
         }
-        text.push_str(&next_commands(paint));
+        if !is_service {
+            text.push_str(&next_commands(paint));
+        }
         text.push_str("\nCtrl-C stops the server.\n");
         text
     })?;

@@ -59,6 +59,23 @@ impl Reader {
         }
     }
 
+    /// A text that may be a secret: no mistake repeats it. Where it is missing it is empty, which
+    /// is a mistake where a reason is given.
+    pub(super) fn needed(&mut self, name: &'static str, reason: Option<&str>) -> String {
+        let text = self.find(name).map(|found| found.text).unwrap_or_default();
+        if let Some(reason) = reason.filter(|_| text.is_empty()) {
+            self.expect(false, name, &format!("is missing: {reason}"));
+        }
+        text
+    }
+
+    /// Notes what went wrong when a setting was tried.
+    pub(super) fn expect_ok(&mut self, name: &'static str, tried: Result<(), String>) {
+        if let Err(reason) = tried {
+            self.expect(false, name, &reason);
+        }
+    }
+
     /// Notes a mistake in a setting unless the condition holds.
     pub(super) fn expect(&mut self, holds: bool, name: &'static str, reason: &str) {
         if holds {

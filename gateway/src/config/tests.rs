@@ -1,4 +1,4 @@
-use super::{Billing, Config};
+use super::{Billing, Config, Role, Store};
 
 fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
@@ -17,7 +17,7 @@ fn the_documented_example_is_the_default() {
     let example = include_str!("../../../infra/emberbox.example.toml");
     assert_eq!(parse(example, &[]), Ok(Config::default()));
     // What has no fixed default stands there as a comment.
-    let all = example.replace("# data", "data").replace("# otlp", "otlp");
+    let all = example.replace("# data", "data").replace("# otlp_", "otlp_");
     let all = parse(&all.replace("# threads", "threads"), &[]).unwrap();
     assert_eq!((all.inference.threads, all.otlp_endpoint.is_some()), (4, true));
 }
@@ -54,4 +54,75 @@ fn every_mistake_is_reported() {
     }
     let not_toml = parse("listen = ", &[]).unwrap_err();
     assert!(not_toml[0].starts_with("not TOML"), "{not_toml:?}");
+}
+
+#[test]
+fn the_documented_example_names_every_role() {
+    let example = include_str!("../../../infra/emberbox.example.toml");
+    let full = ["url", "gateway", "ca", "certificate", "key", "[billing]"]
+        .iter()
+        .fold(example.to_owned(), |text, name| text.replace(&format!("# {name}"), name))
+        .replace("billing = \"metered\"", "")
+        .replace("store = \"sqlite\"", "store = \"postgres\"");
+    let mistakes = |role: &str| parse(&full, &[("EMBERBOX_ROLE", role)]).err().unwrap_or_default();
+    assert_eq!(mistakes("all"), Vec::<String>::new());
+    // The files of the example are not there; everything else is right.
+    for (role, setting) in
+        [("gateway", "billing.certificate: "), ("billing", "billing_service.certificate: ")]
+    {
+        let mistakes = mistakes(role);
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with(setting), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn a_role_says_what_it_misses() {
+    let missing = |role: &str, text: &str| {
+        let mut mistakes = parse(text, &[("EMBERBOX_ROLE", role)]).unwrap_err();
+        mistakes.sort();
+        mistakes
+    };
+    let gateway = missing("gateway", "billing = 'unmetered'");
+    let expected = [
+        "billing.ca: is missing",
+        "billing.certificate: is missing",
+        "billing.gateway: is missing",
+        "billing.key: is missing",
+        "billing.url: is missing",
+        "billing: must be",
+    ];
+    assert_eq!(gateway.len(), expected.len(), "{gateway:#?}");
+    for (mistake, expected) in gateway.iter().zip(expected) {
+        assert!(mistake.starts_with(expected), "{expected}: {mistake}");
+    }
+    let billing = missing("billing", "");
+    assert!(billing.iter().all(|mistake| mistake.starts_with("billing_service.")), "{billing:?}");
+    assert_eq!(billing.len(), 3);
+    let http = missing("gateway", "[billing]\nurl = 'http://billing'");
+    assert!(http.contains(&"billing.url: must start with https://".to_owned()), "{http:?}");
+    assert!(missing("boss", "")[0].starts_with("EMBERBOX_ROLE: 'boss'"));
+}
+
+#[test]
+fn stores_are_chosen_and_their_passwords_kept() {
+    let url = "postgres://user:hunter2@db/x";
+    let text = "[ledger]\nstore = 'postgres'\n[catalog]\nstore = 'postgres'";
+    let variables = [("EMBERBOX_LEDGER_URL", url), ("EMBERBOX_CATALOG_URL", url)];
+    let config = parse(text, &variables).unwrap();
+    for store in [&config.ledger, &config.catalog] {
+        assert!(matches!(store, Store::Postgres(found) if found.reveal() == url));
+    }
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert_eq!(config.role, Role::All);
+
+    let bare = parse(text, &[]).unwrap_err();
+    assert_eq!(bare.len(), 2, "{bare:?}");
+    assert!(bare[0].starts_with("ledger.url: is missing"), "{bare:?}");
+    let wrong = [("EMBERBOX_LEDGER_URL", "mysql://user:hunter2@db/x"), variables[1]];
+    let alone = [("EMBERBOX_LEDGER_URL", url)];
+    for (text, variables) in [(text, &wrong[..]), ("", &alone[..])] {
+        let mistakes = parse(text, variables).unwrap_err();
+        assert!(mistakes[0].starts_with("EMBERBOX_LEDGER_URL: "), "{mistakes:?}");
+        assert!(!mistakes.concat().contains("hunter2"), "{mistakes:?}");
+    }
 }

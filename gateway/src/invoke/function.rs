@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use emberbox_billing::{Ending, Hold, Meter, Subject};
+use emberbox_billing::{Ending, Hold, Meter};
 use emberbox_runtime::{
     BodyError, Call, CallEnding, CallError, CallReport, GuestBody, Report, RequestBody, Started,
 };
@@ -18,7 +18,7 @@ use tracing::Instrument;
 use self::failure::{broken, no_answer, tell_author};
 use self::streaming::{Cut, Settled};
 use super::spend::CallSpend;
-use super::{Caller, Charged, Quote, Tab};
+use super::{Caller, Charged, Tab, quote};
 use crate::app::App;
 use crate::body::{self, Body};
 use crate::deployments::Live;
@@ -123,27 +123,15 @@ async fn begin(
     live: &Live,
     (request, log): (http::Request<Body>, &Arc<CallLog>),
 ) -> Result<Begun, ApiError> {
-    let book = app.billing.prices().await;
-    let quote = Quote {
-        subject: Subject::Function {
-            owner: live.owner.clone(),
-            name: live.name.clone(),
-            version: live.version,
-        },
-        amount: live.max_cost_per_call,
-        book: Arc::clone(&book),
-        author: live.author.clone(),
-        lasts_ms_max: lasts_ms_max(live),
-    };
-    let (tab, hold) = Tab::open(app, caller, quote).await?;
-    let spend = Arc::new(CallSpend::new(book, live.author.clone(), hold.amount));
-    let cpu_ms_max = spend.affordable_cpu_ms();
+    let quote = quote::function(app, &caller.org(), live, caller.max_cost).await?;
+    let (book, author) = (Arc::clone(&quote.book), quote.author.clone());
+    let (tab, hold) = Tab::open(app, caller, (quote, lasts_ms_max(live))).await?;
+    let spend = Arc::new(CallSpend::new(book, (caller.org(), author), hold.amount));
     let started = live.deployment.start(Call {
         request: inner_request(request),
         tenant: caller.principal.org.id.clone(),
         request_id: caller.arrival.request_id.to_string(),
         spend: Arc::<CallSpend>::clone(&spend),
-        cpu_ms_max,
         bridge: Arc::clone(&app.bridge),
         logs: Arc::<CallLog>::clone(log),
     });

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use emberbox_billing::{Ending, Hold, Meter, Subject};
-use emberbox_runtime::bridge::{Bridge, Event, FinishReason, Open, Plan, SessionId, Task, Usage};
+use emberbox_billing::{Ending, Hold, Meter};
+use emberbox_runtime::bridge::{Event, FinishReason, Task, Usage};
 use tokio::sync::mpsc;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
-use super::{Caller, Charged, Quote, Tab, Tally};
+use super::quote::{self, Asked, Prepared, Session};
+use super::{Caller, Charged, Tab, Tally};
 use crate::app::App;
 use crate::errors::ApiError;
 use crate::metrics::Waiting;
@@ -151,18 +152,6 @@ enum Stop {
     Failed(ApiError),
 }
 
-/// A session that is closed whatever happens.
-struct Session {
-    bridge: Arc<dyn Bridge>,
-    id: SessionId,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.bridge.close(self.id);
-    }
-}
-
 /// A call that may begin.
 struct Ready {
     session: Session,
@@ -197,31 +186,16 @@ async fn admit(
     model: &str,
     task: Task,
 ) -> Result<Ready, ApiError> {
-    let open = Open { model: model.to_owned(), tenant: caller.principal.org.id.clone() };
-    let id = app.bridge.open(open).await?;
-    let session = Session { bridge: Arc::clone(&app.bridge), id };
-    let plan = app.bridge.prepare(id, task).await?;
-    let quote = quote(app, model, plan).await?;
-    let (tab, hold) = Tab::open(app, caller, quote).await?;
+    let asked = Asked { model, task, max_cost: caller.max_cost };
+    let Prepared { session, quote, .. } = quote::model(app, &caller.org(), asked).await?;
+    let lasts_ms_max = app.config.limits.request_deadline_ms;
+    let (tab, hold) = Tab::open(app, caller, (quote, lasts_ms_max)).await?;
     let waiting = app.metrics.wait(caller.arrival.at.elapsed());
-    if let Err(error) = app.bridge.submit(id).await {
+    if let Err(error) = app.bridge.submit(session.id).await {
         tab.release().await;
         return Err(error.into());
     }
     Ok(Ready { session, tab, hold, waiting })
-}
-
-/// The worst case: the prompt uncached and every output token.
-async fn quote(app: &App, model: &str, plan: Plan) -> Result<Quote, ApiError> {
-    let mut tally = Tally::default();
-    tally.add(Some(model), Meter::Calls, 1);
-    tally.add(Some(model), Meter::InputTokens, u64::from(plan.input_tokens));
-    tally.add(Some(model), Meter::OutputTokens, u64::from(plan.output_tokens_max));
-    let book = app.billing.prices().await;
-    let amount = book.charge(&tally.lines(), None, true)?.total;
-    let subject = Subject::Model(model.to_owned());
-    let lasts_ms_max = app.config.limits.request_deadline_ms;
-    Ok(Quote { subject, amount, book, author: None, lasts_ms_max })
 }
 
 /// Measures the time to the first token and between the others.

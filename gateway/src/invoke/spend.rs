@@ -1,18 +1,24 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use emberbox_billing::{AuthorPrice, Meter, Nano, PriceBook};
+use emberbox_billing::{AuthorPrice, Billed, Markup, Meter, Nano, OrgId, PriceBook};
 use emberbox_runtime::bridge::Usage;
 use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
 
 use super::Tally;
+use super::quote::dearer_input;
 
-/// What a guest may spend on models: its call's hold, at the prices pinned with it.
+/// CPU time is bought in slices of this many microseconds, ahead of its use.
+const CPU_SLICE_US: u64 = 1_000;
+
+/// What a guest may spend: its call's hold, at the prices pinned with it.
 ///
-/// Every computation reserves its worst case before it starts, next to what was used and what
-/// others of the same call have reserved, so that nothing is delivered that the hold cannot pay.
+/// Everything counts together: the call, the CPU time bought so far, the tokens used, and the worst
+/// case of each computation that runs. So nothing is delivered that the hold cannot pay, and what a
+/// guest computes passes it by no more than one of its polls.
 pub(super) struct CallSpend {
     book: Arc<PriceBook>,
+    org: OrgId,
     author: Option<AuthorPrice>,
     held: Nano,
     state: Mutex<State>,
@@ -21,30 +27,18 @@ pub(super) struct CallSpend {
 #[derive(Default)]
 struct State {
     used: Tally,
+    cpu_us_bought: u64,
     reserved: HashMap<u64, (String, Units)>,
     last_permit: u64,
 }
 
 impl CallSpend {
-    pub(super) fn new(book: Arc<PriceBook>, author: Option<AuthorPrice>, held: Nano) -> Self {
-        CallSpend { book, author, held, state: Mutex::default() }
-    }
-
-    /// Milliseconds of CPU time that the hold pays for beside the call itself: a guest gets no
-    /// more, whatever its manifest says. `None` where compute costs nothing.
-    pub(super) fn affordable_cpu_ms(&self) -> Option<u64> {
-        let cost = |micros: u64| {
-            let mut tally = Tally::default();
-            tally.add(None, Meter::Calls, 1);
-            tally.add(None, Meter::ComputeMicros, micros);
-            self.book.charge(&tally.lines(), self.author.as_ref(), true).ok()
-        };
-        let (call, with_second) = (cost(0)?.total, cost(1_000_000)?.total);
-        let second = with_second.checked_sub(call)?.as_nano();
-        let left = self.held.checked_sub(call)?.as_nano().max(0);
-        u64::try_from(i128::from(left) * 1_000 / i128::from(second).max(1))
-            .ok()
-            .filter(|_| second > 0)
+    pub(super) fn new(
+        book: Arc<PriceBook>,
+        (org, author): (OrgId, Option<AuthorPrice>),
+        held: Nano,
+    ) -> Self {
+        CallSpend { book, org, author, held, state: Mutex::default() }
     }
 
     /// What the call's models were used for so far.
@@ -52,15 +46,19 @@ impl CallSpend {
         self.lock().used.clone()
     }
 
-    fn worst_case(&self, state: &State) -> Option<Nano> {
+    /// Whether the hold pays for everything, and for the CPU time.
+    fn covers(&self, state: &State, cpu_us: u64) -> bool {
         let mut tally = state.used.clone();
         tally.add(None, Meter::Calls, 1);
+        tally.add(None, Meter::ComputeMicros, cpu_us);
         for (model, units) in state.reserved.values() {
-            tally.add(Some(model), Meter::InputTokens, u64::from(units.input_tokens));
+            let input = dearer_input(&self.book, &self.org, model);
+            tally.add(Some(model), input, u64::from(units.input_tokens));
             tally.add(Some(model), Meter::OutputTokens, u64::from(units.output_tokens));
         }
-        let charge = self.book.charge(&tally.lines(), self.author.as_ref(), true).ok()?;
-        Some(charge.total)
+        let billed = Billed { org: &self.org, author: self.author.as_ref(), provider: None };
+        let charge = self.book.charge(&billed, &tally.lines(), Markup::Full);
+        charge.is_ok_and(|charge| charge.total <= self.held)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -74,13 +72,23 @@ impl Spend for CallSpend {
         state.last_permit += 1;
         let permit = state.last_permit;
         state.reserved.insert(permit, (model.to_owned(), worst));
-        match self.worst_case(&state) {
-            Some(total) if total <= self.held => Ok(Permit(permit)),
-            _ => {
-                state.reserved.remove(&permit);
-                Err(Exhausted)
-            }
+        if self.covers(&state, state.cpu_us_bought) {
+            return Ok(Permit(permit));
         }
+        state.reserved.remove(&permit);
+        Err(Exhausted)
+    }
+
+    fn compute(&self, cpu_us: u64) -> Result<(), Exhausted> {
+        let mut state = self.lock();
+        if cpu_us <= state.cpu_us_bought {
+            return Ok(());
+        }
+        // The last slice is as long as the hold can pay.
+        let ahead = cpu_us.saturating_add(CPU_SLICE_US);
+        let bought = [ahead, cpu_us].into_iter().find(|cpu_us| self.covers(&state, *cpu_us));
+        state.cpu_us_bought = bought.ok_or(Exhausted)?;
+        Ok(())
     }
 
     fn settle(&self, permit: Permit, model: &str, actual: Usage) {
@@ -94,6 +102,18 @@ impl Spend for CallSpend {
 mod tests {
     use super::*;
 
+    /// What the initial prices ask: nano-credits per input token, per output token, per call, and
+    /// per millisecond of CPU time.
+    const INPUT: i64 = 100;
+    const OUTPUT: i64 = 400;
+    const CALL: i64 = 1_000;
+    const CPU_MS: i64 = 100;
+
+    fn spend(held: i64) -> CallSpend {
+        let payer = (OrgId::new("acme"), None);
+        CallSpend::new(Arc::new(PriceBook::initial()), payer, Nano::from_nano(held))
+    }
+
     fn units(input_tokens: u32, output_tokens: u32) -> Units {
         Units { input_tokens, output_tokens }
     }
@@ -104,23 +124,59 @@ mod tests {
 
     #[test]
     fn a_guest_gets_the_cpu_time_that_its_hold_pays() {
-        // Initial prices: 1,000 nano per call, 100 nano per millisecond of CPU time.
-        let affordable = |nano: i64, book: PriceBook| {
-            CallSpend::new(Arc::new(book), None, Nano::from_nano(nano)).affordable_cpu_ms()
-        };
-        for (nano, expect) in [(1_000 + 700, 7), (1_000 + 799, 7), (1_000, 0), (1, 0)] {
-            assert_eq!(affordable(nano, PriceBook::initial()), Some(expect), "{nano}");
+        for (left, cpu_us, expect) in [
+            (7 * CPU_MS, 7_000, true),
+            (7 * CPU_MS, 7_001, false),
+            (7 * CPU_MS + 1, 7_010, true),
+            (0, 0, true),
+            (0, 1, false),
+            (-1, 1, false),
+        ] {
+            let covered = spend(CALL + left).compute(cpu_us).is_ok();
+            assert_eq!(covered, expect, "{left} nano-credits for {cpu_us} µs");
         }
         let mut free = PriceBook::initial();
         free.functions.compute_ms = emberbox_billing::Pico::ZERO;
-        assert_eq!(affordable(1_000, free), None);
+        let payer = (OrgId::new("acme"), None);
+        let spend = CallSpend::new(Arc::new(free), payer, Nano::from_nano(CALL));
+        assert!(spend.compute(1 << 40).is_ok(), "what is free has no end");
+    }
+
+    #[test]
+    fn cpu_time_and_tokens_share_one_hold() {
+        let spend = spend(CALL + 10 * CPU_MS + 10 * INPUT + 10 * OUTPUT);
+        spend.compute(9_000).unwrap();
+        assert!(spend.reserve("m", units(10, 11)).is_err(), "a slice of CPU time is bought ahead");
+        let permit = spend.reserve("m", units(10, 10)).unwrap();
+        assert_eq!(spend.compute(10_001), Err(Exhausted), "all else is reserved");
+        spend.settle(permit, "m", usage(10, 0, 9));
+        spend.compute(14_000).unwrap();
+        assert_eq!(spend.compute(14_001), Err(Exhausted));
+        assert!(spend.reserve("m", units(1, 0)).is_err(), "the CPU time took the rest");
+    }
+
+    #[test]
+    fn an_authors_markup_counts() {
+        let author = AuthorPrice {
+            org: OrgId::new("author"),
+            call_fee: Nano::from_nano(500),
+            compute_markup_bps: 10_000,
+        };
+        let check = |payer: &str, expect: u64| {
+            let book = Arc::new(PriceBook::initial());
+            let payer = (OrgId::new(payer), Some(author.clone()));
+            let held = Nano::from_nano(CALL + 500 + 10 * CPU_MS);
+            let spend = CallSpend::new(book, payer, held);
+            assert!(spend.compute(expect).is_ok());
+            assert!(spend.compute(expect + 1).is_err());
+        };
+        check("acme", 5_000);
+        check("author", 15_000);
     }
 
     #[test]
     fn reservations_and_use_never_exceed_the_hold() {
-        // Initial prices: 100 nano per input token, 400 per output token, 1,000 per call.
-        let book = Arc::new(PriceBook::initial());
-        let spend = CallSpend::new(book, None, Nano::from_nano(1_000 + 10 * 100 + 10 * 400));
+        let spend = spend(CALL + 10 * INPUT + 10 * OUTPUT);
         assert!(spend.reserve("m", units(10, 11)).is_err(), "more than the hold");
         let first = spend.reserve("m", units(10, 5)).unwrap();
         assert!(spend.reserve("m", units(0, 6)).is_err(), "the first is reserved still");

@@ -11,6 +11,7 @@ use crate::body;
 use crate::errors::ApiError;
 use crate::invoke::Caller;
 use crate::invoke::model::{self, ModelCall, Run, Step};
+use crate::json::{self, Object};
 use crate::respond;
 use crate::route::only;
 use crate::stack::{Request, Response};
@@ -19,7 +20,7 @@ use reply::Shape;
 /// JSON of answers and chunks.
 mod reply;
 /// Reading the request.
-mod request;
+pub(crate) mod request;
 /// Server-sent events.
 mod stream;
 
@@ -33,17 +34,17 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Response, ApiError> {
     only(request.method(), &Method::POST, "POST")?;
-    let arrival = arrival(&request)?;
-    let body = body::read(request.into_body()).await?;
-    let asked = request::parse(&body)?;
+    let caller = Caller::new(principal, arrival(&request)?, request.headers())?;
+    let body = json::parse(&body::read(request.into_body()).await?)?;
+    let asked = request::parse(&Object::of(&body)?)?;
     let shape = Shape {
-        id: format!("chatcmpl-{}", arrival.request_id),
+        id: format!("chatcmpl-{}", caller.arrival.request_id),
         model: asked.model.clone(),
         created: now_s(),
         include_usage: asked.include_usage,
     };
     let call = ModelCall {
-        caller: Caller { principal, arrival },
+        caller: caller.limited(asked.max_cost),
         operation: "chat",
         model: asked.model,
         task: asked.task,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
+use emberbox_billing::Nano;
 use emberbox_catalog::Principal;
 use emberbox_runtime::bridge::Task;
 use http::Method;
@@ -23,9 +23,10 @@ use crate::stack::{Request, Response};
 const TEXTS_MAX: usize = 2_048;
 
 /// A request, read.
-struct Asked {
-    model: String,
-    texts: Vec<String>,
+pub(crate) struct Asked {
+    pub(crate) model: String,
+    pub(crate) texts: Vec<String>,
+    pub(crate) max_cost: Option<Nano>,
     base64: bool,
     dimensions: Option<u32>,
 }
@@ -37,12 +38,12 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Response, ApiError> {
     only(request.method(), &Method::POST, "POST")?;
-    let arrival = arrival(&request)?;
-    let body = body::read(request.into_body()).await?;
-    let asked = parse(&body)?;
+    let caller = Caller::new(principal, arrival(&request)?, request.headers())?;
+    let body = json::parse(&body::read(request.into_body()).await?)?;
+    let asked = parse(&Object::of(&body)?)?;
     check_dimensions(app, &asked)?;
     let call = ModelCall {
-        caller: Caller { principal, arrival },
+        caller: caller.limited(asked.max_cost),
         operation: "embeddings",
         model: asked.model.clone(),
         task: Task::Embed { texts: asked.texts },
@@ -64,9 +65,8 @@ pub(crate) async fn post(
     Err(ApiError::Internal)
 }
 
-fn parse(body: &Bytes) -> Result<Asked, ApiError> {
-    let value = json::parse(body)?;
-    let fields = Object::of(&value)?;
+/// Reads a request.
+pub(crate) fn parse(fields: &Object<'_>) -> Result<Asked, ApiError> {
     let model = fields.required_text("model")?.to_owned();
     let base64 = match fields.text("encoding_format")? {
         None | Some("float") => false,
@@ -74,7 +74,8 @@ fn parse(body: &Bytes) -> Result<Asked, ApiError> {
         Some(_) => return Err(fields.wrong("encoding_format", "must be 'float' or 'base64'")),
     };
     let dimensions = fields.whole("dimensions", 1..=u32::MAX)?;
-    Ok(Asked { model, texts: texts(&fields)?, base64, dimensions })
+    let max_cost = fields.max_cost()?;
+    Ok(Asked { model, texts: texts(fields)?, max_cost, base64, dimensions })
 }
 
 fn texts(fields: &Object<'_>) -> Result<Vec<String>, ApiError> {
@@ -161,9 +162,11 @@ mod tests {
             (r#"{"model":"m","input":[1,2]}"#, "input"),
             (r#"{"model":"m","input":"x","encoding_format":"int8"}"#, "encoding_format"),
             (r#"{"model":"m","input":"x","dimensions":0}"#, "dimensions"),
+            (r#"{"model":"m","input":"x","max_cost":1}"#, "max_cost"),
         ];
         for (body, expected) in rows {
-            match parse(&Bytes::from(body)).map(|_| ()) {
+            let body: Value = serde_json::from_str(body).unwrap();
+            match parse(&Object::of(&body).unwrap()).map(|_| ()) {
                 Err(ApiError::Invalid { param, .. }) => {
                     assert_eq!(param.as_deref(), Some(expected), "{body}");
                 }

@@ -1,4 +1,5 @@
-use emberbox_billing::PriceBook;
+use emberbox_billing::{OrgId, PriceBook};
+use emberbox_catalog::Principal;
 use emberbox_runtime::bridge::{ModelInfo, ModelKind};
 use http::Method;
 use serde_json::{Value, json};
@@ -10,24 +11,33 @@ use crate::route::only;
 use crate::stack::Response;
 
 /// All models, with their prices.
-pub(crate) async fn list(app: &App, method: Method) -> Result<Response, ApiError> {
-    only(&method, &Method::GET, "GET")?;
-    let book = app.billing.prices().await;
+pub(crate) async fn list(
+    app: &App,
+    principal: &Principal,
+    method: &Method,
+) -> Result<Response, ApiError> {
+    only(method, &Method::GET, "GET")?;
+    let (org, book) = (OrgId::new(&principal.org.id), app.billing.prices().await?);
     let models = app.inference.models();
-    let data: Vec<Value> = models.iter().map(|info| shown(app, info, &book)).collect();
+    let data: Vec<Value> = models.iter().map(|info| shown(app, info, (&book, &org))).collect();
     respond::ok(&json!({ "object": "list", "data": data }))
 }
 
 /// One model.
-pub(crate) async fn one(app: &App, method: Method, name: &str) -> Result<Response, ApiError> {
-    only(&method, &Method::GET, "GET")?;
-    let book = app.billing.prices().await;
+pub(crate) async fn one(
+    app: &App,
+    principal: &Principal,
+    (method, name): (&Method, &str),
+) -> Result<Response, ApiError> {
+    only(method, &Method::GET, "GET")?;
+    let (org, book) = (OrgId::new(&principal.org.id), app.billing.prices().await?);
     let info = app.bridge.model(name).ok_or_else(|| ApiError::ModelNotFound(name.to_owned()))?;
-    respond::ok(&shown(app, &info, &book))
+    respond::ok(&shown(app, &info, (&book, &org)))
 }
 
-fn shown(app: &App, info: &ModelInfo, book: &PriceBook) -> Value {
-    let rates = book.rates(&info.name);
+/// A model with the prices in force for an organisation.
+fn shown(app: &App, info: &ModelInfo, (book, org): (&PriceBook, &OrgId)) -> Value {
+    let rates = book.rates(org, &info.name);
     let output = match info.kind {
         ModelKind::Generation => json!(["text", "embedding"]),
         ModelKind::Embedding => json!(["embedding"]),

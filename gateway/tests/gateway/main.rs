@@ -1,4 +1,9 @@
 //! The server from outside: real sockets, the real stores, the real engine, prebuilt guests.
+//! `remote.rs` runs the same tests with the ledger in a billing service.
+
+/// Where the servers of these tests have their ledger.
+#[cfg(test)]
+const LEDGER: support::LedgerAt = support::LedgerAt::Server;
 
 /// Who may do what.
 #[cfg(test)]
@@ -6,6 +11,9 @@ mod access;
 /// Chat completions: what they answer, cost and leave in the ledger.
 #[cfg(test)]
 mod chat;
+/// What calls may cost, and who is refused for want of money.
+#[cfg(test)]
+mod costs;
 /// Publishing functions, and what of it stays when it is refused.
 #[cfg(test)]
 mod deploy;
@@ -18,6 +26,18 @@ mod functions;
 /// Limits of the server and of a key.
 #[cfg(test)]
 mod limits;
+/// Orders of organisations and of the operator.
+#[cfg(test)]
+mod money_orders;
+/// Usage, invoices, receipts and the audit log.
+#[cfg(test)]
+mod money_statements;
+/// Payments that come in, messages that go out.
+#[cfg(test)]
+mod money_webhooks;
+/// Copies of the data folder, and what an audit finds in them.
+#[cfg(test)]
+mod money_backup;
 /// The operator's listener, and what survives a restart.
 #[cfg(test)]
 mod operator;

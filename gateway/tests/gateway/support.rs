@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use emberbox::config::{BillingService, RemoteLedger, Role};
 use emberbox::{Config, Running};
-use emberbox_billing::Nano;
+use emberbox_billing::service::{CertificateNames, TlsFiles, make_certificates};
+use emberbox_billing::{Act, Nano, OpId, Order, Outcome};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,7 +17,20 @@ use tokio::runtime::Runtime;
 /// How long a condition may take to come true before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One server for one test.
+/// The name in the gateway's certificate.
+const GATEWAY: &str = "gateway-a";
+
+/// Where a server has its ledger.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(dead_code, reason = "each of the two test programs has one of them")]
+pub(crate) enum LedgerAt {
+    /// In its own process.
+    Server,
+    /// Behind a billing service.
+    Service,
+}
+
+/// One server for one test, and the billing service behind it, if there is one.
 pub(crate) struct Server {
     pub(crate) folder: TempDir,
     pub(crate) key: String,
@@ -23,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
     running: Option<Running>,
+    service: Option<Running>,
     runtime: Runtime,
 }
 
@@ -73,6 +89,33 @@ pub(crate) fn config(folder: &Path) -> Config {
     }
 }
 
+/// Starts a billing service in its own part of the folder, with certificates for it and one
+/// gateway.
+async fn serve_ledger(folder: &Path) -> Running {
+    let certificates = folder.join("certificates");
+    if !certificates.exists() {
+        let names = CertificateNames {
+            server: vec!["127.0.0.1".to_owned()],
+            gateways: vec![GATEWAY.to_owned()],
+            valid_days: 7,
+        };
+        make_certificates(&certificates, &names).unwrap();
+    }
+    let service = BillingService { listen: ([127, 0, 0, 1], 0).into(), tls: tls(folder, "server") };
+    let data = folder.join("billing");
+    let config = Config { role: Role::Billing(service), data, ..config(folder) };
+    emberbox::start(config).await.unwrap()
+}
+
+fn tls(folder: &Path, name: &str) -> TlsFiles {
+    let certificates = folder.join("certificates");
+    TlsFiles {
+        ca: certificates.join("ca.pem"),
+        certificate: certificates.join(format!("{name}.pem")),
+        key: certificates.join(format!("{name}.key")),
+    }
+}
+
 impl Server {
     pub(crate) fn start() -> Self {
         Self::start_with(|_| {})
@@ -85,6 +128,15 @@ impl Server {
     pub(crate) fn start_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let runtime = Runtime::new().unwrap();
         let mut config = config(folder.path());
+        let service = (crate::LEDGER == LedgerAt::Service)
+            .then(|| runtime.block_on(Box::pin(serve_ledger(folder.path()))));
+        if let Some(service) = &service {
+            config.role = Role::Gateway(RemoteLedger {
+                url: format!("https://{}", service.public),
+                gateway: GATEWAY.to_owned(),
+                tls: tls(folder.path(), &format!("gateway-{GATEWAY}")),
+            });
+        }
         change(&mut config);
         let running = runtime.block_on(Box::pin(emberbox::start(config))).unwrap();
         Server {
@@ -94,15 +146,25 @@ impl Server {
             public: running.public,
             admin: running.admin,
             running: Some(running),
+            service,
             runtime,
         }
     }
 
     /// Stops the server and gives its folder back.
     pub(crate) fn stop(mut self) -> TempDir {
-        let running = self.running.take().unwrap();
-        self.runtime.block_on(running.shutdown(Duration::from_secs(10)));
+        let servers = [self.running.take(), self.service.take()];
+        for running in servers.into_iter().flatten() {
+            self.runtime.block_on(running.shutdown(Duration::from_secs(10)));
+        }
         self.folder
+    }
+
+    /// Gives the ledger an order.
+    pub(crate) fn order(&self, act: Act) -> Outcome {
+        let order = Order { op: OpId::generate(), by: "test".to_owned(), act };
+        let billing = self.running.as_ref().unwrap().billing();
+        self.runtime.block_on(billing.order(order)).unwrap()
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

@@ -29,6 +29,16 @@ async fn spinning_ends_with_the_cpu_limit() {
 }
 
 #[tokio::test]
+async fn spinning_ends_where_nobody_pays_for_it() {
+    let world = World::new();
+    world.purse.limit_cpu(50_000);
+    let error = commit(&world, &misbehave(small()), "/spin").await.failed();
+    let CallError::Budget(report) = error else { panic!("{error:?}") };
+    assert_eq!(report.ending, CallEnding::Budget);
+    assert!(report.cpu_us > 50_000, "{report:?}");
+}
+
+#[tokio::test]
 async fn spinning_ends_with_the_wall_clock() {
     let world = World::new();
     let limits = Limits { wall_ms_max: 100, ..small() };

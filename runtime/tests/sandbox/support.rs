@@ -79,7 +79,6 @@ impl World {
             request,
             tenant: "org_test".to_owned(),
             request_id: "req_test".to_owned(),
-            cpu_ms_max: None,
             spend: Arc::clone(&self.purse) as Arc<dyn Spend>,
             bridge: Arc::clone(&self.bridge) as Arc<dyn emberbox_runtime::bridge::Bridge>,
             logs: Arc::clone(&self.logs) as Arc<dyn LogSink>,

@@ -1,9 +1,9 @@
-use bytes::Bytes;
+use emberbox_billing::Nano;
 use emberbox_runtime::bridge::{GenerateOptions, Prompt, Task};
 use serde_json::{Value, json};
 
 use crate::errors::ApiError;
-use crate::json::{self, Object};
+use crate::json::Object;
 
 #[cfg(test)]
 mod tests;
@@ -16,27 +16,27 @@ const STOP_STRINGS_MAX: usize = 4;
 const TOKENS_MAX: u32 = 1 << 20;
 
 /// A request, read.
-pub(super) struct Asked {
-    pub(super) model: String,
-    pub(super) task: Task,
+pub(crate) struct Asked {
+    pub(crate) model: String,
+    pub(crate) task: Task,
+    pub(crate) max_cost: Option<Nano>,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
 }
 
 /// Reads a request. Unknown fields are ignored; fields that mean something which no model here can
 /// do are refused by name, because ignoring them would change the answer silently.
-pub(super) fn parse(body: &Bytes) -> Result<Asked, ApiError> {
-    let value = json::parse(body)?;
-    let fields = Object::of(&value)?;
+pub(crate) fn parse(fields: &Object<'_>) -> Result<Asked, ApiError> {
     let model = fields.required_text("model")?.to_owned();
-    refuse_unsupported(&fields)?;
-    let prompt = Prompt::Messages(messages(&fields)?.to_string());
-    let task = Task::Generate { prompt, options: options(&fields)? };
+    refuse_unsupported(fields)?;
+    let prompt = Prompt::Messages(messages(fields)?.to_string());
+    let task = Task::Generate { prompt, options: options(fields)? };
     let include_usage = match fields.object("stream_options")? {
         Some(options) => options.flag("include_usage")?,
         None => false,
     };
-    Ok(Asked { model, task, stream: fields.flag("stream")?, include_usage })
+    let max_cost = fields.max_cost()?;
+    Ok(Asked { model, task, max_cost, stream: fields.flag("stream")?, include_usage })
 }
 
 fn options(fields: &Object<'_>) -> Result<GenerateOptions, ApiError> {

@@ -2,8 +2,14 @@ use bytes::Bytes;
 use emberbox_runtime::bridge::{GenerateOptions, Prompt, Task};
 use serde_json::{Value, json};
 
-use super::parse;
+use super::Asked;
 use crate::errors::ApiError;
+use crate::json::{self, Object};
+
+fn parse(body: &Bytes) -> Result<Asked, ApiError> {
+    let value = json::parse(body)?;
+    super::parse(&Object::of(&value)?)
+}
 
 fn body(extra: &str) -> Bytes {
     let messages = r#","messages":[{"role":"user","content":"Hi"}]"#;
@@ -58,6 +64,9 @@ fn wrong_fields_are_refused_by_name() {
         (r#""logit_bias":{"1":2}"#, "logit_bias"),
         (r#""presence_penalty":0.5"#, "presence_penalty"),
         (r#""modalities":["text","audio"]"#, "modalities"),
+        (r#""max_cost":0.001"#, "max_cost"),
+        (r#""max_cost":"1e-3""#, "max_cost"),
+        (r#""max_cost":"-1""#, "max_cost"),
     ];
     for (extra, expected) in rows {
         match parse(&body(extra)).map(|_| ()) {
@@ -75,6 +84,13 @@ fn harmless_fields_are_accepted() {
         "presence_penalty":0,"response_format":{"type":"text"},"max_tokens":null,
         "stop":null,"seed":null,"temperature":null"#;
     assert_eq!(read(extra).1, GenerateOptions::default());
+}
+
+#[test]
+fn the_cost_can_be_limited() {
+    let limit = |extra: &str| parse(&body(extra)).unwrap().max_cost.map(|limit| limit.as_nano());
+    assert_eq!(limit(r#""max_cost":"0.001""#), Some(1_000_000));
+    assert_eq!((limit(r#""max_cost":null"#), limit("")), (None, None));
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! The roles `all` and `gateway`: everything that callers, developers and operators talk to.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use emberbox_inference::{Inference, InferenceOptions};
+use emberbox_runtime::{Engine, EngineOptions};
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::stores::{self, Books};
+use super::{Kept, Running, StartError, listen, local_addr};
+use crate::app::App;
+use crate::auth::{Keys, OperatorToken};
+use crate::bootstrap;
+use crate::config::Config;
+use crate::deployments::Deployments;
+use crate::folder::Folder;
+use crate::limits::Limiter;
+use crate::logs::Logs;
+use crate::metrics::{self, Metrics};
+use crate::money::outbox;
+use crate::server::{self, Stop};
+use crate::stack;
+use crate::telemetry::Telemetry;
+
+/// Starts a server: opens its folder and stores, loads its models, listens.
+pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Running, StartError> {
+    let (public, admin) = (listen(config.listen).await?, listen(config.admin_listen).await?);
+    let public_at = local_addr(&public, config.listen)?;
+    let admin_at = local_addr(&admin, config.admin_listen)?;
+    let opening = config.clone();
+    let Opened { folder, token, inference, engine } =
+        tokio::task::spawn_blocking(move || Opened::open(&opening)).await??;
+    let (catalog, sqlite_catalog) = stores::catalog(&config, &folder).await?;
+    let books = Books::open(&config, &folder).await?;
+    let metrics = Arc::new(Metrics::new());
+    let (sender, gone) = oneshot::channel();
+    let deployments =
+        Deployments::new(engine, config.function_limits.clone(), config.limits.deployments_max);
+    let (limits, settling, stop) = (config.limits.clone(), TaskTracker::new(), Stop::default());
+    let app = Arc::new(App {
+        folder,
+        catalog,
+        sqlite_catalog,
+        billing: metrics::watched(books.billing(), &metrics),
+        ledger: books.ledger().cloned(),
+        bridge: Arc::new(inference.clone()),
+        inference,
+        deployments,
+        keys: Keys::default(),
+        operator: OperatorToken::new(&token),
+        limiter: Limiter::new(config.key_limits.clone()),
+        logs: Arc::new(Logs::new(config.limits.log_lines_max)),
+        metrics,
+        room: Arc::new(Semaphore::new(config.limits.requests_max)),
+        settling: settling.clone(),
+        stop: stop.clone(),
+        started_at_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        _gone: sender,
+        config,
+    });
+    bootstrap::models(&app).await?;
+    let (first_org, first_key) = bootstrap::first_org(&app).await?.unzip();
+    outbox::start(&app);
+    let listeners = [(public, stack::public(&app)), (admin, stack::operator(&app))];
+    let listeners = listeners.map(|(listener, stack)| {
+        tokio::spawn(server::serve(listener, stack, limits.clone(), stop.clone()))
+    });
+    tracing::info!(public = %public_at, admin = %admin_at, "listening");
+    Ok(Running {
+        public: public_at,
+        admin: admin_at,
+        first_org,
+        first_key,
+        operator_token: token,
+        stop,
+        settling,
+        books,
+        kept: Kept::App(app),
+        gone: Some(gone),
+        telemetry,
+        listeners: listeners.into(),
+    })
+}
+
+/// What blocks while it opens.
+struct Opened {
+    folder: Arc<Folder>,
+    token: String,
+    inference: Inference,
+    engine: Engine,
+}
+
+impl Opened {
+    fn open(config: &Config) -> Result<Self, StartError> {
+        // The lock comes before anything in the folder is touched.
+        let folder = Folder::open(&config.data)?;
+        let token = folder.operator_token()?;
+        let inference = Inference::new(InferenceOptions {
+            threads: config.inference.threads,
+            output_tokens_default: config.limits.output_tokens_default,
+            ..InferenceOptions::default()
+        })?;
+        let engine = Engine::new(EngineOptions {
+            instances_max: config.function_limits.instances_max,
+            memory_bytes_max: u64::from(config.function_limits.memory_mib_max) << 20,
+            component_bytes_max: config.limits.component_bytes_max,
+            ..EngineOptions::default()
+        })?;
+        Ok(Opened { folder: Arc::new(folder), token, inference, engine })
+    }
+}

@@ -39,6 +39,7 @@ pub(crate) mod models;
 mod new;
 mod platform;
 mod prices;
+mod quote;
 mod receipts;
 mod reconcile;
 mod rollback;
@@ -81,6 +82,7 @@ enum Command {
     Invoices(invoices::Arguments),
     Earnings(earnings::Arguments),
     Prices(prices::Arguments),
+    Quote(quote::Arguments),
     Platform(platform::Arguments),
     Audit(audit::Arguments),
     Reconcile(reconcile::Arguments),
@@ -123,6 +125,7 @@ impl Cli {
             Command::Invoices(arguments) => invoices::run(&arguments, &context),
             Command::Earnings(arguments) => earnings::run(&arguments, &context),
             Command::Prices(arguments) => prices::run(&arguments, &context),
+            Command::Quote(arguments) => quote::run(&arguments, &context),
             Command::Platform(arguments) => platform::run(&arguments, &context),
             Command::Audit(arguments) => audit::run(&arguments, &context),
             Command::Reconcile(arguments) => reconcile::run(&arguments, &context),
@@ -196,6 +199,10 @@ mod tests {
             ("emberbox reconcile 2026-11 --org acme", true),
             ("emberbox billing certificates pki --server billing --gateway g1", true),
             ("emberbox platform set --free-tier 1 --maturity-days 14", true),
+            ("emberbox quote hello --max-tokens 5", true),
+            ("emberbox quote --function acme/hello", true),
+            ("emberbox keys create ci --role developer --org acme", true),
+            ("emberbox quote", false),
             ("emberbox usage --from 2026-02-30", false),
             ("emberbox usage --from 2026-11-01 --since 24h", false),
             ("emberbox invoices 2026-13", false),

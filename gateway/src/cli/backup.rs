@@ -69,9 +69,18 @@ fn stopped(data: &Path, to: &Path) -> Result<Manifest, CliError> {
     }
     let folder = Folder::open(data).map_err(|error| failed(&error))?;
     runtime()?.block_on(async {
-        let catalog = SqliteCatalog::open(&CatalogOptions::new(&folder.catalog()))
-            .map_err(|error| failed(&error))?;
-        let models = catalog.models().await.map_err(|error| failed(&error))?;
+        // A process in the role `billing` has no catalog, one in the role `gateway` no ledger.
+        let catalog = match folder.catalog().exists() {
+            true => Some(
+                SqliteCatalog::open(&CatalogOptions::new(&folder.catalog()))
+                    .map_err(|error| failed(&error))?,
+            ),
+            false => None,
+        };
+        let models = match &catalog {
+            Some(catalog) => catalog.models().await.map_err(|error| failed(&error))?,
+            None => Vec::new(),
+        };
         let options = LedgerOptions { path: folder.ledger(), ..LedgerOptions::default() };
         let ledger = match folder.ledger().exists() {
             true => Some(Ledger::open(options).map_err(|error| failed(&error))?),
@@ -80,7 +89,7 @@ fn stopped(data: &Path, to: &Path) -> Result<Manifest, CliError> {
         let source = Source {
             folder: data.to_owned(),
             ledger: ledger.clone(),
-            catalog: Some(Arc::new(catalog)),
+            catalog: catalog.map(Arc::new),
             models,
         };
         let made = backup::write(source, to).await.map_err(|error| failed(&error));

@@ -1,12 +1,13 @@
 //! `emberbox keys`: who may call, and as what.
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::context::{Context, plain};
 use super::error::CliError;
 use super::format::{cell, rows, time_cell};
 use super::output::{Table, left};
+use super::settings::DataFlag;
 
 /// List, create and revoke API keys
 #[derive(Debug, Args)]
@@ -26,6 +27,11 @@ enum Action {
         /// What it may do: call, also deploy, or also manage keys
         #[arg(long, value_enum, default_value = "consumer")]
         role: Role,
+        /// For this organisation instead of your key's; an operator's command
+        #[arg(long, value_parser = plain)]
+        org: Option<String>,
+        #[command(flatten)]
+        data: DataFlag,
     },
     /// Revoke a key for good
     Revoke {
@@ -55,7 +61,16 @@ impl Role {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliError> {
     match &arguments.action {
         None | Some(Action::List) => list(context),
-        Some(Action::Create { name, role }) => create(context, name, *role),
+        Some(Action::Create { name, role, org, data }) => {
+            let body = json!({"name": name, "role": role.as_str()});
+            let key = match org {
+                Some(org) => {
+                    context.admin(data)?.post(&format!("/admin/v1/orgs/{org}/keys"), &body)?
+                }
+                None => context.client()?.post("/v1/keys", &body)?,
+            };
+            created(context, &key, (name, *role))
+        }
         Some(Action::Revoke { id }) => {
             context.client()?.delete(&format!("/v1/keys/{id}"))?;
             let answer = json!({"id": id, "revoked": true});
@@ -92,16 +107,14 @@ fn list(context: &Context) -> Result<(), CliError> {
     })
 }
 
-fn create(context: &Context, name: &str, role: Role) -> Result<(), CliError> {
-    let body = json!({"name": name, "role": role.as_str()});
-    let key = context.client()?.post("/v1/keys", &body)?;
-    context.out.answer(&key, |paint| {
+fn created(context: &Context, key: &Value, (name, role): (&str, Role)) -> Result<(), CliError> {
+    context.out.answer(key, |paint| {
         format!(
             "{} {} ({})\nIt is shown this once:\n\n  {}",
             role.as_str(),
             paint.bold(name),
-            cell(&key, "/id"),
-            paint.cyan(&format!("export EMBERBOX_API_KEY={}", cell(&key, "/key")))
+            cell(key, "/id"),
+            paint.cyan(&format!("export EMBERBOX_API_KEY={}", cell(key, "/key")))
         )
     })
 }

@@ -1,15 +1,18 @@
 //! `emberbox ledger`: whether the books add up.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use emberbox_billing::{LedgerCheck, audit_file};
+use emberbox_billing::{
+    BillingError, LedgerCheck, PostgresLedgerOptions, audit_database, audit_file,
+};
 use serde_json::Value;
 
 use super::context::Context;
 use super::error::CliError;
 use super::format::{cell, credits_cell, rows, time_cell};
 use super::output::{Output, Paint, Table, left, right};
+use super::serve::runtime;
 use super::settings::DataFlag;
 
 /// The ledger's file in a data folder.
@@ -30,6 +33,9 @@ enum Action {
     Audit {
         /// The ledger's file; DATA/ledger.db if left out
         file: Option<PathBuf>,
+        /// A ledger in PostgreSQL instead: postgres://user:password@host/database
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "file")]
+        database: Option<String>,
         #[command(flatten)]
         data: DataFlag,
     },
@@ -47,12 +53,16 @@ enum Action {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliError> {
     match &arguments.action {
-        Action::Audit { file, data } => {
-            let path = match file {
-                Some(file) => file.clone(),
-                None => context.settings.data_folder(data).join(LEDGER_FILE),
+        Action::Audit { file, database, data } => {
+            let check = match (file, database) {
+                (_, Some(database)) => {
+                    let options = PostgresLedgerOptions::new(database);
+                    runtime()?.block_on(audit_database(&options))
+                }
+                (Some(file), None) => audit_file(file),
+                (None, None) => audit_file(&context.settings.data_folder(data).join(LEDGER_FILE)),
             };
-            verdict(&audit(&path)?, context.out)
+            verdict(&document(check)?, context.out)
         }
         Action::Check { data } => {
             verdict(&context.admin(data)?.get("/admin/v1/ledger/check")?, context.out)
@@ -64,8 +74,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
     }
 }
 
-fn audit(path: &Path) -> Result<Value, CliError> {
-    let check: LedgerCheck = audit_file(path).map_err(|error| {
+fn document(check: Result<LedgerCheck, BillingError>) -> Result<Value, CliError> {
+    let check = check.map_err(|error| {
         let mut what = format!("the ledger cannot be audited: {error}");
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {

@@ -97,8 +97,14 @@ impl Draft {
         let mut name = to.as_os_str().to_owned();
         name.push(suffix);
         let path = PathBuf::from(name);
-        create_private(&path).map_err(failed(&path))?;
-        Ok(Draft { path, finished: false })
+        // One that is left over of a crash may hold half a file, and another copy may be going on.
+        match create_folder(&path) {
+            Ok(()) => Ok(Draft { path, finished: false }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(BackupError::Exists(path))
+            }
+            Err(error) => Err(failed(&path)(error)),
+        }
     }
 
     /// Gives the folder its name, durably.
@@ -318,15 +324,23 @@ fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-#[cfg(unix)]
+/// A folder that may be there already.
 fn create_private(path: &Path) -> io::Result<()> {
+    match create_folder(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        created => created,
+    }
+}
+
+#[cfg(unix)]
+fn create_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 #[cfg(not(unix))]
-fn create_private(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
+fn create_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)
 }
 
 fn sync_folders(folder: &Path) -> io::Result<()> {

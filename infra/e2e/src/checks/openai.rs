@@ -26,10 +26,10 @@ const LINE_CHARS_MAX: usize = 80;
 const CLIENTS: [(&str, &str); 2] = [("clients/chat.py", "chat.py"), ("clients/curl.sh", "curl.sh")];
 
 /// A server with the embedding model, an organisation with credits and one without.
-struct Stage {
-    server: Server,
-    rich: Org,
-    poor: Org,
+pub(super) struct Stage {
+    pub(super) server: Server,
+    pub(super) rich: Org,
+    pub(super) poor: Org,
 }
 
 pub(super) fn run(world: &World, report: &mut Report) {
@@ -76,7 +76,8 @@ pub(super) fn add_minilm(world: &World, server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn python(world: &World, stage: &Stage, check: &str) -> anyhow::Result<String> {
+/// Runs one check of the script.
+pub(super) fn python(world: &World, stage: &Stage, check: &str) -> anyhow::Result<String> {
     let reference = world.repo.join("infra/e2e/fixtures/minilm_reference.json");
     let output = Command::new(&world.python)
         .arg(world.repo.join("infra/e2e/scripts/openai_client.py"))

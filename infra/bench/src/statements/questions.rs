@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use emberbox_billing::{
-    CallId, Day, EntryQuery, Nano, OrgId, Period, ReceiptQuery, Subject, UsageRow,
+    CallId, Day, Nano, OrgId, Period, Receipt, ReceiptQuery, Subject, UsageRow, invoice,
 };
 
 use crate::ours::{Ours, payer_name};
@@ -14,8 +14,6 @@ use crate::statements::history::{History, call_id};
 
 /// Receipts on a page.
 const RECEIPTS_PER_PAGE: u32 = 100;
-/// Entries of the audit log on a page.
-const ENTRIES_PER_PAGE: u32 = 100;
 /// How long before the end the month is that is asked for: it has ended, and lies in the middle.
 const MONTH_BACK_MS: u64 = 40 * 86_400_000;
 
@@ -36,7 +34,7 @@ pub(crate) enum Question {
     UsageByKey,
     /// Use and cost of a month, by function and model.
     UsageBySubject,
-    /// The invoice of a month: lines by subject, and payments of the month.
+    /// The invoice of a month, as the product writes it.
     Invoice,
 }
 
@@ -47,6 +45,8 @@ pub(crate) struct Asked {
     month: Period,
     middle: CallId,
     receipt: CallId,
+    /// When it is asked, in milliseconds since 1970.
+    now_ms: u64,
     /// Calls of the organisation.
     pub(crate) calls: u64,
 }
@@ -64,13 +64,14 @@ impl Asked {
         let middle_ms = history.at_ms(0).midpoint(history.ends_at_ms());
         let month = Period::of(history.ends_at_ms() - MONTH_BACK_MS);
         let (ours, middle) = (Arc::clone(ours), call_id(middle_ms, 0));
-        let mut asked = Self { ours, org, month, middle, receipt: middle, calls };
+        let now_ms = history.ends_at_ms();
+        let mut asked = Self { ours, org, month, middle, receipt: middle, now_ms, calls };
         let page = asked.page(Some(middle)).await?;
         asked.receipt = page.first().context("the organisation has no receipt")?.call;
         Ok(asked)
     }
 
-    async fn page(&self, before: Option<CallId>) -> anyhow::Result<Vec<emberbox_billing::Receipt>> {
+    async fn page(&self, before: Option<CallId>) -> anyhow::Result<Vec<Receipt>> {
         let query = ReceiptQuery { org: self.org.clone(), before, limit: RECEIPTS_PER_PAGE };
         Ok(self.ours.billing.receipts(query).await?)
     }
@@ -80,18 +81,12 @@ impl Asked {
         Ok(self.ours.billing.usage(&self.org, first, last).await?)
     }
 
-    /// Lines by subject and model, and what was paid in.
+    /// How many lines and movements the invoice has.
     async fn invoice(&self) -> anyhow::Result<usize> {
-        let lines = sums(&self.month().await?, |row| (subject(row), row.model.clone()));
-        let query = EntryQuery {
-            org: Some(self.org.clone()),
-            from_ms: self.month.starts_at_ms(),
-            to_ms: self.month.ends_at_ms(),
-            before: None,
-            limit: ENTRIES_PER_PAGE,
-        };
-        let entries = self.ours.billing.entries(query).await?;
-        Ok(lines + entries.len())
+        let (billing, now_ms) = (self.ours.billing.as_ref(), self.now_ms);
+        let name = self.org.as_str();
+        let invoice = invoice(billing, &self.org, name, self.month, now_ms).await?;
+        Ok(invoice.lines.len() + invoice.movements.len())
     }
 }
 

@@ -93,7 +93,8 @@ impl World {
         }
         if touched && trouble != Some(Trouble::Refuse) || self.plan.crashes() {
             self.writer = open(&self.disk, &self.clock);
-            self.oracle.restart(self.clock.load(Ordering::SeqCst));
+            let kept_ms = self.disk.with(|disk| disk.at_ms);
+            self.oracle.restart(kept_ms.max(self.clock.load(Ordering::SeqCst)));
         }
         self.compare();
     }

@@ -216,7 +216,6 @@ impl State {
         self.messages.get(&id)
     }
 
-    /// How many messages wait.
     pub(crate) fn messages_waiting(&self) -> usize {
         self.messages.len()
     }
@@ -326,8 +325,11 @@ impl State {
             self.add_hold(Arc::clone(hold));
         }
         for Ended { terms, .. } in &change.ended {
-            self.open.remove(&terms.call);
-            self.expiry.remove(&(terms.expires_at_ms, terms.call));
+            // After a late capture the id may be another organisation's.
+            if self.open.get(&terms.call).is_some_and(|open| open.org == terms.org) {
+                self.open.remove(&terms.call);
+                self.expiry.remove(&(terms.expires_at_ms, terms.call));
+            }
         }
         for (EarningsKey { org, day, .. }, _, amount) in &change.earnings {
             let day = self.earned.entry(org.clone()).or_default().entry(*day).or_default();

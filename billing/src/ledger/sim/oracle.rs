@@ -86,9 +86,10 @@ impl Oracle {
         self.expire_lots();
     }
 
-    /// The process was replaced by another.
+    /// The process was replaced by another, which knows the time of the last batch and no later
+    /// one.
     pub(super) fn restart(&mut self, at_ms: u64) {
-        self.at_ms = self.at_ms.max(at_ms);
+        self.at_ms = at_ms;
         self.end_open(|_| true);
         self.expire_lots();
     }
@@ -173,6 +174,12 @@ impl Oracle {
                 End::Refused(answer) => answer.clone(),
                 _ => Answer::Held,
             };
+        }
+        let taken = |((_, call), other): (&(OrgId, CallId), &Call)| {
+            *call == request.call && other.end == End::Open
+        };
+        if self.calls.iter().any(taken) {
+            return Answer::Conflict;
         }
         self.free_credits(&request.org);
         let (answer, lots, budgets) = match self.fund(request) {

@@ -175,7 +175,8 @@ impl Plan {
     }
 
     fn hold(&mut self) -> Operation {
-        let call = CallId::from_uuid(self.fresh());
+        let theirs = self.call().filter(|_| self.dice.chance(8)).map(|(_, call, _)| call);
+        let call = theirs.unwrap_or_else(|| CallId::from_uuid(self.fresh()));
         let org = org(self.dice.below(3));
         let is_function = self.dice.chance(50);
         self.calls.push((org.clone(), call, is_function));

@@ -29,7 +29,8 @@ pub(super) struct Draft {
     before: HashMap<Account, Option<Counters>>,
     /// Holds of this batch, open or not any more.
     opened: HashMap<CallId, Arc<HoldTerms>>,
-    calls: HashMap<CallId, usize>,
+    /// Where the calls of `batch` are. Two organisations may use the same id.
+    calls: HashMap<(OrgId, CallId), usize>,
     entries: HashMap<OpId, usize>,
     documents: HashMap<DocumentKey, usize>,
     usage: HashMap<UsageKey, UsageSums>,
@@ -129,12 +130,11 @@ impl Draft {
 
     /// Adds a call that ended or was refused. A late capture replaces the row of its expiry.
     pub(super) fn put_call(&mut self, row: CallRow) {
-        let known = self.calls.get(&row.terms.call).copied();
-        let known = known.and_then(|at| self.batch.calls.get_mut(at));
-        match known.filter(|known| known.terms.org == row.terms.org) {
+        let key = (row.terms.org.clone(), row.terms.call);
+        match self.calls.get(&key).and_then(|at| self.batch.calls.get_mut(*at)) {
             Some(known) => *known = row,
             None => {
-                self.calls.insert(row.terms.call, self.batch.calls.len());
+                self.calls.insert(key, self.batch.calls.len());
                 self.batch.calls.push(row);
             }
         }
@@ -184,10 +184,10 @@ impl Draft {
 
     /// A call that ended in this batch, and the transfers of its capture.
     pub(super) fn call(&self, org: &OrgId, call: CallId) -> Option<(&CallRow, &[Transfer])> {
-        let row = self.calls.get(&call).and_then(|at| self.batch.calls.get(*at))?;
-        if row.terms.org != *org {
+        if self.calls.is_empty() {
             return None;
         }
+        let row = self.batch.calls.get(*self.calls.get(&(org.clone(), call))?)?;
         let (first, count) = row.transfers;
         let from = usize::try_from(first.saturating_sub(self.batch.first_transfer)).ok()?;
         let to = from.checked_add(usize::try_from(count).ok()?)?;

@@ -58,9 +58,10 @@ impl Writer {
         request: &HoldRequest,
         (found, reply): (&Found, Waiter),
     ) -> Result<(), StoreFault> {
-        if let Some(terms) = self.state.hold(request.call).map(Arc::clone) {
+        let open = self.state.hold(request.call).map(Arc::clone);
+        if let Some(terms) = open.as_ref().filter(|open| open.org == request.org) {
             match terms.is_for(request) {
-                true => draft.hold(reply, &terms),
+                true => draft.hold(reply, terms),
                 false => draft.answer(reply, Err(BillingError::Conflict)),
             }
             return Ok(());
@@ -77,6 +78,11 @@ impl Writer {
                     draft.hold(reply, &terms);
                 }
             }
+            return Ok(());
+        }
+        if open.is_some() {
+            // Open holds are found by id alone: another organisation's has to end first.
+            draft.answer(reply, Err(BillingError::Conflict));
             return Ok(());
         }
         while let Some(act) = rules::due_before_hold(&self.state, request, self.at_ms) {

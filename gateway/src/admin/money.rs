@@ -143,7 +143,7 @@ pub(super) async fn refund(
     let call: CallId = fields
         .required_text("call")?
         .parse()
-        .map_err(|_| fields.wrong("call", "must be the id of a receipt"))?;
+        .or(Err(fields.wrong("call", "must be the id of a receipt")))?;
     let named = app.catalog.org(fields.required_text("org")?).await?;
     let org = OrgId::new(&named.id);
     let asker = Asker::operator("refund:");

@@ -1,5 +1,5 @@
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
@@ -160,6 +160,23 @@ impl Received {
     }
 }
 
+/// Reads one request to the end of its body.
+fn read_request(stream: &mut TcpStream) -> Received {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0, "the request broke off");
+        bytes.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+        let Some(split) = text.find("\r\n\r\n") else { continue };
+        let length = text.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
+        if bytes.len() == split + 4 + length.trim().parse::<usize>().unwrap() {
+            let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
+            return Received { head, body: bytes[split + 4..].to_vec() };
+        }
+    }
+}
+
 /// A receiver that answers with these statuses, one after the other.
 fn receiver(statuses: &'static [u16]) -> (SocketAddr, Receiver<Received>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -169,26 +186,12 @@ fn receiver(statuses: &'static [u16]) -> (SocketAddr, Receiver<Received>) {
         for status in statuses {
             let (mut stream, _) = listener.accept().unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            let mut bytes = Vec::new();
-            let (mut buffer, mut whole) = ([0; 4096], None);
-            while whole.is_none_or(|whole| bytes.len() < whole) {
-                let count = stream.read(&mut buffer).unwrap();
-                assert!(count > 0, "the request broke off");
-                bytes.extend_from_slice(&buffer[..count]);
-                let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
-                whole = text.find("\r\n\r\n").map(|head| {
-                    let length = text.split("content-length: ").nth(1).unwrap();
-                    head + 4 + length.lines().next().unwrap().trim().parse::<usize>().unwrap()
-                });
-            }
-            let split = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-            let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
+            let received = read_request(&mut stream);
             let location = "location: http://127.0.0.1:1/\r\n";
             let answer = format!("HTTP/1.1 {status} X\r\n{location}content-length: 0\r\n\r\n");
             stream.write_all(answer.as_bytes()).unwrap();
-            if sender.send(Received { head, body: bytes[split + 4..].to_vec() }).is_err() {
-                return;
-            }
+            // The test may have seen enough.
+            drop(sender.send(received));
         }
     });
     (address, receiver)

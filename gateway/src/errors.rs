@@ -226,7 +226,7 @@ impl From<CatalogError> for ApiError {
 impl From<BillingError> for ApiError {
     fn from(error: BillingError) -> Self {
         match error {
-            BillingError::Refused(refusal) => refused(refusal),
+            BillingError::Refused(refusal) => refused(&refusal),
             BillingError::Invalid(reason) => ApiError::Invalid { param: None, message: reason },
             BillingError::Conflict => ApiError::Conflict(error.to_string()),
             BillingError::Overloaded => ApiError::Overloaded(error.to_string()),
@@ -243,9 +243,9 @@ impl From<BillingError> for ApiError {
 }
 
 /// What a refusal of the ledger's rules is answered.
-fn refused(refusal: Refusal) -> ApiError {
+fn refused(refusal: &Refusal) -> ApiError {
     let message = refusal.to_string();
-    match refusal {
+    match *refusal {
         Refusal::InsufficientCredits { needed, available } => {
             ApiError::InsufficientCredits { needed, available }
         }

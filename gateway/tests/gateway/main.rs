@@ -1,9 +1,9 @@
 //! The server from outside: real sockets, the real stores, the real engine, prebuilt guests.
 //! `remote.rs` runs the same tests with the ledger in a billing service.
 
-/// Where the servers of these tests have their ledger.
+/// Whether the servers of these tests have their ledger in a billing service.
 #[cfg(test)]
-const LEDGER: support::LedgerAt = support::LedgerAt::Server;
+const LEDGER_IS_REMOTE: bool = false;
 
 /// Who may do what.
 #[cfg(test)]

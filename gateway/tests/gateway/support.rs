@@ -20,16 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The name in the gateway's certificate.
 const GATEWAY: &str = "gateway-a";
 
-/// Where a server has its ledger.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "each of the two test programs has one of them")]
-pub(crate) enum LedgerAt {
-    /// In its own process.
-    Server,
-    /// Behind a billing service.
-    Service,
-}
-
 /// One server for one test, and the billing service behind it, if there is one.
 pub(crate) struct Server {
     pub(crate) folder: TempDir,
@@ -128,7 +118,7 @@ impl Server {
     pub(crate) fn start_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let runtime = Runtime::new().unwrap();
         let mut config = config(folder.path());
-        let service = (crate::LEDGER == LedgerAt::Service)
+        let service = crate::LEDGER_IS_REMOTE
             .then(|| runtime.block_on(Box::pin(serve_ledger(folder.path()))));
         if let Some(service) = &service {
             config.role = Role::Gateway(RemoteLedger {

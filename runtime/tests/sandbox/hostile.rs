@@ -1,5 +1,8 @@
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use emberbox_runtime::bridge::Usage;
+use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
 use emberbox_runtime::{BodyError, CallEnding, CallError, Deployment, Grants, Limits, Stream};
 use http_body_util::BodyExt;
 
@@ -12,6 +15,21 @@ async fn commit(world: &World, deployment: &Deployment, path: &str) -> Outcome {
     assert_eq!(after.status, 200, "after {path}");
     assert_eq!(after.report.ending, CallEnding::Normal, "after {path}");
     outcome
+}
+
+/// Pays for this many microseconds of CPU time, and for nothing else.
+struct PaysCpu(u64);
+
+impl Spend for PaysCpu {
+    fn reserve(&self, _model: &str, _worst: Units) -> Result<Permit, Exhausted> {
+        Err(Exhausted)
+    }
+
+    fn compute(&self, cpu_us: u64) -> Result<(), Exhausted> {
+        (cpu_us <= self.0).then_some(()).ok_or(Exhausted)
+    }
+
+    fn settle(&self, _permit: Permit, _model: &str, _actual: Usage) {}
 }
 
 fn small() -> Limits {
@@ -31,9 +49,10 @@ async fn spinning_ends_with_the_cpu_limit() {
 #[tokio::test]
 async fn spinning_ends_where_nobody_pays_for_it() {
     let world = World::new();
-    world.purse.limit_cpu(50_000);
-    let error = commit(&world, &misbehave(small()), "/spin").await.failed();
-    let CallError::Budget(report) = error else { panic!("{error:?}") };
+    let mut call = world.call(get("/spin"));
+    call.spend = Arc::new(PaysCpu(50_000));
+    let outcome = misbehave(small()).call(call).await;
+    let Err(CallError::Budget(report)) = outcome else { panic!("{outcome:?}") };
     assert_eq!(report.ending, CallEnding::Budget);
     assert!(report.cpu_us > 50_000, "{report:?}");
 }

@@ -9,7 +9,6 @@ pub(crate) struct Purse(Mutex<Book>);
 
 struct Book {
     tokens: u64,
-    cpu_us_max: u64,
     next: u64,
     open: HashMap<u64, u64>,
     settled: Vec<Usage>,
@@ -17,17 +16,7 @@ struct Book {
 
 impl Purse {
     pub(crate) fn new(tokens: u64) -> Self {
-        Self(Mutex::new(Book {
-            tokens,
-            cpu_us_max: u64::MAX,
-            next: 0,
-            open: HashMap::new(),
-            settled: Vec::new(),
-        }))
-    }
-
-    pub(crate) fn limit_cpu(&self, cpu_us_max: u64) {
-        self.0.lock().expect("book").cpu_us_max = cpu_us_max;
+        Self(Mutex::new(Book { tokens, next: 0, open: HashMap::new(), settled: Vec::new() }))
     }
 
     pub(crate) fn tokens(&self) -> u64 {
@@ -52,11 +41,6 @@ impl Spend for Purse {
         let permit = book.next;
         book.open.insert(permit, worst);
         Ok(Permit(permit))
-    }
-
-    fn compute(&self, cpu_us: u64) -> Result<(), Exhausted> {
-        let within = cpu_us <= self.0.lock().expect("book").cpu_us_max;
-        within.then_some(()).ok_or(Exhausted)
     }
 
     fn settle(&self, permit: Permit, _model: &str, actual: Usage) {

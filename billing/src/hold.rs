@@ -134,7 +134,7 @@ pub(crate) struct HoldTerms {
 }
 
 /// The terms that many calls share or most calls lack, kept together as one interned JSON text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Pinned {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) author: Option<AuthorPrice>,

@@ -81,7 +81,7 @@ pub struct Royalty {
 }
 
 /// What the provider of the machine gets of what the platform asks. Pinned when the hold is made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderShare {
     /// The provider, who is paid.
@@ -146,7 +146,7 @@ pub struct NewPriceBook {
 }
 
 /// What a function's author adds to the platform's prices. Pinned when the hold is made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthorPrice {
     /// The author, who is paid.

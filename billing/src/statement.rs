@@ -51,10 +51,6 @@ pub struct Invoice {
     pub receipts: u64,
     /// What was charged: the sum of the receipts.
     pub total: Nano,
-    /// What the receipts are more than the lines. Anything but zero (which JSON leaves out) is a
-    /// broken promise; [`reconcile()`] says more.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unexplained: Nano,
     /// What was given back in this month, oldest first; the calls may be of months before.
     pub credit_notes: Vec<CreditNote>,
     /// Sum of the credit notes.
@@ -172,7 +168,7 @@ pub async fn invoice(
     period: Period,
     now_ms: u64,
 ) -> Result<Invoice, BillingError> {
-    let books = books::Books::read(billing, org, period, now_ms).await?;
+    let books = books::Books::read(billing, org, period, (now_ms, false)).await?;
     books.invoice(org, name, now_ms)
 }
 
@@ -227,11 +223,6 @@ fn sum(amounts: impl IntoIterator<Item = Nano>) -> Result<Nano, BillingError> {
 fn less(amount: Nano, other: Nano) -> Result<Nano, BillingError> {
     let too_large = || BillingError::Invalid("the sum does not fit 64-bit nano-credits".to_owned());
     amount.checked_sub(other).ok_or_else(too_large)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(amount: &Nano) -> bool {
-    *amount == Nano::ZERO
 }
 
 #[cfg(test)]

@@ -112,7 +112,9 @@ impl Writer {
             if taken == Ok(0) {
                 break;
             }
-            if let Some(closed) = self.serve(&mut jobs) {
+            // What comes while the batch is decided joins it: a call whose hold was just decided
+            // may be captured in the same commit.
+            if let Some(closed) = self.serve(&mut jobs, |more| drain(&mut queue, more)) {
                 queue.close();
                 let outcome = self.store.close().map_err(failed);
                 drop(closed.send(outcome));
@@ -124,28 +126,25 @@ impl Writer {
         }
     }
 
-    /// Serves the jobs in order, up to a request to close.
+    /// Serves the jobs in order, and those that come meanwhile, up to a request to close.
     pub(super) fn serve(
         &mut self,
         jobs: &mut Vec<Job>,
+        mut more: impl FnMut(&mut Vec<Job>),
     ) -> Option<oneshot::Sender<Result<(), BillingError>>> {
-        let mut requests = Vec::with_capacity(jobs.len());
-        let mut questions = Vec::new();
-        let mut closing = None;
-        for job in jobs.drain(..) {
-            match (job, &closing) {
-                (Job::Operate(request), None) => requests.push(*request),
-                (Job::Ask(query, reply), None) => questions.push((query, reply)),
-                (Job::Close(closed), None) => closing = Some(closed),
-                // Dropping a job tells its caller that the ledger is closed.
-                (_, Some(_)) => {}
+        let batch_max = self.options.batch_max;
+        let mut turn = Turn::default();
+        let requests = turn.sort(jobs);
+        self.run_batch(requests, |taken| {
+            if taken < batch_max {
+                more(jobs);
             }
-        }
-        self.run_batch(requests);
-        for (query, reply) in questions {
+            turn.sort(jobs)
+        });
+        for (query, reply) in turn.questions {
             drop(reply.send(Ok(self.answer(&query))));
         }
-        closing
+        turn.closing
     }
 
     /// Answers from what was committed last.
@@ -174,15 +173,29 @@ impl Writer {
         due.take(limit).map(|message| (message.clone(), endpoint(message))).collect()
     }
 
-    /// Decides, writes, commits and acknowledges.
-    pub(super) fn run_batch(&mut self, requests: Vec<Request>) {
+    /// Decides, writes, commits and acknowledges. `more` is told how many operations the batch
+    /// has, and gives those that came meanwhile.
+    pub(super) fn run_batch(
+        &mut self,
+        requests: Vec<Request>,
+        mut more: impl FnMut(usize) -> Vec<Request>,
+    ) {
         if let Some(error) = self.shared.stopped() {
             return batch::refuse(requests, &error);
         }
         let at_ms = self.now_ms();
         let mut draft = Draft::new(at_ms, &self.state);
         let mut requests = requests.into_iter();
-        let outcome = self.fill(&mut draft, &mut requests);
+        let mut taken = 0_usize;
+        // What is due happens before anything else is decided at this time.
+        let mut outcome = self.catch_up(&mut draft);
+        while outcome.is_ok() && requests.len() > 0 {
+            taken = taken.saturating_add(requests.len());
+            outcome = self.fill(&mut draft, &mut requests);
+            if outcome.is_ok() {
+                requests = more(taken).into_iter();
+            }
+        }
         match outcome.and_then(|()| self.commit(&mut draft)) {
             Ok(()) => draft.acknowledge(),
             Err(fault) => {
@@ -198,8 +211,6 @@ impl Writer {
         draft: &mut Draft,
         requests: &mut std::vec::IntoIter<Request>,
     ) -> Result<(), StoreFault> {
-        // What is due happens before anything else is decided at this time.
-        self.catch_up(draft)?;
         let wanted = wanted(requests.as_slice(), &self.state);
         let found = match wanted.is_empty() {
             true => Found::default(),
@@ -298,6 +309,37 @@ impl Writer {
         let nanos = u32::try_from(nanos).unwrap_or(0);
         let fresh = || Uuid::new_v7(Timestamp::from_unix(&self.ids, seconds, nanos));
         [fresh(), fresh()]
+    }
+}
+
+/// What is served at one time.
+#[derive(Default)]
+struct Turn {
+    questions: Vec<(Query, oneshot::Sender<Result<Report, BillingError>>)>,
+    closing: Option<oneshot::Sender<Result<(), BillingError>>>,
+}
+
+impl Turn {
+    /// Takes the jobs apart; gives the operations.
+    fn sort(&mut self, jobs: &mut Vec<Job>) -> Vec<Request> {
+        let mut requests = Vec::with_capacity(jobs.len());
+        for job in jobs.drain(..) {
+            match (job, &self.closing) {
+                (Job::Operate(request), None) => requests.push(*request),
+                (Job::Ask(query, reply), None) => self.questions.push((query, reply)),
+                (Job::Close(closed), None) => self.closing = Some(closed),
+                // Dropping a job tells its caller that the ledger is closed.
+                (_, Some(_)) => {}
+            }
+        }
+        requests
+    }
+}
+
+/// What is in the queue by now.
+fn drain(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
+    while let Ok(job) = queue.try_recv() {
+        jobs.push(job);
     }
 }
 

@@ -65,14 +65,6 @@ fn head(f: &mut fmt::Formatter<'_>, invoice: &Invoice) -> fmt::Result {
     if let Some(status) = status {
         writeln!(f, "<p class=\"notice\">{status}</p>")?;
     }
-    if invoice.unexplained != Nano::ZERO {
-        writeln!(
-            f,
-            "<p class=\"notice broken\">This invoice does not add up: the receipts come to {} \
-             credits more than its lines. Please do not pay it before it is put right.</p>",
-            invoice.unexplained
-        )?;
-    }
     let (period, from, to) =
         (invoice.period, invoice.period.first_day(), invoice.period.last_day());
     write!(

@@ -94,7 +94,7 @@ pub async fn reconcile(
     gateways: Option<&GatewayUsage>,
     now_ms: u64,
 ) -> Result<Reconciliation, BillingError> {
-    let books = Books::read(billing, org, period, now_ms).await?;
+    let books = Books::read(billing, org, period, (now_ms, true)).await?;
     let invoice = books.invoice(org, "", now_ms)?;
     let figures = figures(&books, &invoice, gateways)?;
     let mut breaks = Vec::new();

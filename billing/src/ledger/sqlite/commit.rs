@@ -1,12 +1,12 @@
 //! How a batch is written. Every list is one prepared statement that runs once for each row.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Statement, params};
 
 use super::load::Accounts;
 use super::names::Names;
 use super::rows::{lots_text, usage_text};
-use super::values::{Json, Unsigned, ending_code, json_text, role_code, saturated, unreadable};
-use crate::hold::{HoldTerms, Pinned};
+use super::values::{Json, Unsigned, ending_code, role_code, saturated, unreadable};
+use crate::hold::HoldTerms;
 use crate::ledger::store::{
     AccountChange, Batch, CallEnd, CallRow, EarningsKey, EntryRow, UsageKey,
 };
@@ -43,18 +43,11 @@ impl Writing<'_> {
         self.write_transfers(batch, next_transfer)?;
         self.write_opened(batch)?;
         self.write_closed(batch)?;
-        for call in &batch.calls {
-            self.write_call(call)?;
-        }
+        self.write_calls(&batch.calls)?;
         self.write_entries(batch, next_entry)?;
         self.write_documents(batch)?;
-        for (key, sums) in &batch.usage {
-            self.write_usage(key, sums)?;
-        }
-        for (key, calls, amount) in &batch.earnings {
-            self.write_earnings(key, *calls, *amount)?;
-        }
-        Ok(())
+        self.write_usage(&batch.usage)?;
+        self.write_earnings(&batch.earnings)
     }
 
     /// Moves each account from the counters that it must have to the new ones.
@@ -140,15 +133,11 @@ impl Writing<'_> {
 
     fn names_of(&mut self, terms: &HoldTerms) -> rusqlite::Result<Named> {
         let connection = self.connection;
-        let pinned = match *terms.pinned == Pinned::default() {
-            true => 0,
-            false => self.names.intern(connection, &json_text(terms.pinned.as_ref())?)?,
-        };
         Ok(Named {
             org: self.names.intern(connection, terms.org.as_str())?,
             key: self.names.intern(connection, terms.key.as_str())?,
-            subject: self.names.intern(connection, &json_text(&terms.subject)?)?,
-            pinned,
+            subject: self.names.subject(connection, &terms.subject)?,
+            pinned: self.names.pinned(connection, &terms.pinned)?,
         })
     }
 
@@ -190,7 +179,38 @@ impl Writing<'_> {
         Ok(())
     }
 
-    pub(super) fn write_call(&mut self, row: &CallRow) -> rusqlite::Result<()> {
+    pub(super) fn write_calls(&mut self, rows: &[CallRow]) -> rusqlite::Result<()> {
+        let connection = self.connection;
+        let mut late = connection.prepare_cached(CAPTURE_LATE)?;
+        let mut insert = connection.prepare_cached(INSERT_CALL)?;
+        for row in rows {
+            // A hold that expired in this very batch has no row yet.
+            if !self.capture_late(row, &mut late)? {
+                self.insert_call(row, &mut insert)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns the row of an expired call into that of its late capture, where there is one.
+    fn capture_late(&mut self, row: &CallRow, late: &mut Statement<'_>) -> rusqlite::Result<bool> {
+        let CallEnd::Captured { amount, usage, ending, late: true } = &row.end else {
+            return Ok(false);
+        };
+        let changed = late.execute(params![
+            self.names.intern(self.connection, row.terms.org.as_str())?,
+            row.terms.call.as_uuid().into_bytes(),
+            amount,
+            usage_text(self.names, self.connection, usage)?,
+            ending_code(*ending),
+            Unsigned(row.ended_at_ms),
+            Unsigned(row.transfers.0),
+            Unsigned(row.transfers.1),
+        ])?;
+        Ok(changed == 1)
+    }
+
+    fn insert_call(&mut self, row: &CallRow, insert: &mut Statement<'_>) -> rusqlite::Result<()> {
         let named = self.names_of(&row.terms)?;
         let (mut amount, mut usage, mut ending, mut refusal) = (None, None, None, None);
         match &row.end {
@@ -202,43 +222,11 @@ impl Writing<'_> {
             CallEnd::Refused(why) => refusal = Some(Json(why)),
             CallEnd::Voided | CallEnd::Expired | CallEnd::Restarted => {}
         }
-        let call = row.terms.call.as_uuid().into_bytes();
-        let (first, count) = (Unsigned(row.transfers.0), Unsigned(row.transfers.1));
-        let ended_at_ms = Unsigned(row.ended_at_ms);
-        if let CallEnd::Captured { late: true, .. } = row.end {
-            let changed = self
-                .connection
-                .prepare_cached(
-                    "UPDATE calls SET end = 7, amount = ?3, usage = ?4, ending = ?5,
-                                      ended_at_ms = ?6, first_transfer = ?7, transfers = ?8
-                     WHERE org = ?1 AND call = ?2 AND end IN (3, 4)",
-                )?
-                .execute(params![
-                    named.org,
-                    call,
-                    amount,
-                    usage,
-                    ending,
-                    ended_at_ms,
-                    first,
-                    count
-                ])?;
-            // A hold that expired in this very batch has no row yet.
-            if changed == 1 {
-                return Ok(());
-            }
-        }
-        self.connection
-            .prepare_cached(
-                "INSERT INTO calls (org, call, end, key, subject, held, amount, price_version,
-                                    pinned, usage, ending, refusal, held_at_ms, ttl_ms,
-                                    ended_at_ms, first_transfer, transfers)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                         ?17)",
-            )?
+        let ttl_ms = row.terms.expires_at_ms.saturating_sub(row.terms.created_at_ms);
+        insert
             .execute(params![
                 named.org,
-                call,
+                row.terms.call.as_uuid().into_bytes(),
                 row.end.code(),
                 named.key,
                 named.subject,
@@ -250,10 +238,10 @@ impl Writing<'_> {
                 ending,
                 refusal,
                 Unsigned(row.terms.created_at_ms),
-                Unsigned(row.terms.expires_at_ms.saturating_sub(row.terms.created_at_ms)),
-                ended_at_ms,
-                first,
-                count,
+                Unsigned(ttl_ms),
+                Unsigned(row.ended_at_ms),
+                Unsigned(row.transfers.0),
+                Unsigned(row.transfers.1),
             ])
             .map(drop)
     }
@@ -322,19 +310,19 @@ impl Writing<'_> {
 
     /// Adds to the sums of a day. Quantities that nobody pays for may be absurd, so they stop at
     /// the largest number that there is.
-    pub(super) fn write_usage(&mut self, key: &UsageKey, sums: &UsageSums) -> rusqlite::Result<()> {
+    pub(super) fn write_usage(&mut self, rows: &[(UsageKey, UsageSums)]) -> rusqlite::Result<()> {
         let connection = self.connection;
-        let model = match &key.model {
-            Some(model) => self.names.intern(connection, model)?,
-            None => 0,
-        };
-        connection
-            .prepare_cached(ADD_USAGE)?
-            .execute(params![
+        let mut add = connection.prepare_cached(ADD_USAGE)?;
+        for (key, sums) in rows {
+            let model = match &key.model {
+                Some(model) => self.names.intern(connection, model)?,
+                None => 0,
+            };
+            add.execute(params![
                 self.names.intern(connection, key.org.as_str())?,
                 key.day.number(),
                 self.names.intern(connection, key.key.as_str())?,
-                self.names.intern(connection, &json_text(&key.subject)?)?,
+                self.names.subject(connection, &key.subject)?,
                 model,
                 saturated(sums.calls),
                 saturated(sums.input_tokens),
@@ -344,35 +332,44 @@ impl Writing<'_> {
                 saturated(sums.fuel),
                 saturated(sums.egress_bytes),
                 sums.cost,
-            ])
-            .map(drop)
+            ])?;
+        }
+        Ok(())
     }
 
     pub(super) fn write_earnings(
         &mut self,
-        key: &EarningsKey,
-        calls: i64,
-        amount: Nano,
+        rows: &[(EarningsKey, i64, Nano)],
     ) -> rusqlite::Result<()> {
         let connection = self.connection;
-        connection
-            .prepare_cached(
-                "INSERT INTO earnings_days (org, day, role, subject, calls, amount)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT (org, day, role, subject) DO UPDATE
-                 SET calls = calls + excluded.calls, amount = amount + excluded.amount",
-            )?
-            .execute(params![
+        let mut add = connection.prepare_cached(ADD_EARNINGS)?;
+        for (key, calls, amount) in rows {
+            add.execute(params![
                 self.names.intern(connection, key.org.as_str())?,
                 key.day.number(),
                 role_code(key.role),
-                self.names.intern(connection, &json_text(&key.subject)?)?,
+                self.names.subject(connection, &key.subject)?,
                 calls,
                 amount,
-            ])
-            .map(drop)
+            ])?;
+        }
+        Ok(())
     }
 }
+
+const CAPTURE_LATE: &str = "UPDATE calls SET end = 7, amount = ?3, usage = ?4, ending = ?5, \
+    ended_at_ms = ?6, first_transfer = ?7, transfers = ?8 \
+    WHERE org = ?1 AND call = ?2 AND end IN (3, 4)";
+
+const INSERT_CALL: &str = "INSERT INTO calls (org, call, end, key, subject, held, amount, \
+    price_version, pinned, usage, ending, refusal, held_at_ms, ttl_ms, ended_at_ms, \
+    first_transfer, transfers) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+
+const ADD_EARNINGS: &str = "INSERT INTO earnings_days (org, day, role, subject, calls, amount) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+    ON CONFLICT (org, day, role, subject) DO UPDATE \
+    SET calls = calls + excluded.calls, amount = amount + excluded.amount";
 
 const ADD_USAGE: &str = "INSERT INTO usage_days (org, day, key, subject, model, calls, \
     input_tokens, cached_input_tokens, output_tokens, compute_micros, fuel, egress_bytes, cost) \

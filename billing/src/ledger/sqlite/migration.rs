@@ -181,7 +181,7 @@ impl Conversion<'_> {
                 transfers: self.ranges.get(&hold).copied().unwrap_or_default(),
             };
             self.add_to_sums(&call)?;
-            self.writing().write_call(&call)?;
+            self.writing().write_calls(std::slice::from_ref(&call))?;
         }
         Ok(())
     }
@@ -205,7 +205,7 @@ impl Conversion<'_> {
             let terms = terms(row, row.get(0)?)?;
             let ended_at_ms = ended_at_ms.unwrap_or(now_ms.max(terms.created_at_ms));
             let call = CallRow { terms, end, ended_at_ms, transfers: (0, 0) };
-            self.writing().write_call(&call)?;
+            self.writing().write_calls(std::slice::from_ref(&call))?;
         }
         Ok(())
     }
@@ -233,10 +233,10 @@ impl Conversion<'_> {
 
     fn write_sums(&mut self) -> rusqlite::Result<()> {
         for (key, sums) in std::mem::take(&mut self.usage) {
-            self.writing().write_usage(&key, &sums)?;
+            self.writing().write_usage(&[(key, sums)])?;
         }
         for (key, (calls, amount)) in std::mem::take(&mut self.earnings) {
-            self.writing().write_earnings(&key, calls, amount)?;
+            self.writing().write_earnings(&[(key, calls, amount)])?;
         }
         Ok(())
     }

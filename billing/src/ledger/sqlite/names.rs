@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::values::unreadable;
+use super::values::{json_text, unreadable};
+use crate::hold::{Pinned, Subject};
 
 /// All names, in memory. Only the writer gives numbers.
 #[derive(Debug, Default)]
@@ -13,6 +14,9 @@ pub(super) struct Names {
     numbers: HashMap<Arc<str>, i64>,
     /// The name with number n stands at n - 1.
     names: Vec<Arc<str>>,
+    /// Subjects and terms whose names were looked up before, so that a call needs no JSON.
+    subjects: HashMap<Subject, i64>,
+    pinned: HashMap<Pinned, i64>,
 }
 
 impl Names {
@@ -49,6 +53,37 @@ impl Names {
         Ok(number)
     }
 
+    /// The number of a subject.
+    pub(super) fn subject(
+        &mut self,
+        connection: &Connection,
+        subject: &Subject,
+    ) -> rusqlite::Result<i64> {
+        if let Some(number) = self.subjects.get(subject) {
+            return Ok(*number);
+        }
+        let number = self.intern(connection, &json_text(subject)?)?;
+        self.subjects.insert(subject.clone(), number);
+        Ok(number)
+    }
+
+    /// The number of pinned terms; 0 where there are none.
+    pub(super) fn pinned(
+        &mut self,
+        connection: &Connection,
+        pinned: &Pinned,
+    ) -> rusqlite::Result<i64> {
+        if *pinned == Pinned::default() {
+            return Ok(0);
+        }
+        if let Some(number) = self.pinned.get(pinned) {
+            return Ok(*number);
+        }
+        let number = self.intern(connection, &json_text(pinned)?)?;
+        self.pinned.insert(pinned.clone(), number);
+        Ok(number)
+    }
+
     /// Gives the next number; `None` where the name has one.
     fn push(&mut self, name: Arc<str>) -> Option<i64> {
         let number = i64::try_from(self.names.len()).ok()?.checked_add(1)?;
@@ -69,5 +104,8 @@ impl Names {
         for name in self.names.drain(len.min(self.names.len())..) {
             self.numbers.remove(&name);
         }
+        let kept = i64::try_from(self.names.len()).unwrap_or(i64::MAX);
+        self.subjects.retain(|_, number| *number <= kept);
+        self.pinned.retain(|_, number| *number <= kept);
     }
 }

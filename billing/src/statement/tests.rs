@@ -171,6 +171,8 @@ async fn every_break_is_named_with_both_figures() {
                 format!("The sums of usage {sum_off}"),
                 "The lines of the invoice count 4 calls, the receipts 3.".to_owned(),
                 format!("The lines of the invoice {sum_off}"),
+                "The total of the invoice count 4 calls, the receipts 3.".to_owned(),
+                format!("The total of the invoice {sum_off}"),
             ],
         ),
         (

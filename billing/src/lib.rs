@@ -119,7 +119,7 @@ pub use ids::{
 pub use ledger::{
     Clock, Ledger, LedgerOptions, PostgresLedgerOptions, audit_database, audit_file,
 };
-pub use message::{MESSAGES_MAX, Message};
+pub use message::{MESSAGES_MAX, MESSAGES_PER_ORG_MAX, Message};
 pub use money::{Nano, Pico};
 pub use operation::{
     HOLD_TTL_MS_MAX, MARKUP_BPS_MAX, NOTE_BYTES_MAX, PRICED_MODELS_MAX, SCOPE_NAMES_MAX,

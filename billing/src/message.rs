@@ -5,8 +5,11 @@ use serde_json::Value;
 
 use crate::ids::{MessageId, OrgId};
 
-/// Messages that wait at most; beyond it the ledger keeps working and tells nobody.
+/// Messages of organisations that wait at most; beyond it the ledger keeps working and tells
+/// nobody. As many again may wait for the operator.
 pub const MESSAGES_MAX: usize = 10_000;
+/// Messages of one organisation that wait at most.
+pub const MESSAGES_PER_ORG_MAX: usize = 100;
 
 /// A message in the outbox. It is made in the transaction of what it tells, and sent at least
 /// once; its id lets the receiver know a repetition.

@@ -11,7 +11,7 @@ use crate::calendar::Period;
 use crate::document::{Document, Settings};
 use crate::error::Refusal;
 use crate::ids::{MessageId, OrgId};
-use crate::message::{MESSAGES_MAX, Message};
+use crate::message::{MESSAGES_MAX, MESSAGES_PER_ORG_MAX, Message};
 use crate::money::Nano;
 use crate::order::AutoTopUp;
 use crate::report::{AccountReport, BudgetReport, LotReport};
@@ -71,11 +71,11 @@ pub(super) fn after_spending(
     let mut after = settings.clone();
     let [first, second] = facts.ids;
     let told = tell_low(settings, posted)
-        .filter(|_| settings.endpoint.is_some())
+        .filter(|_| settings.endpoint.is_some() && has_room(state, Some(org)))
         .map(|below| low(org, (below, posted), (first, facts.at_ms)));
     after.told |= told.is_some();
     let asked = ask_for_more(state, settings, (posted, facts.at_ms));
-    let asked = asked.map(|(rule, count)| {
+    let asked = asked.filter(|_| has_room(state, None)).map(|(rule, count)| {
         after.asked = true;
         after.asked_in = Some((Period::of(facts.at_ms), count));
         more(org, (&rule, posted), (second, facts.at_ms))
@@ -83,11 +83,20 @@ pub(super) fn after_spending(
     if after != *settings {
         change.documents.push(Document::Settings(after));
     }
-    let room = MESSAGES_MAX.saturating_sub(state.messages_waiting());
-    let messages = told.into_iter().chain(asked).take(room);
+    let messages = told.into_iter().chain(asked);
     let documents = messages.map(|message| Document::Message { message, done: false });
     change.documents.extend(documents);
     Ok(())
+}
+
+/// Whether another message may wait. What finds no room is told with the next charge. One
+/// organisation cannot take the room of others, nor all of them the operator's.
+fn has_room(state: &State, org: Option<&OrgId>) -> bool {
+    let all = state.messages_waiting(None);
+    match org {
+        Some(_) => all < MESSAGES_MAX && state.messages_waiting(org) < MESSAGES_PER_ORG_MAX,
+        None => all < MESSAGES_MAX.saturating_mul(2),
+    }
 }
 
 /// After money came: the next fall is told again, and what was asked for has come.

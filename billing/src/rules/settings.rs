@@ -151,8 +151,8 @@ fn set(
 
 pub(super) fn low_balance(state: &State, org: &OrgId, below: Option<Nano>) -> (Change, Outcome) {
     set(state, Some(org), |settings| {
+        settings.told &= settings.low_balance == below;
         settings.low_balance = below;
-        settings.told = false;
     })
 }
 
@@ -162,8 +162,9 @@ pub(super) fn auto_top_up(
     rule: Option<&AutoTopUp>,
 ) -> (Change, Outcome) {
     set(state, Some(org), |settings| {
+        // The same rule again is no reason to ask for the same money twice.
+        settings.asked &= rule.is_some();
         settings.auto_top_up = rule.cloned();
-        settings.asked = false;
     })
 }
 

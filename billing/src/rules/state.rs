@@ -103,7 +103,6 @@ impl State {
         self.accounts.get(account).map(|slot| slot.counters).unwrap_or_default()
     }
 
-    /// An account's number and counters.
     pub(crate) fn account(&self, account: &Account) -> Option<(u64, Counters)> {
         self.accounts.get(account).map(|slot| (slot.number, slot.counters))
     }
@@ -153,12 +152,11 @@ impl State {
         self.open.get(call).map(Arc::clone)
     }
 
-    /// A live lot.
     pub(crate) fn lot(&self, lot: LotId) -> Option<&Lot> {
         self.lots.get(&lot)
     }
 
-    /// The live lots of an organisation in the order in which they burn.
+    /// Live lots in the order in which they burn.
     pub(crate) fn lots_of(&self, org: &OrgId) -> impl Iterator<Item = &Lot> {
         let lots = self.lots_of.get(org);
         lots.into_iter().flatten().filter_map(|lot| self.lots.get(lot))
@@ -216,8 +214,10 @@ impl State {
         self.messages.get(&id)
     }
 
-    pub(crate) fn messages_waiting(&self) -> usize {
-        self.messages.len()
+    /// How many messages wait; of one organisation, or in all.
+    pub(crate) fn messages_waiting(&self, org: Option<&OrgId>) -> usize {
+        let of = |org| self.messages.values().filter(move |m| m.org.as_ref() == Some(org));
+        org.map_or(self.messages.len(), |org| of(org).count())
     }
 
     /// Messages that are due, oldest first.

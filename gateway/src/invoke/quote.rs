@@ -151,9 +151,11 @@ pub(crate) async fn function(
     let billed = Billed { org, author: live.author.as_ref(), provider: None };
     let least = book.charge(&billed, &lines, Markup::Full)?.total;
     let amount = max_cost.map_or(live.max_cost_per_call, |most| most.min(live.max_cost_per_call));
-    if let Some(max_cost) = max_cost.filter(|max_cost| *max_cost < least) {
+    if amount < least {
+        // Where the author's own limit is too low by now, nothing would come of a call but its cost.
+        let whose = if amount < live.max_cost_per_call { "max_cost" } else { "max_cost_per_call" };
         return Err(ApiError::MaxCostExceeded(format!(
-            "a call of this function costs at least {least} credits, and its max_cost is {max_cost}"
+            "a call of this function costs at least {least} credits, and its {whose} is {amount}"
         )));
     }
     let subject = Subject::Function {

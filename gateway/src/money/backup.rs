@@ -94,7 +94,8 @@ impl Drop for Draft {
 
 impl Draft {
     fn beside(to: &Path, suffix: &str) -> Result<Draft, BackupError> {
-        let mut name = to.as_os_str().to_owned();
+        // Without the slash at its end that a shell completes.
+        let mut name = to.components().collect::<PathBuf>().into_os_string();
         name.push(suffix);
         let path = PathBuf::from(name);
         // One that is left over of a crash may hold half a file, and another copy may be going on.

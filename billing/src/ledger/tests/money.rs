@@ -242,6 +242,7 @@ pub(super) const MONEY: &[(&str, &str)] = &[
         auto acme 1500 5000 2
         hold c1 acme 800
         capture c1 acme 2           -> 800: platform 800
+        auto acme 1500 5000 2
         hold c2 acme 400
         capture c2 acme 1           -> 400: platform 400
         messages                    -> top_up.requested to operator

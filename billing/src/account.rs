@@ -32,8 +32,8 @@ pub(crate) enum Account {
     /// What may still be spent in the present window of a budget. Never overdrawn. Not money:
     /// its asset is `budget`.
     Budget(BudgetId),
-    /// The other side of every budget.
-    BudgetClearing,
+    /// The other side of a budget. Each has its own: what one is made to count reaches no other.
+    BudgetClearing(BudgetId),
 }
 
 /// What an account counts.
@@ -71,7 +71,7 @@ impl Account {
             Account::Suspense => "suspense".to_owned(),
             Account::Cash(rail) => format!("cash:{rail}"),
             Account::Budget(budget) => format!("budget:{budget}"),
-            Account::BudgetClearing => "budgets".to_owned(),
+            Account::BudgetClearing(budget) => format!("budgets:{budget}"),
         }
     }
 
@@ -84,13 +84,15 @@ impl Account {
             (Some(("payable", org)), _) => Some(Account::Payable(OrgId::new(org))),
             (Some(("cash", rail)), _) => Some(Account::Cash(rail.to_owned())),
             (Some(("budget", budget)), _) => budget.parse().ok().map(BudgetId).map(Account::Budget),
+            (Some(("budgets", budget)), _) => {
+                budget.parse().ok().map(BudgetId).map(Account::BudgetClearing)
+            }
             (_, "platform") => Some(Account::Platform),
             (_, "promo") => Some(Account::Promo),
             (_, "breakage") => Some(Account::Breakage),
             (_, "rounding") => Some(Account::Rounding),
             (_, "clearing") => Some(Account::Clearing),
             (_, "suspense") => Some(Account::Suspense),
-            (_, "budgets") => Some(Account::BudgetClearing),
             _ => None,
         }
     }
@@ -103,16 +105,16 @@ impl Account {
     /// What it counts.
     pub(crate) const fn asset(&self) -> Asset {
         match self {
-            Account::Budget(_) | Account::BudgetClearing => Asset::Budget,
+            Account::Budget(_) | Account::BudgetClearing(_) => Asset::Budget,
             _ => Asset::Credit,
         }
     }
 
     /// The account on the other side of what is held in this one.
     pub(crate) const fn clearing(&self) -> Account {
-        match self.asset() {
-            Asset::Credit => Account::Clearing,
-            Asset::Budget => Account::BudgetClearing,
+        match self {
+            Account::Budget(budget) => Account::BudgetClearing(*budget),
+            _ => Account::Clearing,
         }
     }
 

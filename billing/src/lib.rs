@@ -26,7 +26,7 @@
 //! | `suspense` | what an operator's adjustment has yet to explain |
 //! | `cash:{rail}` | where money comes in and goes out |
 //! | `budget:{number}` | what a budget's window still allows; never overdrawn; not money |
-//! | `budgets` | the other side of every budget |
+//! | `budgets:{number}` | the other side of a budget |
 //!
 //! A call has one id, chosen by the caller, unique within the paying organisation. It is a *hold*
 //! of its worst case ([`Billing::hold`]), then a *capture* of what it cost
@@ -116,9 +116,7 @@ pub use ids::{
     BudgetId, CallId, KeyId, LotId, MessageId, NAME_BYTES_MAX, OP_CHARS_MAX, OpId, OrgId,
     PriceVersion,
 };
-pub use ledger::{
-    Clock, Ledger, LedgerOptions, PostgresLedgerOptions, audit_database, audit_file,
-};
+pub use ledger::{Clock, Ledger, LedgerOptions, PostgresLedgerOptions, audit_database, audit_file};
 pub use message::{MESSAGES_MAX, MESSAGES_PER_ORG_MAX, Message};
 pub use money::{Nano, Pico};
 pub use operation::{

@@ -28,6 +28,8 @@ pub const SCOPE_NAMES_MAX: usize = 100;
 const URL_BYTES_MAX: usize = 2048;
 /// The most bytes of an endpoint's secret.
 const SECRET_BYTES_MAX: usize = 256;
+/// The most that a budget's window or a free tier may allow: a million credits.
+const LIMIT_MAX: Nano = Nano::from_nano(1_000_000_000_000_000);
 /// The longest that earnings may have to wait.
 const MATURITY_DAYS_MAX: u32 = 365;
 
@@ -80,6 +82,7 @@ fn validate_hold(request: &HoldRequest) -> Result<(), BillingError> {
         }
     }
     ensure(!request.amount.is_negative(), "amount: must not be negative")?;
+    storable("price_version", request.price_version.0)?;
     ensure(
         (1..=HOLD_TTL_MS_MAX).contains(&request.ttl_ms),
         "ttl_ms: must be from 1 to 86400000 (a day)",
@@ -137,7 +140,9 @@ fn validate_order(order: &Order) -> Result<(), BillingError> {
         Act::SetBudget { key, limit, .. } => {
             key.as_ref().map_or(Ok(()), |key| name("key", key.as_str()))?;
             let positive = limit.is_none_or(|limit| !limit.is_negative());
-            ensure(positive, "limit: must not be negative")
+            ensure(positive, "limit: must not be negative")?;
+            let sane = limit.is_none_or(|limit| limit <= LIMIT_MAX);
+            ensure(sane, "limit: must be at most 1000000 credits")
         }
         Act::SetPrices(book) => validate_prices(book),
         Act::SetLowBalance { below, .. } => {
@@ -164,11 +169,16 @@ fn validate_order(order: &Order) -> Result<(), BillingError> {
         Act::SetPlatform(Platform { free_tier_per_month, maturity_days }) => {
             let positive = !free_tier_per_month.is_negative();
             ensure(positive, "free_tier_per_month: must not be negative")?;
+            let sane = *free_tier_per_month <= LIMIT_MAX;
+            ensure(sane, "free_tier_per_month: must be at most 1000000 credits")?;
             let range = *maturity_days <= MATURITY_DAYS_MAX;
             ensure(range, "maturity_days: must be at most 365")
         }
         Act::RegisterGateway { gateway } => name("gateway", gateway),
-        Act::Delivery { note: text, .. } => note(text),
+        Act::Delivery { note: text, retry_at_ms, .. } => {
+            storable("retry_at_ms", retry_at_ms.unwrap_or(0))?;
+            note(text)
+        }
     }
 }
 
@@ -184,6 +194,7 @@ fn validate_payment(payment: &Payment) -> Result<(), BillingError> {
 
 fn validate_grant(grant: &Grant) -> Result<(), BillingError> {
     ensure(grant.amount > Nano::ZERO, "amount: must be more than zero")?;
+    storable("expires_at_ms", grant.expires_at_ms.unwrap_or(0))?;
     let Scope { models, functions } = &grant.scope;
     let few = models.len().saturating_add(functions.len()) <= SCOPE_NAMES_MAX;
     ensure(few, "scope: more than 100 names")?;
@@ -195,6 +206,7 @@ fn validate_grant(grant: &Grant) -> Result<(), BillingError> {
 
 fn validate_prices(book: &NewPriceBook) -> Result<(), BillingError> {
     let NewPriceBook { models, royalties, overrides, .. } = book;
+    storable("effective_at_ms", book.effective_at_ms.unwrap_or(0))?;
     let few = |count: usize| count <= PRICED_MODELS_MAX;
     ensure(few(models.len()), "models: more than 10000")?;
     ensure(few(royalties.len()), "royalties: more than 10000")?;
@@ -213,6 +225,11 @@ fn validate_prices(book: &NewPriceBook) -> Result<(), BillingError> {
         agreed.models.keys().try_for_each(|model| name("overrides.models", model))?;
     }
     Ok(())
+}
+
+/// Stores keep 63 bits.
+fn storable(field: &str, number: u64) -> Result<(), BillingError> {
+    ensure(i64::try_from(number).is_ok(), &format!("{field}: does not fit 63 bits"))
 }
 
 fn share(field: &str, share_bps: u32) -> Result<(), BillingError> {

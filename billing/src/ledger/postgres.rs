@@ -121,7 +121,6 @@ pub(super) fn open(
 pub async fn audit_database(options: &PostgresLedgerOptions) -> Result<LedgerCheck, BillingError> {
     let reader = Address::of(options)
         .and_then(|address| PostgresReader::new(&address, options, Arc::new(Names::default())));
-    let reader =
-        reader.map_err(|cause| BillingError::CannotOpen { at: options.place(), cause })?;
+    let reader = reader.map_err(|cause| BillingError::CannotOpen { at: options.place(), cause })?;
     reader.check().await
 }

@@ -132,7 +132,7 @@ impl World {
             jobs.push(Job::Operate(Box::new(request)));
             replies.push(answer);
         }
-        drop(self.writer.serve(&mut jobs, |_| {}));
+        drop(self.writer.serve(&mut jobs, |_, _| {}));
         replies.into_iter().map(answer).collect()
     }
 
@@ -141,7 +141,7 @@ impl World {
         for org in self.plan.orgs() {
             let (reply, mut answer) = oneshot::channel();
             let question = Job::Ask(Query::Account(org.clone()), reply);
-            drop(self.writer.serve(&mut vec![question], |_| {}));
+            drop(self.writer.serve(&mut vec![question], |_, _| {}));
             let Ok(Ok(Report::Account(account))) = answer.try_recv() else { panic!("{self}") };
             // Asking has given the writer its time to catch up.
             self.oracle.advance(self.clock.load(Ordering::SeqCst));

@@ -114,7 +114,8 @@ impl Writer {
             }
             // What comes while the batch is decided joins it: a call whose hold was just decided
             // may be captured in the same commit.
-            if let Some(closed) = self.serve(&mut jobs, |more| drain(&mut queue, more)) {
+            if let Some(closed) = self.serve(&mut jobs, |most, more| drain(&mut queue, most, more))
+            {
                 queue.close();
                 let outcome = self.store.close().map_err(failed);
                 drop(closed.send(outcome));
@@ -130,15 +131,13 @@ impl Writer {
     pub(super) fn serve(
         &mut self,
         jobs: &mut Vec<Job>,
-        mut more: impl FnMut(&mut Vec<Job>),
+        mut more: impl FnMut(usize, &mut Vec<Job>),
     ) -> Option<oneshot::Sender<Result<(), BillingError>>> {
         let batch_max = self.options.batch_max;
         let mut turn = Turn::default();
         let requests = turn.sort(jobs);
         self.run_batch(requests, |taken| {
-            if taken < batch_max {
-                more(jobs);
-            }
+            more(batch_max.saturating_sub(taken), jobs);
             turn.sort(jobs)
         });
         for (query, reply) in turn.questions {
@@ -337,8 +336,8 @@ impl Turn {
 }
 
 /// What is in the queue by now.
-fn drain(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
-    while let Ok(job) = queue.try_recv() {
+fn drain(queue: &mut mpsc::Receiver<Job>, most: usize, jobs: &mut Vec<Job>) {
+    while let Some(job) = (jobs.len() < most).then(|| queue.try_recv().ok()).flatten() {
         jobs.push(job);
     }
 }

@@ -296,7 +296,7 @@ fn count_in_budgets(
         let room = state.counters(&debit).available();
         let amount = if late { charged.min(room) } else { charged };
         if amount > Nano::ZERO {
-            let (purpose, credit) = (Purpose::BudgetSpent, Account::BudgetClearing);
+            let (purpose, credit) = (Purpose::BudgetSpent, debit.clearing());
             transfers.push(Transfer { purpose, debit, credit, amount });
         }
     }

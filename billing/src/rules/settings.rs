@@ -72,7 +72,7 @@ fn allow(state: &State, budget: Budget) -> Result<Change, Refusal> {
     let used = plus(spent, counters.debits_held)?;
     let wanted = minus(budget.limit.unwrap_or(Nano::ZERO), used)?.max(Nano::ZERO);
     let more = minus(wanted, counters.available())?;
-    let (purpose, clearing) = (Purpose::BudgetLimit, Account::BudgetClearing);
+    let (purpose, clearing) = (Purpose::BudgetLimit, account.clearing());
     let transfer = if more.is_negative() {
         Transfer { purpose, debit: account, credit: clearing, amount: negative(more) }
     } else {

@@ -114,9 +114,11 @@ impl Routes {
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             Ok(Err(error)) => {
                 let message = format!("the body ended early: {error}");
-                Err(Rejection::new(StatusCode::BAD_REQUEST, message))
+                Err(Rejection::incomplete(StatusCode::BAD_REQUEST, message))
             }
-            Err(_) => Err(Rejection::new(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+            Err(_) => {
+                Err(Rejection::incomplete(StatusCode::REQUEST_TIMEOUT, "the body did not come"))
+            }
         }
     }
 }
@@ -156,6 +158,11 @@ fn json(body: &impl Serialize) -> Answer {
 impl Rejection {
     fn new(status: StatusCode, message: impl Into<String>) -> Rejection {
         Rejection { status, fault: Fault::new(Code::Invalid, message) }
+    }
+
+    /// A request that did not arrive whole: nothing of it was done, and it may come again.
+    fn incomplete(status: StatusCode, message: impl Into<String>) -> Rejection {
+        Rejection { status, fault: Fault::new(Code::Unreachable, message) }
     }
 
     fn answer(self) -> Answer {

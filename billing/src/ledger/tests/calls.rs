@@ -93,6 +93,8 @@ pub(super) const CALLS: &[(&str, &str)] = &[
         hold c2 acme 0 provider=10001 -> invalid provider.share_bps
         adjust acme 0               -> invalid amount
         budget acme day -1          -> invalid limit
+        budget acme day 1000000000000001 -> invalid limit
+        hold c9 acme 0 price=9223372036854775808 -> invalid price_version
         top_up acme 1 op=system-1   -> invalid op
         auto acme 0 1 1             -> invalid rule.below
         auto acme 1 1 0             -> invalid rule.per_month_max

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::batch::Draft;
-use super::{Reply, Request, Writer, broken};
+use super::{Reply, Request, Writer};
 use crate::account::Transfer;
 use crate::capture::{CaptureRequest, Captured, Receipt, normal_form};
 use crate::charge::parts_of;
@@ -86,9 +86,16 @@ impl Writer {
             return Ok(());
         }
         while let Some(act) = rules::due_before_hold(&self.state, request, self.at_ms) {
-            let change = rules::apply_system(&self.state, &act, self.at_ms)
-                .map_err(|refusal| broken(&refusal))?;
-            self.act(draft, act, change)?;
+            let change = rules::apply_system(&self.state, &act, self.at_ms);
+            let projected = change.and_then(|change| self.state.project(&change).map(|_| change));
+            match projected {
+                Ok(change) => self.act(draft, act, change)?,
+                // A counter at its end is this hold's trouble and not the ledger's.
+                Err(refusal) => {
+                    draft.answer(reply, Err(refusal.into()));
+                    return Ok(());
+                }
+            }
         }
         let decided = rules::hold(&self.state, request, self.at_ms);
         match decided.and_then(|change| self.take(draft, change).map(|(change, _)| change)) {

@@ -35,7 +35,7 @@ SELECT what FROM (
     FROM charged WHERE NOT CASE
         WHEN purpose = 12 THEN ended = 7 AND debit = 'wallet:' || payer
             AND credit = 'receivable:' || payer
-        WHEN purpose = 7 THEN debit LIKE 'budget:%' AND credit = 'budgets'
+        WHEN purpose = 7 THEN debit LIKE 'budget:%' AND credit = 'budgets:' || substr(debit, 8)
         WHEN purpose > 6 THEN false
         ELSE CASE WHEN ended = 7 THEN debit = 'receivable:' || payer
                 WHEN purpose = 6 THEN debit LIKE 'lot:%'

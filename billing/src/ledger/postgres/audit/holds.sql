@@ -16,7 +16,7 @@ WITH in_lots AS (
 ), set_aside AS (
     SELECT 'lot:' || lot AS name, 'clearing' AS other, amount FROM in_lots
     UNION ALL SELECT 'wallet:' || org, 'clearing', amount FROM in_wallets
-    UNION ALL SELECT 'budget:' || budget, 'budgets', amount FROM in_budgets
+    UNION ALL SELECT 'budget:' || budget, 'budgets:' || budget, amount FROM in_budgets
 ), held AS (
     SELECT name, sum(debits) AS debits, sum(credits) AS credits FROM (
         SELECT name, amount AS debits, 0::numeric AS credits FROM set_aside

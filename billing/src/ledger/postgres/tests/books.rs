@@ -81,7 +81,7 @@ impl Books {
         });
         draft.enter("budget-1", None, |draft| {
             let budget = Account::Budget(BudgetId(3));
-            draft.post(Purpose::BudgetLimit, Account::BudgetClearing, budget, 1_000_000_000);
+            draft.post(Purpose::BudgetLimit, budget.clearing(), budget, 1_000_000_000);
         });
         draft.finish()
     }
@@ -196,7 +196,8 @@ impl Draft<'_> {
             self.post(purpose, payer.clone(), credit, amount);
         }
         for budget in &terms.pinned.budgets {
-            self.post(Purpose::BudgetSpent, Account::Budget(*budget), Account::BudgetClearing, 116);
+            let budget = Account::Budget(*budget);
+            self.post(Purpose::BudgetSpent, budget.clone(), budget.clearing(), 116);
         }
         let count = self.books.transfer + 1 - first;
         if !late {

@@ -110,7 +110,7 @@ impl Audit {
             if is_limited != flagged {
                 self.fail(format!("{name} has the wrong limit"));
             }
-            if (class == "budget" || name == "budgets") != (asset == "budget") {
+            if (class == "budget" || class == "budgets") != (asset == "budget") {
                 self.fail(format!("{name} counts the wrong asset"));
             }
             let place = self.accounts.all.len();

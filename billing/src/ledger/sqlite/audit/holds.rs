@@ -44,7 +44,8 @@ impl Audit {
             }
             self.hold((&wallet, "clearing"), left, &call);
             for budget in budgets {
-                self.hold((&format!("budget:{budget}"), "budgets"), amount, &call);
+                let clearing = format!("budgets:{budget}");
+                self.hold((&format!("budget:{budget}"), &clearing), amount, &call);
             }
         }
         Ok(())

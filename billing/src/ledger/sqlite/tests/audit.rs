@@ -63,8 +63,8 @@ fn accounts_that_differ_from_the_journal_are_named() {
             "wallet:acme has the wrong limit",
         ),
         (
-            "UPDATE accounts SET asset = 'credit' WHERE name = 'budgets'",
-            "budgets counts the wrong asset",
+            "UPDATE accounts SET asset = 'credit' WHERE name = 'budgets:1'",
+            "budgets:1 counts the wrong asset",
         ),
         (
             "UPDATE accounts SET number = 90 WHERE name = 'rounding'",
@@ -84,7 +84,7 @@ fn a_changed_journal_is_named() {
         ("UPDATE transfers SET debit = 99 WHERE number = 1", "one of its accounts does not exist"),
         (
             "UPDATE transfers
-             SET debit = (SELECT number FROM accounts WHERE name = 'budgets') WHERE number = 1",
+             SET debit = (SELECT number FROM accounts WHERE name = 'budgets:1') WHERE number = 1",
             "its accounts have different assets",
         ),
         ("UPDATE transfers SET debit = credit WHERE number = 1", "to itself or backwards"),

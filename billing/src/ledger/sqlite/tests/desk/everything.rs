@@ -77,7 +77,7 @@ impl Desk {
         self.order("grant", Act::Grant(grant), Outcome::Granted { lot: LotId(1), balance }, first);
         let first = self.last_transfer + 1;
         let budget = Account::Budget(BudgetId(1));
-        self.post(Purpose::BudgetLimit, Account::BudgetClearing, budget, 1_000_000);
+        self.post(Purpose::BudgetLimit, budget.clearing(), budget, 1_000_000);
         let (window, limit) = (Window::Month, Some(nano(1_000_000)));
         let act = Act::SetBudget { org: acme(), key: None, window, limit };
         self.order("budget", act, Outcome::Budget(Some(BudgetId(1))), first);

@@ -35,7 +35,7 @@ SELECT what FROM (
     UNION ALL
     SELECT format('%s is not marked as what it is', name) FROM accounts
     WHERE debits_must_not_exceed_credits <> (name ~ '^(wallet|lot|budget):')
-        OR asset <> CASE WHEN name ~ '^budget:|^budgets$' THEN 'budget' ELSE 'credit' END
+        OR asset <> CASE WHEN name ~ '^budgets?:' THEN 'budget' ELSE 'credit' END
     UNION ALL
     SELECT format('%s has a counter below zero', name) FROM accounts
     WHERE least(debits_posted, credits_posted, debits_held, credits_held) < 0

@@ -11,10 +11,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::voids::Voids;
 use super::wire::{Batch, Decided, Done, Fault, Line, LooseBatch, Operation};
 use crate::billing::Billing;
 use crate::error::BillingError;
-use crate::hold::Hold;
+use crate::hold::{Hold, HoldEnd, HoldRequest};
+use crate::ids::{CallId, OrgId};
 use crate::order::Act;
 
 /// Lines that go into one frame.
@@ -57,14 +59,13 @@ impl Peer {
 /// The operations of a batch, each as it was read.
 pub(super) type Operations = Vec<Result<Operation, BillingError>>;
 
-/// Reads a batch of at most `operations_max` operations. One that makes no sense spoils only
-/// itself.
+/// Reads a batch. An operation that makes no sense spoils only itself.
 ///
 /// # Errors
 /// [`BillingError::Invalid`] where the batch as a whole makes no sense.
-pub(super) fn parse(body: &[u8], operations_max: usize) -> Result<Operations, BillingError> {
+pub(super) fn parse(body: &[u8]) -> Result<Operations, BillingError> {
     let invalid = |error: serde_json::Error| BillingError::Invalid(format!("not a batch: {error}"));
-    let operations: Operations = match serde_json::from_slice::<Batch>(body) {
+    Ok(match serde_json::from_slice::<Batch>(body) {
         Ok(batch) => batch.operations.into_iter().map(Ok).collect(),
         Err(_) => {
             let loose: LooseBatch = serde_json::from_slice(body).map_err(invalid)?;
@@ -74,17 +75,19 @@ pub(super) fn parse(body: &[u8], operations_max: usize) -> Result<Operations, Bi
             };
             loose.operations.into_iter().map(read).collect()
         }
-    };
-    if operations.len() > operations_max {
-        let reason = format!("operations: at most {operations_max} in one batch");
-        return Err(BillingError::Invalid(reason));
-    }
-    Ok(operations)
+    })
+}
+
+/// What operations are done with, whichever batch they come in.
+#[derive(Clone)]
+pub(super) struct Works {
+    pub(super) billing: Arc<dyn Billing>,
+    pub(super) voids: Arc<Voids>,
 }
 
 /// What all operations of a batch share. Its end is the end of the answer.
 struct Running {
-    billing: Arc<dyn Billing>,
+    works: Works,
     lines: mpsc::Sender<Line>,
     operation_deadline: Duration,
     _place: OwnedSemaphorePermit,
@@ -93,14 +96,14 @@ struct Running {
 /// Starts a batch. It goes on to its end whether or not somebody reads the lines: an operation
 /// that was taken is done.
 pub(super) fn start(
-    billing: Arc<dyn Billing>,
+    works: Works,
     (operations, peer): (Operations, &Peer),
     operation_deadline: Duration,
     place: OwnedSemaphorePermit,
 ) -> Lines {
     // Two lines for each operation: no writer ever waits for a slow reader.
     let (lines, receiver) = mpsc::channel(operations.len().saturating_mul(2).max(1));
-    let running = Arc::new(Running { billing, lines, operation_deadline, _place: place });
+    let running = Arc::new(Running { works, lines, operation_deadline, _place: place });
     let mut groups: Vec<Vec<(u32, Operation)>> = Vec::with_capacity(operations.len());
     let mut group_of = HashMap::new();
     for (index, operation) in (0_u32..).zip(operations) {
@@ -153,7 +156,7 @@ impl Running {
     async fn answer(&self, index: u32, operation: Operation) -> Option<Hold> {
         let done = match operation {
             Operation::Hold(request) => {
-                return match self.billing.hold(*request).await {
+                return match self.works.hold(*request).await {
                     Ok(hold) => {
                         let decided = Decided {
                             call: hold.call,
@@ -172,13 +175,13 @@ impl Running {
                 };
             }
             Operation::Capture(request) => {
-                self.billing.capture(request).await.map(|done| Done::Captured(Box::new(done)))
+                self.works.billing.capture(request).await.map(|done| Done::Captured(Box::new(done)))
             }
             Operation::Void(void) => {
-                self.billing.void(void.org, void.call).await.map(|()| Done::Voided)
+                self.works.void((void.org, void.call)).await.map(|()| Done::Voided)
             }
             Operation::Order(order) => {
-                self.billing.order(*order).await.map(|done| Done::Ordered(Box::new(done)))
+                self.works.billing.order(*order).await.map(|done| Done::Ordered(Box::new(done)))
             }
         };
         match done {
@@ -195,6 +198,33 @@ impl Running {
     /// Where nobody reads any more, the operation is done all the same.
     async fn line(&self, line: Line) {
         drop(self.lines.send(line).await);
+    }
+}
+
+impl Works {
+    /// Takes a hold, unless its void was here before.
+    async fn hold(&self, request: HoldRequest) -> Result<Hold, BillingError> {
+        let key = (request.org.clone(), request.call);
+        if self.voids.has(&key) {
+            return Err(BillingError::HoldEnded(HoldEnd::Voided));
+        }
+        let hold = self.billing.hold(request).await?;
+        // The void may have passed by between the look and the ledger's queue.
+        if self.voids.has(&key) {
+            self.billing.void(key.0, key.1).await?;
+            return Err(BillingError::HoldEnded(HoldEnd::Voided));
+        }
+        Ok(hold)
+    }
+
+    async fn void(&self, (org, call): (OrgId, CallId)) -> Result<(), BillingError> {
+        let voiding = self.voids.begin((org.clone(), call));
+        let voided = self.billing.void(org, call).await;
+        let unclear = matches!(voided, Err(BillingError::Unreachable(_) | BillingError::Store(_)));
+        if !unclear && !matches!(voided, Err(BillingError::UnknownHold)) {
+            voiding.knew();
+        }
+        voided
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::error::ServiceError;
+use super::renewal::Renewed;
 use super::tls::TlsFiles;
 use super::wire::{Operation, QUERY_PATH, VoidRequest};
 use crate::billing::Billing;
@@ -114,7 +115,8 @@ impl RemoteBilling {
     /// or refuses.
     pub async fn connect(options: RemoteOptions) -> Result<Arc<RemoteBilling>, ServiceError> {
         let RemoteOptions { url, gateway, tls, limits } = options;
-        let tls = tls.client(&gateway)?;
+        let name = gateway.clone();
+        let tls = Renewed::new(tls, move |files| files.client(&name))?;
         let link = Link::new(&url, tls)?;
         let shared = Arc::new(Shared {
             link,
@@ -260,7 +262,7 @@ impl Billing for RemoteBilling {
             let asked = self.shared.link.question(QUERY_PATH, body.clone());
             let failure = match tokio::time::timeout(limits.query_deadline, asked).await {
                 Ok(Ok(report)) => return Ok(report),
-                Ok(Err(Failure::Answered(error))) => return Err(error),
+                Ok(Err(Failure::Answered(error) | Failure::TooMuch(error))) => return Err(error),
                 Ok(Err(Failure::Lost(text))) => text,
                 Err(_) => return Err(BillingError::Unreachable("it took too long".to_owned())),
             };

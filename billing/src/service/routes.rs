@@ -11,7 +11,7 @@ use hyper::body::{Body, Incoming};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use super::batch::{self, Lines, Peer};
+use super::batch::{self, Lines, Peer, Works};
 use super::server::ServiceLimits;
 use super::wire::{BATCH_PATH, Code, Fault, HEALTH_PATH, PRICES_PATH, QUERY_PATH, WholeError};
 use crate::billing::Billing;
@@ -23,7 +23,7 @@ pub(super) type Answer = Response<Either<Full<Bytes>, Lines>>;
 
 /// What all connections share.
 pub(super) struct Routes {
-    billing: Arc<dyn Billing>,
+    works: Works,
     limits: ServiceLimits,
     batches: Arc<Semaphore>,
     queries: Semaphore,
@@ -39,7 +39,8 @@ impl Routes {
     pub(super) fn new(billing: Arc<dyn Billing>, limits: ServiceLimits) -> Routes {
         let batches = Arc::new(Semaphore::new(limits.batches_max));
         let queries = Semaphore::new(limits.queries_max);
-        Routes { billing, limits, batches, queries }
+        let works = Works { billing, voids: Arc::default() };
+        Routes { works, limits, batches, queries }
     }
 
     /// Answers one request.
@@ -61,9 +62,14 @@ impl Routes {
         // The place is taken before the body is read, so that memory is bounded too.
         let place = Arc::clone(&self.batches).try_acquire_owned().map_err(|_all_taken| full())?;
         let body = self.body(request).await?;
-        let operations = batch::parse(&body, self.limits.operations_max)?;
+        let operations = batch::parse(&body)?;
+        let max = self.limits.operations_max;
+        if operations.len() > max {
+            let message = format!("operations: at most {max} in one batch");
+            return Err(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
         let deadline = self.limits.operation_deadline;
-        let lines = batch::start(Arc::clone(&self.billing), (operations, peer), deadline, place);
+        let lines = batch::start(self.works.clone(), (operations, peer), deadline, place);
         let mut answer = Response::new(Either::Right(lines));
         let kind = HeaderValue::from_static("application/x-ndjson");
         answer.headers_mut().insert(CONTENT_TYPE, kind);
@@ -76,12 +82,12 @@ impl Routes {
         let query: Query = serde_json::from_slice(&body)
             .map_err(|error| BillingError::Invalid(format!("not a question: {error}")))?;
         let deadline = self.limits.query_deadline;
-        let report = in_time(deadline, self.billing.ask(query)).await??;
+        let report = in_time(deadline, self.works.billing.ask(query)).await??;
         Ok(json(&report))
     }
 
     async fn prices(&self, request: &Request<Incoming>) -> Result<Answer, Rejection> {
-        let book = in_time(self.limits.query_deadline, self.billing.prices()).await??;
+        let book = in_time(self.limits.query_deadline, self.works.billing.prices()).await??;
         let tag = format!("\"{}\"", book.version);
         let known = request.headers().get(IF_NONE_MATCH);
         let mut answer = if known.is_some_and(|known| known.as_bytes() == tag.as_bytes()) {

@@ -11,6 +11,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -18,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::batch::Peer;
 use super::error::ServiceError;
+use super::renewal::Renewed;
 use super::routes::Routes;
 use super::tls::{TlsFiles, names_in};
 use crate::billing::Billing;
@@ -100,7 +102,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServiceError> {
     let ServiceOptions { tls, limits } = options;
-    let acceptor = TlsAcceptor::from(tls.server()?);
+    let tls = Renewed::new(tls, TlsFiles::server)?;
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     let (cut, cut_off) = watch::channel(());
@@ -115,7 +117,7 @@ pub async fn serve(
         };
         let Some((stream, place)) = accepted else { continue };
         let connection = Connection {
-            acceptor: acceptor.clone(),
+            tls: Arc::clone(&tls),
             routes: Arc::clone(&routes),
             watcher: graceful.watcher(),
             handshake_deadline,
@@ -163,7 +165,7 @@ async fn accept(
 
 /// What one connection needs.
 struct Connection {
-    acceptor: TlsAcceptor,
+    tls: Arc<Renewed<ServerConfig>>,
     routes: Arc<Routes>,
     watcher: Watcher,
     handshake_deadline: Duration,
@@ -172,7 +174,10 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, stream: TcpStream) {
-        let handshake = self.acceptor.accept(stream);
+        let handshake = async {
+            let acceptor = TlsAcceptor::from(self.tls.current().await);
+            acceptor.accept(stream).await
+        };
         let stream = match tokio::time::timeout(self.handshake_deadline, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {

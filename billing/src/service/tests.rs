@@ -14,11 +14,14 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::billing::Billing;
 
+mod broken; // Connections that break between a hold and its void.
 mod doors; // Who is let in, and with what.
 mod files; // Certificate files and their mistakes.
 mod life; // The whole interface, with a real ledger behind it.
 mod lost; // Lost connections and restarts.
+mod parts; // Batches that are too much.
 mod pressure; // Limits, and who waits for whom.
+mod renewed; // Certificates that are replaced.
 mod scripted; // A ledger that answers what a test wants.
 
 /// An installation: certificates for one service and two gateways.

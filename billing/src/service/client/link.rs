@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use super::super::error::ServiceError;
+use super::super::renewal::Renewed;
 use super::super::wire::{BATCH_PATH, Code, PRICES_PATH, WholeError, chain};
 use crate::error::BillingError;
 use crate::ids::PriceVersion;
@@ -45,6 +46,8 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 pub(super) enum Failure {
     /// The service answered with an error.
     Answered(BillingError),
+    /// The service takes no body of this size: parts of it may pass.
+    TooMuch(BillingError),
     /// No answer came: asking again may help, and harms nobody. The text says what happened.
     Lost(String),
 }
@@ -77,16 +80,8 @@ pub(super) struct Link {
     host: String,
     port: u16,
     name: ServerName<'static>,
-    connector: Connector,
+    tls: Arc<Renewed<ClientConfig>>,
     open: Mutex<Option<Open>>,
-}
-
-struct Connector(TlsConnector);
-
-impl std::fmt::Debug for Connector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Connector")
-    }
 }
 
 /// A connection, and what it said when it ended.
@@ -98,7 +93,7 @@ struct Open {
 
 impl Link {
     /// Reads the address. Connects with the first request.
-    pub(super) fn new(url: &str, tls: Arc<ClientConfig>) -> Result<Link, ServiceError> {
+    pub(super) fn new(url: &str, tls: Arc<Renewed<ClientConfig>>) -> Result<Link, ServiceError> {
         let wrong = |reason| ServiceError::BadUrl { url: url.to_owned(), reason };
         let uri: Uri = url.parse().ok().ok_or_else(|| wrong("it is no address"))?;
         if uri.scheme_str() != Some("https") {
@@ -110,13 +105,7 @@ impl Link {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host.clone());
         let name = name.ok().ok_or_else(|| wrong("it names no host"))?;
-        Ok(Link {
-            host,
-            port: uri.port_u16().unwrap_or(PORT),
-            name,
-            connector: Connector(TlsConnector::from(tls)),
-            open: Mutex::new(None),
-        })
+        Ok(Link { host, port: uri.port_u16().unwrap_or(PORT), name, tls, open: Mutex::new(None) })
     }
 
     /// Sends a batch; the answer is read by the caller.
@@ -214,7 +203,8 @@ impl Link {
         let lost = |error: std::io::Error| Failure::Lost(chain(&error));
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(lost)?;
         stream.set_nodelay(true).map_err(lost)?;
-        let stream = self.connector.0.connect(self.name.clone(), stream).await.map_err(lost)?;
+        let connector = TlsConnector::from(self.tls.current().await);
+        let stream = connector.connect(self.name.clone(), stream).await.map_err(lost)?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
@@ -260,7 +250,14 @@ async fn error(answer: Response<Incoming>) -> Failure {
     match told {
         // The service itself could not tell what became of it.
         Some(told) if told.error.code == Code::Unreachable => Failure::Lost(told.error.message),
+        Some(told) if status == StatusCode::PAYLOAD_TOO_LARGE => {
+            Failure::TooMuch(told.error.into())
+        }
         Some(told) => Failure::Answered(told.error.into()),
+        // Whoever says it, in between or at the end: the same would be said again.
+        None if status == StatusCode::PAYLOAD_TOO_LARGE => {
+            Failure::TooMuch(BillingError::Invalid("it is too large to be sent".to_owned()))
+        }
         None => Failure::Lost(format!("it answers with status {status}")),
     }
 }

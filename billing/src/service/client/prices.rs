@@ -18,7 +18,7 @@ impl Shared {
                 Ok(())
             }
             Ok(Ok(None)) => Ok(()),
-            Ok(Err(Failure::Answered(error))) => Err(error),
+            Ok(Err(Failure::Answered(error) | Failure::TooMuch(error))) => Err(error),
             Ok(Err(Failure::Lost(text))) => Err(BillingError::Unreachable(text)),
             Err(_) => Err(BillingError::Unreachable("it did not answer in time".to_owned())),
         }

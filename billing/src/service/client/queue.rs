@@ -1,5 +1,6 @@
 //! What waits to be sent. Operations on one call are never on their way in two batches at a time:
-//! a void must not overtake its hold.
+//! a void must not overtake its hold, nor a hold that is sent again come after its void. A hold is
+//! on its way until it is durable or given up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -23,6 +23,7 @@ pub(super) async fn pump(shared: Arc<Shared>) {
         let flight = Flight {
             shared: Arc::clone(&shared),
             operations: batch.into_iter().map(Some).collect(),
+            most: usize::MAX,
         };
         tokio::spawn(flight.send());
     }
@@ -32,6 +33,8 @@ pub(super) async fn pump(shared: Arc<Shared>) {
 struct Flight {
     shared: Arc<Shared>,
     operations: Vec<Option<Waiting>>,
+    /// How many of them the service takes at a time, as far as is known.
+    most: usize,
 }
 
 /// However it ends, the next batch may go, and so may what waits behind its operations.
@@ -49,35 +52,42 @@ impl Flight {
     async fn send(mut self) {
         let mut pause = Pause::default();
         loop {
+            let count = self.most.min(self.operations.len());
             let attempt_deadline = self.shared.limits.attempt_deadline;
-            let attempt = tokio::time::timeout(attempt_deadline, self.attempt()).await;
+            let attempt = tokio::time::timeout(attempt_deadline, self.attempt(count)).await;
+            let sent = self.operations.iter().take(count);
+            let all_answered = sent.into_iter().all(Option::is_none);
             self.operations.retain(Option::is_some);
-            let lost = match attempt {
-                Ok(Ok(())) => "its answer was not complete".to_owned(),
-                Ok(Err(Failure::Lost(text))) => text,
-                Ok(Err(Failure::Answered(error))) => self.answered(&error),
+            let (lost, at_once) = match attempt {
+                Ok(Ok(())) => ("its answer was not complete".to_owned(), all_answered),
+                Ok(Err(Failure::Lost(text))) => (text, false),
+                Ok(Err(Failure::Answered(error))) => (self.answered(&error), false),
+                Ok(Err(Failure::TooMuch(error))) => (self.too_much(count, &error), true),
                 Err(_) => {
                     self.shared.link.forget().await;
-                    "it did not answer in time".to_owned()
+                    ("it did not answer in time".to_owned(), false)
                 }
             };
             self.give_up(&lost);
             if self.operations.is_empty() {
                 return;
             }
+            if at_once {
+                continue;
+            }
             tracing::debug!(operations = self.operations.len(), %lost, "a batch is sent again");
             pause.wait().await;
         }
     }
 
-    /// Sends what is not answered, and takes the answers.
-    async fn attempt(&mut self) -> Result<(), Failure> {
-        let body = self.shared.link.batch(self.body()).await?;
+    /// Sends the first `count` of what is not answered, and takes the answers.
+    async fn attempt(&mut self, count: usize) -> Result<(), Failure> {
+        let body = self.shared.link.batch(self.body(count)).await?;
         self.read(body).await
     }
 
-    fn body(&self) -> Bytes {
-        let waiting = || self.operations.iter().flatten();
+    fn body(&self, count: usize) -> Bytes {
+        let waiting = || self.operations.iter().flatten().take(count);
         let bytes = waiting().map(|waiting| waiting.body.len().saturating_add(1));
         let mut body = BytesMut::with_capacity(bytes.sum::<usize>().saturating_add(32));
         body.extend_from_slice(b"{\"operations\":[");
@@ -125,16 +135,21 @@ impl Flight {
         }
         if let Some(hold) = line.decided {
             decided(&mut waiting.waiter, &hold);
-            let key = waiting.key.take();
-            self.release(key);
         }
-        let slot = self.operations.get_mut(at);
-        match (line.durable, slot, waiting.waiter) {
-            (true, _, Waiter::Hold { sync: Some(sync), .. }) => drop(sync.send(Ok(()))),
-            // More is to come for it.
-            (false, Some(slot), waiter) => *slot = Some(Waiting { waiter, ..waiting }),
-            (_, _, waiter) => waiter.fail(another_kind()),
+        if !line.durable {
+            // More is to come for it. Until then it may have to be sent again, so nothing else of
+            // its call may go.
+            if let Some(slot) = self.operations.get_mut(at) {
+                *slot = Some(waiting);
+            }
+            return;
         }
+        let key = waiting.key.take();
+        match waiting.waiter {
+            Waiter::Hold { sync: Some(sync), .. } => drop(sync.send(Ok(()))),
+            waiter => waiter.fail(another_kind()),
+        }
+        self.release(key);
     }
 
     fn finish(&self, mut waiting: Waiting, fault: Fault) {
@@ -151,6 +166,19 @@ impl Flight {
         if let Some(key) = key {
             self.shared.queue.release(&key);
         }
+    }
+
+    /// The service does not take so much at a time: from now on it gets half as many. What is too
+    /// much by itself is given up. Gives back what to say of it.
+    fn too_much(&mut self, count: usize, error: &BillingError) -> String {
+        self.most = count.div_ceil(2);
+        if count <= 1
+            && !self.operations.is_empty()
+            && let Some(waiting) = self.operations.remove(0)
+        {
+            self.finish(waiting, Fault::from(error));
+        }
+        error.to_string()
     }
 
     /// The batch as a whole was answered with an error. Where the service has no place, who can

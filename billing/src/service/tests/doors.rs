@@ -122,7 +122,7 @@ async fn what_makes_no_sense_is_refused() {
         (post("/v1/batch"), batch(&[void.as_str()]), (200, "voided")),
         (post("/v1/batch"), batch(&[]), (200, "")),
         (post("/v1/batch"), batch(&[void.as_str(); 3]), (200, "\"index\":2")),
-        (post("/v1/batch"), batch(&[void.as_str(); 4]), (400, "at most 3 in one batch")),
+        (post("/v1/batch"), batch(&[void.as_str(); 4]), (413, "at most 3 in one batch")),
         (post("/v1/batch"), "x".repeat(4001), (413, "at most 4000 bytes")),
         (post("/v1/batch"), String::new(), (400, "not a batch")),
         (post("/v1/batch"), "{\"operations\":{}}".to_owned(), (400, "not a batch")),

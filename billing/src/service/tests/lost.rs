@@ -11,14 +11,14 @@ use crate::ids::CallId;
 use crate::report::ReceiptQuery;
 
 /// A way between gateway and service that loses what a test wants lost.
-struct Way {
-    address: SocketAddr,
+pub(super) struct Way {
+    pub(super) address: SocketAddr,
     open: Arc<Mutex<Arc<Stretch>>>,
 }
 
 /// What befalls the connections that were made in one stretch of time.
 #[derive(Default)]
-struct Stretch {
+pub(super) struct Stretch {
     /// Swallows what the service says.
     swallows: AtomicBool,
     /// Cuts them.
@@ -26,7 +26,7 @@ struct Stretch {
 }
 
 impl Stretch {
-    fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.cut.send_replace(true);
     }
 
@@ -45,7 +45,7 @@ impl Stretch {
 }
 
 impl Way {
-    async fn to(service: SocketAddr) -> Way {
+    pub(super) async fn to(service: SocketAddr) -> Way {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let open = Arc::<Mutex<Arc<Stretch>>>::default();
@@ -60,7 +60,7 @@ impl Way {
     }
 
     /// Ends a stretch of time: later connections are spared what befalls its own.
-    fn turn(&self) -> Arc<Stretch> {
+    pub(super) fn turn(&self) -> Arc<Stretch> {
         std::mem::take(&mut *self.open.lock().unwrap())
     }
 

@@ -1,7 +1,7 @@
 //! A ledger that answers what a test wants: errors that a sound ledger gives to nobody, and
 //! answers at the moment that the test chooses.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -23,6 +23,8 @@ pub(super) struct Scripted {
     pub(super) gate: Semaphore,
     pub(super) log: Mutex<Vec<String>>,
     pub(super) waiting: AtomicUsize,
+    /// Whether it knows only the calls that were held.
+    pub(super) strict: AtomicBool,
     /// What everything but a registration is answered.
     pub(super) error: Mutex<Option<BillingError>>,
     /// The commit of the next hold.
@@ -39,6 +41,7 @@ impl Scripted {
             gate: Semaphore::new(permits),
             log: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            strict: AtomicBool::new(false),
             error: Mutex::default(),
             commit: Mutex::default(),
         })
@@ -80,6 +83,9 @@ impl Billing for Scripted {
     }
 
     async fn void(&self, _org: OrgId, call: CallId) -> Result<(), BillingError> {
+        if self.strict.load(Ordering::SeqCst) && !self.log().contains(&format!("hold {call}")) {
+            return Err(BillingError::UnknownHold);
+        }
         self.pass(&format!("void {call}")).await
     }
 

@@ -49,6 +49,28 @@ pub trait Billing: Send + Sync + 'static {
     /// those that every operation has.
     async fn void(&self, org: OrgId, call: CallId) -> Result<(), BillingError>;
 
+    /// [`Billing::capture`] for another process that proved to be one of `gateways`: of a hold
+    /// that none of them made it is refused.
+    ///
+    /// # Errors
+    /// [`crate::Refusal::NotHolder`], and those of [`Billing::capture`].
+    async fn capture_for(
+        &self,
+        gateways: Arc<[String]>,
+        request: CaptureRequest,
+    ) -> Result<Captured, BillingError>;
+
+    /// [`Billing::void`], likewise.
+    ///
+    /// # Errors
+    /// [`crate::Refusal::NotHolder`], and those of [`Billing::void`].
+    async fn void_for(
+        &self,
+        gateways: Arc<[String]>,
+        org: OrgId,
+        call: CallId,
+    ) -> Result<(), BillingError>;
+
     /// Does what an order asks, once. Durable when it returns.
     ///
     /// # Errors

@@ -187,6 +187,9 @@ pub enum Refusal {
         /// The limit.
         max: u64,
     },
+    /// Code 15: a gateway captures or voids a hold that another one made.
+    #[error("the hold was made by another gateway, which alone may capture or void it")]
+    NotHolder,
 }
 
 /// Whether asking again (with a new operation id) can have another outcome.
@@ -217,6 +220,7 @@ impl Refusal {
             Refusal::AlreadyExpired => 12,
             Refusal::UnknownMessage => 13,
             Refusal::TooMany { .. } => 14,
+            Refusal::NotHolder => 15,
         }
     }
 
@@ -237,7 +241,8 @@ impl Refusal {
             | Refusal::StaleGateway { .. }
             | Refusal::SharesExceedPrice
             | Refusal::AlreadyExpired
-            | Refusal::UnknownMessage => RefusalClass::Final,
+            | Refusal::UnknownMessage
+            | Refusal::NotHolder => RefusalClass::Final,
         }
     }
 }

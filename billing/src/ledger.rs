@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod memory; // A store for simulations.
 mod postgres; // The store in PostgreSQL.
+mod questions; // Which questions have a bound.
 mod shared; // Prices in force, and whether writing has stopped.
 mod sqlite; // The store in a SQLite file.
 pub(crate) mod store; // What the writer asks of a store.
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use self::questions::validate;
 use self::shared::Shared;
 use self::store::{Reader, Store, StoreFault};
 use self::writer::{Job, Reply, Request, Writer, WriterOptions};
@@ -29,7 +31,7 @@ use crate::ids::{CallId, OrgId};
 use crate::operation::{Operation, digest};
 use crate::order::{Order, Outcome};
 use crate::price::PriceBook;
-use crate::report::{DayQuery, LedgerCheck, Query, ROWS_PER_PAGE_MAX, Report};
+use crate::report::{LedgerCheck, Query, Report};
 
 pub use self::postgres::{PostgresLedgerOptions, audit_database};
 pub use self::sqlite::audit_file;
@@ -204,21 +206,47 @@ impl Ledger {
     }
 
     /// Hands an operation to the writer and waits for its answer.
-    async fn operate(&self, operation: Operation) -> Result<Reply, BillingError> {
+    async fn operate(
+        &self,
+        operation: Operation,
+        gateways: Option<Arc<[String]>>,
+    ) -> Result<Reply, BillingError> {
         operation.validate()?;
         let digest = match &operation {
             Operation::Order(order) => digest(&order.act)?,
             _ => [0; 32],
         };
         let (reply, answer) = oneshot::channel();
-        let ends_a_hold = operation.ends_a_hold();
-        let job = Job::Operate(Box::new(Request { operation, digest, reply }));
+        let ends_a_hold = operation.ends().is_some();
+        let job = Job::Operate(Box::new(Request { operation, digest, gateways, reply }));
         if ends_a_hold {
             self.0.writer.send(job).await.map_err(|_closed| self.gone())?;
         } else {
             self.enqueue(job)?;
         }
         answer.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    async fn captured(
+        &self,
+        request: CaptureRequest,
+        gateways: Option<Arc<[String]>>,
+    ) -> Result<Captured, BillingError> {
+        match self.operate(Operation::Capture(request), gateways).await? {
+            Reply::Captured(captured) => Ok(*captured),
+            _ => Err(self.mismatch()),
+        }
+    }
+
+    async fn voided(
+        &self,
+        (org, call): (OrgId, CallId),
+        gateways: Option<Arc<[String]>>,
+    ) -> Result<(), BillingError> {
+        match self.operate(Operation::Void { org, call }, gateways).await? {
+            Reply::Voided => Ok(()),
+            _ => Err(self.mismatch()),
+        }
     }
 
     fn enqueue(&self, job: Job) -> Result<(), BillingError> {
@@ -294,28 +322,39 @@ fn start_writer(
 #[async_trait]
 impl Billing for Ledger {
     async fn hold(&self, request: HoldRequest) -> Result<Hold, BillingError> {
-        match self.operate(Operation::Hold(Box::new(request))).await? {
+        match self.operate(Operation::Hold(Box::new(request)), None).await? {
             Reply::Hold(hold) => Ok(hold),
             _ => Err(self.mismatch()),
         }
     }
 
     async fn capture(&self, request: CaptureRequest) -> Result<Captured, BillingError> {
-        match self.operate(Operation::Capture(request)).await? {
-            Reply::Captured(captured) => Ok(*captured),
-            _ => Err(self.mismatch()),
-        }
+        self.captured(request, None).await
     }
 
     async fn void(&self, org: OrgId, call: CallId) -> Result<(), BillingError> {
-        match self.operate(Operation::Void { org, call }).await? {
-            Reply::Voided => Ok(()),
-            _ => Err(self.mismatch()),
-        }
+        self.voided((org, call), None).await
+    }
+
+    async fn capture_for(
+        &self,
+        gateways: Arc<[String]>,
+        request: CaptureRequest,
+    ) -> Result<Captured, BillingError> {
+        self.captured(request, Some(gateways)).await
+    }
+
+    async fn void_for(
+        &self,
+        gateways: Arc<[String]>,
+        org: OrgId,
+        call: CallId,
+    ) -> Result<(), BillingError> {
+        self.voided((org, call), Some(gateways)).await
     }
 
     async fn order(&self, order: Order) -> Result<Outcome, BillingError> {
-        match self.operate(Operation::Order(Box::new(order))).await? {
+        match self.operate(Operation::Order(Box::new(order)), None).await? {
             Reply::Done(outcome) => Ok(outcome),
             _ => Err(self.mismatch()),
         }
@@ -345,29 +384,6 @@ impl Billing for Ledger {
             Query::Check => Report::Check(Box::new(self.check().await?)),
         })
     }
-}
-
-/// Refuses questions whose answers would have no bound.
-fn validate(query: &Query) -> Result<(), BillingError> {
-    let (limit, days) = match query {
-        Query::Receipts(query) => (Some(query.limit), None),
-        Query::Entries(query) => (Some(query.limit), None),
-        Query::Messages { limit } => (Some(*limit), None),
-        Query::Usage(query) | Query::Earnings(query) | Query::Totals(query) => (None, Some(query)),
-        _ => (None, None),
-    };
-    if limit.is_some_and(|limit| !(1..=ROWS_PER_PAGE_MAX).contains(&limit)) {
-        let reason = format!("limit: must be from 1 to {ROWS_PER_PAGE_MAX}");
-        return Err(BillingError::Invalid(reason));
-    }
-    let is_long = |query: &DayQuery| {
-        query.to.number().checked_sub(query.from.number()).is_none_or(|days| days >= DAYS_MAX)
-    };
-    if days.is_some_and(is_long) {
-        let reason = format!("from, to: must span 1 to {DAYS_MAX} days");
-        return Err(BillingError::Invalid(reason));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -43,9 +43,13 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    /// Whether it ends a hold: such operations are taken even where new ones are refused.
-    pub(crate) fn ends_a_hold(&self) -> bool {
-        matches!(self, Operation::Capture(_) | Operation::Void { .. })
+    /// The call whose hold it ends. Such operations are taken even where new ones are refused.
+    pub(crate) fn ends(&self) -> Option<(&OrgId, CallId)> {
+        match self {
+            Operation::Capture(request) => Some((&request.org, request.call)),
+            Operation::Void { org, call } => Some((org, *call)),
+            Operation::Hold(_) | Operation::Order(_) => None,
+        }
     }
 
     /// Whether it is worth nothing once its caller has left.

@@ -112,6 +112,24 @@ impl Billing for Unmetered {
         self.memory().open.remove(&call).map(drop).ok_or(BillingError::UnknownHold)
     }
 
+    /// It has no holders: it serves its own process only.
+    async fn capture_for(
+        &self,
+        _gateways: Arc<[String]>,
+        request: CaptureRequest,
+    ) -> Result<Captured, BillingError> {
+        self.capture(request).await
+    }
+
+    async fn void_for(
+        &self,
+        _gateways: Arc<[String]>,
+        org: OrgId,
+        call: CallId,
+    ) -> Result<(), BillingError> {
+        self.void(org, call).await
+    }
+
     async fn order(&self, order: Order) -> Result<Outcome, BillingError> {
         match order.act {
             Act::SetPrices(book) => {

@@ -264,7 +264,9 @@ fn refused(refusal: &Refusal) -> ApiError {
         | Refusal::AdjustmentExceedsWallet { .. }
         | Refusal::TooMany { .. } => ApiError::Conflict(message),
         // Another gateway, or this one in a moment, knows better.
-        Refusal::StaleGateway { .. } | Refusal::UnknownPrice => ApiError::Overloaded(message),
+        Refusal::StaleGateway { .. } | Refusal::NotHolder | Refusal::UnknownPrice => {
+            ApiError::Overloaded(message)
+        }
     }
 }
 

@@ -128,7 +128,7 @@ impl World {
                 _ => [0; 32],
             };
             let (reply, answer) = oneshot::channel();
-            let request = Request { operation: operation.clone(), digest, reply };
+            let request = Request { operation: operation.clone(), digest, gateways: None, reply };
             jobs.push(Job::Operate(Box::new(request)));
             replies.push(answer);
         }

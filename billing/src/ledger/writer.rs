@@ -47,6 +47,8 @@ pub(super) struct Request {
     pub(super) operation: Operation,
     /// Of an order's act.
     pub(super) digest: [u8; 32],
+    /// The names of the gateway that asks; `None` for this process, which may do everything.
+    pub(super) gateways: Option<Arc<[String]>>,
     pub(super) reply: oneshot::Sender<Result<Reply, BillingError>>,
 }
 

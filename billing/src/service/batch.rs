@@ -25,7 +25,7 @@ const LINES_PER_FRAME_MAX: usize = 256;
 /// Who sent a request: the names in its certificate.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    pub(super) names: Vec<String>,
+    pub(super) names: Arc<[String]>,
 }
 
 impl Peer {
@@ -44,6 +44,7 @@ impl Peer {
                 Act::RegisterGateway { gateway } => gateway,
                 _ => return Ok(()),
             },
+            // The ledger knows whose the hold is.
             Operation::Capture(_) | Operation::Void(_) => return Ok(()),
         };
         if self.names.contains(gateway) {
@@ -88,6 +89,8 @@ pub(super) struct Works {
 /// What all operations of a batch share. Its end is the end of the answer.
 struct Running {
     works: Works,
+    /// The names of who asks.
+    gateways: Arc<[String]>,
     lines: mpsc::Sender<Line>,
     operation_deadline: Duration,
     _place: OwnedSemaphorePermit,
@@ -103,7 +106,8 @@ pub(super) fn start(
 ) -> Lines {
     // Two lines for each operation: no writer ever waits for a slow reader.
     let (lines, receiver) = mpsc::channel(operations.len().saturating_mul(2).max(1));
-    let running = Arc::new(Running { works, lines, operation_deadline, _place: place });
+    let gateways = Arc::clone(&peer.names);
+    let running = Arc::new(Running { works, gateways, lines, operation_deadline, _place: place });
     let mut groups: Vec<Vec<(u32, Operation)>> = Vec::with_capacity(operations.len());
     let mut group_of = HashMap::new();
     for (index, operation) in (0_u32..).zip(operations) {
@@ -156,7 +160,8 @@ impl Running {
     async fn answer(&self, index: u32, operation: Operation) -> Option<Hold> {
         let done = match operation {
             Operation::Hold(request) => {
-                return match self.works.hold(*request).await {
+                let gateways = Arc::clone(&self.gateways);
+                return match self.works.hold(gateways, *request).await {
                     Ok(hold) => {
                         let decided = Decided {
                             call: hold.call,
@@ -175,10 +180,13 @@ impl Running {
                 };
             }
             Operation::Capture(request) => {
-                self.works.billing.capture(request).await.map(|done| Done::Captured(Box::new(done)))
+                let gateways = Arc::clone(&self.gateways);
+                let captured = self.works.billing.capture_for(gateways, request).await;
+                captured.map(|done| Done::Captured(Box::new(done)))
             }
             Operation::Void(void) => {
-                self.works.void((void.org, void.call)).await.map(|()| Done::Voided)
+                let gateways = Arc::clone(&self.gateways);
+                self.works.void(gateways, (void.org, void.call)).await.map(|()| Done::Voided)
             }
             Operation::Order(order) => {
                 self.works.billing.order(*order).await.map(|done| Done::Ordered(Box::new(done)))
@@ -203,23 +211,32 @@ impl Running {
 
 impl Works {
     /// Takes a hold, unless its void was here before.
-    async fn hold(&self, request: HoldRequest) -> Result<Hold, BillingError> {
-        let key = (request.org.clone(), request.call);
+    async fn hold(
+        &self,
+        gateways: Arc<[String]>,
+        request: HoldRequest,
+    ) -> Result<Hold, BillingError> {
+        let key = (gateways, request.org.clone(), request.call);
         if self.voids.has(&key) {
             return Err(BillingError::HoldEnded(HoldEnd::Voided));
         }
         let hold = self.billing.hold(request).await?;
         // The void may have passed by between the look and the ledger's queue.
         if self.voids.has(&key) {
-            self.billing.void(key.0, key.1).await?;
+            let (_, org, call) = key;
+            self.billing.void(org, call).await?;
             return Err(BillingError::HoldEnded(HoldEnd::Voided));
         }
         Ok(hold)
     }
 
-    async fn void(&self, (org, call): (OrgId, CallId)) -> Result<(), BillingError> {
-        let voiding = self.voids.begin((org.clone(), call));
-        let voided = self.billing.void(org, call).await;
+    async fn void(
+        &self,
+        gateways: Arc<[String]>,
+        (org, call): (OrgId, CallId),
+    ) -> Result<(), BillingError> {
+        let voiding = self.voids.begin((Arc::clone(&gateways), org.clone(), call));
+        let voided = self.billing.void_for(gateways, org, call).await;
         let unclear = matches!(voided, Err(BillingError::Unreachable(_) | BillingError::Store(_)));
         if !unclear && !matches!(voided, Err(BillingError::UnknownHold)) {
             voiding.knew();

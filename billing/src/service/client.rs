@@ -236,6 +236,24 @@ impl Billing for RemoteBilling {
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Who is behind this gateway cannot be told to the service.
+    async fn capture_for(
+        &self,
+        _gateways: Arc<[String]>,
+        _request: CaptureRequest,
+    ) -> Result<Captured, BillingError> {
+        Err(not_passed_on())
+    }
+
+    async fn void_for(
+        &self,
+        _gateways: Arc<[String]>,
+        _org: OrgId,
+        _call: CallId,
+    ) -> Result<(), BillingError> {
+        Err(not_passed_on())
+    }
+
     async fn order(&self, order: Order) -> Result<Outcome, BillingError> {
         let prices = matches!(order.act, Act::SetPrices(_));
         let outcome = self.ordered(order, self.shared.limits.retry_for).await?;
@@ -276,6 +294,10 @@ impl Billing for RemoteBilling {
 
 fn gone() -> BillingError {
     BillingError::Stopped("the client of the billing service was closed".to_owned())
+}
+
+fn not_passed_on() -> BillingError {
+    BillingError::Invalid("a gateway asks the billing service itself".to_owned())
 }
 
 fn another_kind() -> BillingError {

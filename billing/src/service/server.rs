@@ -226,5 +226,5 @@ impl Connection {
 fn peer(stream: &TlsStream<TcpStream>) -> Option<Arc<Peer>> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
     let names = names_in(certificate);
-    (!names.is_empty()).then(|| Arc::new(Peer { names }))
+    (!names.is_empty()).then(|| Arc::new(Peer { names: names.into() }))
 }

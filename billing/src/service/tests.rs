@@ -17,6 +17,7 @@ use crate::billing::Billing;
 mod broken; // Connections that break between a hold and its void.
 mod doors; // Who is let in, and with what.
 mod files; // Certificate files and their mistakes.
+mod holders; // Whose hold it is.
 mod life; // The whole interface, with a real ledger behind it.
 mod lost; // Lost connections and restarts.
 mod parts; // Batches that are too much.

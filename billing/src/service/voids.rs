@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::ids::{CallId, OrgId};
 
-/// A call within its organisation.
-pub(super) type Key = (OrgId, CallId);
+/// Who voided it, and the call within its organisation: no gateway stops another one's hold.
+pub(super) type Key = (Arc<[String]>, OrgId, CallId);
 
 /// How long such a void is remembered.
 const KEPT_FOR: Duration = Duration::from_secs(600);
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn key(number: usize) -> Key {
-        (OrgId::new(format!("org{number}")), CallId::generate())
+        (Arc::default(), OrgId::new(format!("org{number}")), CallId::generate())
     }
 
     #[test]

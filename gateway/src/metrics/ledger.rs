@@ -98,6 +98,29 @@ impl Billing for Watched {
         answer
     }
 
+    async fn capture_for(
+        &self,
+        gateways: Arc<[String]>,
+        request: CaptureRequest,
+    ) -> Result<Captured, BillingError> {
+        let since = Instant::now();
+        let answer = self.billing.capture_for(gateways, request).await;
+        self.metrics.note("capture", since, &answer);
+        answer
+    }
+
+    async fn void_for(
+        &self,
+        gateways: Arc<[String]>,
+        org: OrgId,
+        call: CallId,
+    ) -> Result<(), BillingError> {
+        let since = Instant::now();
+        let answer = self.billing.void_for(gateways, org, call).await;
+        self.metrics.note("void", since, &answer);
+        answer
+    }
+
     async fn order(&self, order: Order) -> Result<Outcome, BillingError> {
         let since = Instant::now();
         let answer = self.billing.order(order).await;

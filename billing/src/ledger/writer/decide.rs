@@ -31,7 +31,13 @@ impl Writer {
         request: Request,
         found: &Found,
     ) -> Result<(), StoreFault> {
-        let Request { operation, digest, reply } = request;
+        let Request { operation, digest, gateways, reply } = request;
+        if let Some((org, call)) = operation.ends()
+            && let Err(refused) = self.may_end(draft, (gateways.as_deref(), org, call), found)
+        {
+            draft.answer(reply, Err(refused.into()));
+            return Ok(());
+        }
         match operation {
             Operation::Hold(request) => self.decide_hold(draft, &request, (found, reply)),
             Operation::Capture(request) => {
@@ -145,6 +151,22 @@ impl Writer {
         };
         let receipt = row.receipt(&change.transfers).ok_or(BillingError::UnknownHold)?;
         Ok(Captured { receipt, balance: self.state.balance(&request.org) })
+    }
+
+    /// A hold is its gateway's: no other may charge it, give it up, or see its receipt.
+    fn may_end(
+        &self,
+        draft: &Draft,
+        (gateways, org, call): (Option<&[String]>, &OrgId, CallId),
+        found: &Found,
+    ) -> Result<(), Refusal> {
+        let Some(gateways) = gateways else { return Ok(()) };
+        let open = self.state.hold(call).filter(|terms| terms.org == *org).map(AsRef::as_ref);
+        let ended = || past(draft, found, (org, call)).map(|(row, _)| &row.terms);
+        let Some(terms) = open.or_else(ended) else { return Ok(()) };
+        let holder = terms.pinned.holder.as_ref();
+        let is_own = holder.is_some_and(|holder| gateways.contains(&holder.gateway));
+        if is_own { Ok(()) } else { Err(Refusal::NotHolder) }
     }
 
     /// Ids for the messages of a charge, which only an organisation with settings gets: drawing

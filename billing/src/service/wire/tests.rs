@@ -25,6 +25,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::AlreadyExpired,
         Refusal::UnknownMessage,
         Refusal::TooMany { max: 9 },
+        Refusal::NotHolder,
     ]
 }
 

@@ -72,6 +72,18 @@ impl Billing for Told {
         Err(BillingError::Overloaded)
     }
 
+    async fn capture_for(
+        &self,
+        _: Arc<[String]>,
+        _: CaptureRequest,
+    ) -> Result<Captured, BillingError> {
+        Err(BillingError::Overloaded)
+    }
+
+    async fn void_for(&self, _: Arc<[String]>, _: OrgId, _: CallId) -> Result<(), BillingError> {
+        Err(BillingError::Overloaded)
+    }
+
     async fn order(&self, _: Order) -> Result<Outcome, BillingError> {
         Err(BillingError::Overloaded)
     }

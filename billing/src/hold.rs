@@ -145,6 +145,10 @@ pub(crate) struct Pinned {
     /// The budgets that count this call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) budgets: Vec<BudgetId>,
+    /// Those of its lots that were paid for; the others are free credits. A lot that is gone when
+    /// the call is charged late cannot tell any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) paid_lots: Vec<LotId>,
 }
 
 impl HoldTerms {

@@ -223,6 +223,11 @@ pub(crate) struct EarningsKey {
 }
 
 impl CallEnd {
+    /// Whether the lots that were set aside are kept with the call: it may be charged late, or was.
+    pub(crate) const fn keeps_lots(&self) -> bool {
+        matches!(self, CallEnd::Expired | CallEnd::Restarted | CallEnd::Captured { late: true, .. })
+    }
+
     /// The number in the store; never reused. 7 is a late capture.
     pub(crate) const fn code(&self) -> i64 {
         match self {

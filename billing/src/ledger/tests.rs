@@ -6,6 +6,7 @@ mod money; // The same with everything else.
 mod races; // Many callers at once.
 mod stops; // What stops writing, and that reading goes on.
 mod table; // How a row is read.
+mod upgrade; // From older versions.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;

@@ -41,11 +41,13 @@ pub(super) fn hold(
     }
     let budgets = budgets_allow(state, request)?;
     let lots = fund(state, request, at_ms)?;
+    let paid_lots = lots.iter().map(|(lot, _)| *lot).filter(|lot| is_paid(state, *lot));
     let pinned = Pinned {
         author: request.author.clone(),
         provider: request.provider.clone(),
         holder: request.holder.clone(),
         budgets: budgets.iter().map(|budget| budget.budget).collect(),
+        paid_lots: paid_lots.collect(),
     };
     let terms = Arc::new(HoldTerms {
         call: request.call,
@@ -194,16 +196,15 @@ pub(super) fn capture(
     let usage = normal_form(&request.usage);
     let charge = price_capture(book, &terms, (&usage, request.ending))?;
     let amount = charge.total;
-    let legs = match late {
-        true => vec![(Account::Receivable(terms.org.clone()), amount)],
-        false => terms.legs(),
-    };
-    let mut transfers = pay(state, legs, charge)?;
+    let mut transfers = pay(legs(state, &terms, late)?, charge)?;
     let day = Day::of(facts.at_ms);
     let earnings = transfers.iter().filter_map(|t| earning(t, day, &terms.subject)).collect();
     count_in_budgets(state, &terms, (amount, late), &mut transfers)?;
     if late {
-        super::payments::settle(state, &terms.org, (amount, Nano::ZERO), &mut transfers)?;
+        let receivable = Account::Receivable(terms.org.clone());
+        let owed = transfers.iter().filter(|transfer| transfer.debit == receivable);
+        let owed = owed.map(|transfer| transfer.amount).try_fold(Nano::ZERO, plus)?;
+        super::payments::settle(state, &terms.org, (owed, Nano::ZERO), &mut transfers)?;
     }
     let held = if late { Vec::new() } else { release(&terms) };
     let end = CallEnd::Captured { amount, usage, ending: request.ending, late };
@@ -214,28 +215,58 @@ pub(super) fn capture(
     Ok(change)
 }
 
-/// Takes a charge from the legs of a hold in their order. What free credits pay goes back to
-/// `promo`; what is left of the charge is divided among its parties.
-fn pay(
-    state: &State,
-    legs: Vec<(Account, Nano)>,
-    charge: Charge,
-) -> Result<Vec<Transfer>, Refusal> {
+/// What pays for a part of a call.
+struct Leg {
+    debit: Account,
+    amount: Nano,
+    /// Whether it stands for free credits, which earn nobody anything.
+    is_free: bool,
+}
+
+/// What pays for a call, in the order in which it is spent: what its hold set aside. For a late
+/// capture nothing is any more. Then a lot pays its share as far as it still has something, and
+/// the rest of the hold is owed; what free credits were to pay earns nobody anything all the same,
+/// or a call would turn them into cash by being late.
+fn legs(state: &State, terms: &HoldTerms, late: bool) -> Result<Vec<Leg>, Refusal> {
+    let mut legs = Vec::new();
+    for (debit, amount) in terms.legs() {
+        let is_free = match &debit {
+            Account::Lot(lot) => !is_paid(state, *lot) && !terms.pinned.paid_lots.contains(lot),
+            _ => false,
+        };
+        if !late {
+            legs.push(Leg { debit, amount, is_free });
+            continue;
+        }
+        let left = match &debit {
+            Account::Lot(_) => state.counters(&debit).available().min(amount),
+            _ => Nano::ZERO,
+        };
+        let owed = minus(amount, left)?;
+        legs.push(Leg { debit, amount: left, is_free });
+        let debit = Account::Receivable(terms.org.clone());
+        legs.push(Leg { debit, amount: owed, is_free });
+    }
+    Ok(legs)
+}
+
+/// Whether a lot is there and was paid for.
+fn is_paid(state: &State, lot: LotId) -> bool {
+    state.lot(lot).is_some_and(|lot| lot.funding == Funding::Paid)
+}
+
+/// Takes a charge from legs in their order. What stands for free credits goes back to `promo`;
+/// what is left of the charge is divided among its parties.
+fn pay(legs: Vec<Leg>, charge: Charge) -> Result<Vec<Transfer>, Refusal> {
     let mut left = charge.total;
     let mut transfers = Vec::with_capacity(6);
     let mut paid = Vec::new();
-    for (debit, set_aside) in legs {
-        let amount = set_aside.min(left);
+    for Leg { debit, amount, is_free } in legs {
+        let amount = amount.min(left);
         if amount == Nano::ZERO {
             continue;
         }
         left = minus(left, amount)?;
-        let is_free = match &debit {
-            Account::Lot(lot) => {
-                state.lot(*lot).is_none_or(|lot| lot.funding == Funding::Promotional)
-            }
-            _ => false,
-        };
         if is_free {
             let purpose = Purpose::Promo;
             transfers.push(Transfer { purpose, debit, credit: Account::Promo, amount });

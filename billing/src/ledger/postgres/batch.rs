@@ -215,6 +215,7 @@ fn call_columns(call: &CallRow, interner: &mut Interner) -> Result<CallColumns, 
         ended_at_ms: signed(call.ended_at_ms),
         first_transfer: signed(first_transfer),
         transfers: narrow(signed(transfers))?,
+        lots: if call.end.keeps_lots() { of_lots(&terms.lots)? } else { None },
     })
 }
 

@@ -133,6 +133,7 @@ columns!(CallRows of CallColumns {
     ended_at_ms: i64 = "bigint",
     first_transfer: i64 = "bigint",
     transfers: i32 = "integer",
+    lots: Option<String> = "text",
 });
 columns!(EntryRows of EntryColumns {
     number: i64 = "bigint",

@@ -11,7 +11,7 @@ use crate::account::{Account, Purpose, Transfer};
 use crate::capture::{Ending, Receipt};
 use crate::charge::parts_of;
 use crate::hold::HoldTerms;
-use crate::ids::{CallId, KeyId, OrgId, PriceVersion};
+use crate::ids::{CallId, KeyId, LotId, OrgId, PriceVersion};
 use crate::ledger::store::{CallEnd, CallRow};
 use crate::money::Nano;
 use crate::price::{Meter, UsageLine};
@@ -19,7 +19,7 @@ use crate::price::{Meter, UsageLine};
 /// The columns that [`Call::read`] takes, of a call named `c`.
 pub(super) const CALL: &str = "c.org, c.call, c.ended, c.key, c.subject, c.pinned, c.held, \
     c.amount, c.price_version, c.usage, c.ending, c.refusal, c.held_at_ms, c.ttl_ms, \
-    c.ended_at_ms, c.first_transfer, c.transfers, \
+    c.ended_at_ms, c.first_transfer, c.transfers, c.lots, \
     t.purposes, t.debits, t.credits, t.amounts";
 
 /// The transfers of a call or entry named `c`, as arrays in a row named `t`.
@@ -55,6 +55,7 @@ pub(super) struct Call {
     ttl_ms: u64,
     ended_at_ms: u64,
     transfers: (u64, u64),
+    lots: Vec<(LotId, Nano)>,
     lines: Vec<Transfer>,
 }
 
@@ -79,7 +80,8 @@ impl Call {
             ttl_ms: number(row, 13)?,
             ended_at_ms: number(row, 14)?,
             transfers: (number(row, 15)?, unsigned(i64::from(transfers))),
-            lines: lines(row, 17)?,
+            lots: to_lots(row.try_get(17)?)?,
+            lines: lines(row, 18)?,
         })
     }
 
@@ -98,7 +100,7 @@ impl Call {
             price_version: self.price_version,
             subject: names.subject(self.subject)?,
             pinned: names.pinned(self.pinned)?,
-            lots: Vec::new(),
+            lots: self.lots.clone(),
             created_at_ms: self.held_at_ms,
             expires_at_ms: self.held_at_ms.saturating_add(self.ttl_ms),
         })
@@ -119,8 +121,8 @@ impl Call {
         Ending::of_code(self.ending.ok_or_else(|| Fault::damaged("a capture without its ending"))?)
     }
 
-    /// The call as the writer knows it, with its transfers. Which lots were set aside is not
-    /// kept: the transfers say which paid.
+    /// The call as the writer knows it, with its transfers. Which lots were set aside is kept only
+    /// where the hold ended by itself: for the others the transfers say which paid.
     pub(super) fn into_row(self, names: &Names) -> Result<Past, Fault> {
         let terms = self.terms(names)?;
         let end = match self.ended {

@@ -12,7 +12,8 @@ pub(super) const SCHEMA: &str = "emberbox_ledger";
 
 /// Each entry brings the schema from the version of its index to the next. They are never edited:
 /// what was shipped is in somebody's database.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The advisory lock under which one process of many opens the ledger: "emberbxl" in ASCII.
 const LOCK: i64 = 0x656d_6265_7262_786c;

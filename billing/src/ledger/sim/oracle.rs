@@ -305,9 +305,10 @@ impl Oracle {
             self.release(&key);
             self.spend(&call, amount);
         } else {
+            let owed = self.spend_late(&call, amount);
             let own = self.orgs.entry(request.org.clone()).or_default();
-            let settled = (own.wallet - own.held).min(own.owed + amount);
-            own.owed += amount - settled;
+            let settled = (own.wallet - own.held).min(own.owed + owed);
+            own.owed += owed - settled;
             own.wallet -= settled;
         }
         for number in &call.budgets {
@@ -317,6 +318,20 @@ impl Oracle {
         }
         self.calls.get_mut(&key).unwrap().end = End::Captured(request.clone(), amount);
         Answer::Captured(amount)
+    }
+
+    /// Takes from each lot its share of a late charge, as far as it has it; gives what is owed.
+    fn spend_late(&mut self, call: &Call, amount: i64) -> i64 {
+        let (mut left, mut owed) = (amount, 0);
+        for (number, part) in &call.lots {
+            let share = left.min(*part);
+            let lot = self.lots.get_mut(number).unwrap();
+            let taken = share.min(lot.left);
+            lot.left -= taken;
+            owed += share - taken;
+            left -= share;
+        }
+        owed + left
     }
 
     fn spend(&mut self, call: &Call, amount: i64) {

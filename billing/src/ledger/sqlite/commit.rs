@@ -1,6 +1,6 @@
 //! How a batch is written. Every list is one prepared statement that runs once for each row.
 
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Connection, Statement, ToSql, params};
 
 use super::load::Accounts;
 use super::names::Names;
@@ -223,27 +223,32 @@ impl Writing<'_> {
             CallEnd::Voided | CallEnd::Expired | CallEnd::Restarted => {}
         }
         let ttl_ms = row.terms.expires_at_ms.saturating_sub(row.terms.created_at_ms);
-        insert
-            .execute(params![
-                named.org,
-                row.terms.call.as_uuid().into_bytes(),
-                row.end.code(),
-                named.key,
-                named.subject,
-                row.terms.amount,
-                amount,
-                row.terms.price_version,
-                named.pinned,
-                usage,
-                ending,
-                refusal,
-                Unsigned(row.terms.created_at_ms),
-                Unsigned(ttl_ms),
-                Unsigned(row.ended_at_ms),
-                Unsigned(row.transfers.0),
-                Unsigned(row.transfers.1),
-            ])
-            .map(drop)
+        let (call, end) = (row.terms.call.as_uuid().into_bytes(), row.end.code());
+        let times = [row.terms.created_at_ms, ttl_ms, row.ended_at_ms].map(Unsigned);
+        let transfers = [row.transfers.0, row.transfers.1].map(Unsigned);
+        let lots = if row.end.keeps_lots() { lots_text(&row.terms.lots)? } else { None };
+        let mut values: Vec<&dyn ToSql> = vec![
+            &named.org,
+            &call,
+            &end,
+            &named.key,
+            &named.subject,
+            &row.terms.amount,
+            &amount,
+            &row.terms.price_version,
+            &named.pinned,
+            &usage,
+            &ending,
+            &refusal,
+        ];
+        for number in times.iter().chain(&transfers) {
+            values.push(number);
+        }
+        let Some(lots) = &lots else { return insert.execute(values.as_slice()).map(drop) };
+        values.push(lots);
+        // Version 2, to which version 1 is converted, has no such column.
+        let mut insert = self.connection.prepare_cached(INSERT_CALL_WITH_LOTS)?;
+        insert.execute(values.as_slice()).map(drop)
     }
 
     fn write_entries(&mut self, batch: &Batch, next_entry: u64) -> rusqlite::Result<()> {
@@ -365,6 +370,11 @@ const INSERT_CALL: &str = "INSERT INTO calls (org, call, end, key, subject, held
     price_version, pinned, usage, ending, refusal, held_at_ms, ttl_ms, ended_at_ms, \
     first_transfer, transfers) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+
+const INSERT_CALL_WITH_LOTS: &str = "INSERT INTO calls (org, call, end, key, subject, held, \
+    amount, price_version, pinned, usage, ending, refusal, held_at_ms, ttl_ms, ended_at_ms, \
+    first_transfer, transfers, lots) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 
 const ADD_EARNINGS: &str = "INSERT INTO earnings_days (org, day, role, subject, calls, amount) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6) \

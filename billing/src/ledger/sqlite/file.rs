@@ -27,7 +27,8 @@ const WAL_PAGES_MAX: i64 = 4096;
 /// What a connection may keep of the file in memory, in KiB.
 const CACHE_KIB_MAX: i64 = 32 << 10;
 /// Forward only: the statements at index n lead from version n to n + 1.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// A ledger file that this process has for itself.
 #[derive(Debug)]
@@ -226,7 +227,8 @@ fn migrate_to(
                 params![book.version, Unsigned(book.effective_at_ms), Json(&book)],
             )?;
         }
-        _ => migration::convert_to_2(&transaction, now_ms)?,
+        2 => migration::convert_to_2(&transaction, now_ms)?,
+        _ => {}
     }
     transaction.execute(
         "INSERT INTO schema_migrations (version, applied_at_ms) VALUES (?1, ?2)",

@@ -22,7 +22,7 @@ macro_rules! select_call {
         concat!(
             "SELECT c.call, c.end, o.name, k.name, s.name, p.name, c.held, c.amount,
                     c.price_version, c.usage, c.ending, c.refusal, c.held_at_ms, c.ttl_ms,
-                    c.ended_at_ms, c.first_transfer, c.transfers
+                    c.ended_at_ms, c.first_transfer, c.transfers, c.lots
              FROM calls c JOIN names o ON o.id = c.org JOIN names k ON k.id = c.key
              JOIN names s ON s.id = c.subject LEFT JOIN names p ON p.id = c.pinned ",
             $conditions
@@ -70,7 +70,7 @@ pub(super) fn call_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Resu
         price_version: row.get(8)?,
         subject,
         pinned: Arc::new(pinned(row.get(5)?)),
-        lots: Vec::new(),
+        lots: lots(row.get(17)?),
         created_at_ms,
         expires_at_ms: created_at_ms.saturating_add(row.get::<_, Unsigned>(13)?.0),
     };
@@ -144,13 +144,13 @@ fn name(connection: &Connection, number: i64) -> rusqlite::Result<String> {
         .query_row([number], |row| row.get(0))
 }
 
-/// The lots of an open hold as compact JSON: `[[lot, nano-credits], …]`; `None` for no lot.
+/// The lots of a hold as compact JSON: `[[lot, nano-credits], …]`; `None` for no lot.
 pub(super) fn lots_text(lots: &[(LotId, Nano)]) -> rusqlite::Result<Option<String>> {
     let pairs: Vec<(u64, i64)> = lots.iter().map(|(lot, held)| (lot.0, held.as_nano())).collect();
     if pairs.is_empty() { Ok(None) } else { super::values::json_text(&pairs).map(Some) }
 }
 
-/// The lots of an open hold.
+/// The lots of a hold.
 pub(super) fn lots(json: Option<Json<Vec<(u64, i64)>>>) -> Vec<(LotId, Nano)> {
     let pairs = json.map(|Json(pairs)| pairs).unwrap_or_default().into_iter();
     pairs.map(|(lot, held)| (LotId(lot), Nano::from_nano(held))).collect()

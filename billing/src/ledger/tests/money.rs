@@ -32,6 +32,47 @@ pub(super) const MONEY: &[(&str, &str)] = &[
         capture c3 author 0 calls=1 -> 1000: platform 1000
         payable author              -> 1200 (0 matured)
     "),
+    ("a late charge of free credits earns nobody anything either", "
+        grant acme 1600             -> lot 1
+        top_up acme 5000            -> 6600
+        hold c1 acme 3000 function=f fee=1000 ttl=1000
+        wait 1000
+        lots acme                   -> 1: 1600 + 0
+        capture c1 acme 0 calls=1   -> late 2000: platform 200, author 200, promo 1600
+        capture c1 acme 0 calls=1   -> late 2000: platform 200, author 200, promo 1600
+        payable author              -> 200 (0 matured)
+        balance acme                -> 4600 - 0 = 4600
+        # What the lot had was spent meanwhile: it is owed.
+        grant acme 1600             -> lot 2
+        hold c2 acme 1600 function=f fee=1000 ttl=1000
+        wait 1000
+        hold c3 acme 1600 function=f fee=1000
+        capture c3 acme 0 calls=1   -> 1600: promo 1600
+        capture c2 acme 0 calls=1   -> late 1600: promo 1600
+        balance acme                -> 3000 - 0 = 3000
+        refund c2 acme all          -> 1600 of 1600
+        balance acme                -> 4600 - 0 = 4600
+        # After a restart, and where the lot is gone.
+        grant acme 1600             -> lot 3
+        hold c4 acme 1600 function=f fee=1000
+        restart
+        capture c4 acme 0 calls=1   -> late 1600: promo 1600
+        balance acme                -> 4600 - 0 = 4600
+        grant acme 1600 expires=1000 -> lot 4
+        hold c5 acme 1600 function=f fee=1000 ttl=1000
+        wait 1000
+        capture c5 acme 0 calls=1   -> late 1600: promo 1600
+        balance acme                -> 3000 - 0 = 3000
+        payable author              -> 200 (0 matured)
+        # Who was promised money gets it, though its lot is gone.
+        grant acme 1600 expires=1000 paid=1 -> lot 5
+        hold c6 acme 1600 function=f fee=1000 ttl=1000
+        wait 1000
+        restart
+        capture c6 acme 0 calls=1   -> late 1600: platform 800, author 800
+        payable author              -> 1000 (0 matured)
+        balance acme                -> 1400 - 0 = 1400
+    "),
     ("a grant pays only for what it names", "
         grant acme 1000 model=tiny  -> lot 1
         grant acme 1000 function=author/f -> lot 2

@@ -327,6 +327,7 @@ fn refused(request: &HoldRequest, refusal: Refusal, at_ms: u64) -> CallRow {
         provider: request.provider.clone(),
         holder: request.holder.clone(),
         budgets: Vec::new(),
+        paid_lots: Vec::new(),
     };
     let terms = HoldTerms {
         call: request.call,

@@ -37,7 +37,7 @@ SELECT what FROM (
             AND credit = 'receivable:' || payer
         WHEN purpose = 7 THEN debit LIKE 'budget:%' AND credit = 'budgets:' || substr(debit, 8)
         WHEN purpose > 6 THEN false
-        ELSE CASE WHEN ended = 7 THEN debit = 'receivable:' || payer
+        ELSE CASE WHEN ended = 7 THEN debit = 'receivable:' || payer OR debit LIKE 'lot:%'
                 WHEN purpose = 6 THEN debit LIKE 'lot:%'
                 ELSE debit = 'wallet:' || payer OR debit LIKE 'lot:%' END
             AND CASE purpose WHEN 1 THEN credit = 'platform' WHEN 5 THEN credit = 'rounding'

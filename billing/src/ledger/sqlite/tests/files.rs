@@ -19,8 +19,8 @@ fn check_refused(bench: &Bench, expect: &str) {
 #[test]
 fn a_newer_schema_is_refused() {
     let bench = Bench::with_everything();
-    bench.intruder().pragma_update(None, "user_version", 3).unwrap();
-    check_refused(&bench, "its schema version is 3, this program knows up to 2");
+    bench.intruder().pragma_update(None, "user_version", 4).unwrap();
+    check_refused(&bench, "its schema version is 4, this program knows up to 3");
     let audited = audit_file(&bench.path()).unwrap_err();
     assert!(matches!(audited, BillingError::CannotOpen { .. }), "{audited:?}");
 }

@@ -61,19 +61,23 @@ impl<T: Send + Sync + 'static> Renewed<T> {
         self.with(|known| {
             let stamps = stamps(&self.files);
             if stamps != known.stamps {
-                match (self.read)(&self.files) {
-                    Ok(config) => {
-                        *known = Known { stamps, config };
-                        tracing::info!("the certificates of the billing service were read again");
-                    }
-                    Err(error) => {
-                        let error = chain(&error);
-                        tracing::warn!(%error, "the former certificates stand");
-                    }
-                }
+                self.renew(known, stamps);
             }
             Arc::clone(&known.config)
         })
+    }
+
+    fn renew(&self, known: &mut Known<T>, stamps: Stamps) {
+        match (self.read)(&self.files) {
+            Ok(config) => {
+                *known = Known { stamps, config };
+                tracing::info!("the certificates of the billing service were read again");
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(%error, "the former certificates stand");
+            }
+        }
     }
 
     /// A panic while the lock was held leaves one whole configuration or the other.

@@ -3,7 +3,7 @@ use super::*;
 use crate::error::{BillingError, Refusal};
 use crate::ids::CallId;
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, BillingError>) {
+fn refused<T: std::fmt::Debug>(answer: &Result<T, BillingError>) {
     let not_holder = matches!(answer, Err(BillingError::Refused(Refusal::NotHolder)));
     assert!(not_holder, "{answer:?}");
 }
@@ -26,20 +26,20 @@ async fn only_the_gateway_that_made_a_hold_ends_it() {
         holder.hold(request(call)).await.unwrap().durable().await.unwrap();
     }
     ledger.hold(request(own)).await.unwrap().durable().await.unwrap();
-    refused(other.capture(capture(one)).await);
-    refused(other.void(org(), one).await);
+    refused(&other.capture(capture(one)).await);
+    refused(&other.void(org(), one).await);
     // The operator's process may; what it holds itself is no gateway's.
     ledger.void(org(), two).await.unwrap();
-    refused(holder.capture(capture(own)).await);
-    refused(holder.void(org(), own).await);
+    refused(&holder.capture(capture(own)).await);
+    refused(&holder.void(org(), own).await);
     ledger.capture(capture(own)).await.unwrap();
     // Nor is another's receipt told, or what became of its hold.
     holder.capture(capture(one)).await.unwrap();
-    refused(other.capture(capture(one)).await);
-    refused(other.void(org(), two).await);
+    refused(&other.capture(capture(one)).await);
+    refused(&other.void(org(), two).await);
     // The same gateway's next process settles what the former one left.
     let next = site.connect(&service).await;
-    refused(other.capture(capture(three)).await);
+    refused(&other.capture(capture(three)).await);
     assert!(next.capture(capture(three)).await.unwrap().receipt.late);
     let unknown = other.void(org(), CallId::generate()).await;
     assert!(matches!(unknown, Err(BillingError::UnknownHold)), "{unknown:?}");

@@ -46,6 +46,7 @@ pub(super) async fn take_over(
     now_ms: u64,
 ) -> Result<Fence, OpenFailure> {
     let step = client.transaction().await?;
+    check_encoding(&step).await?;
     step.batch_execute(&format!("SET LOCAL statement_timeout = {MIGRATION_TIMEOUT_MS}")).await?;
     step.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let found = version(&step).await?;
@@ -74,6 +75,19 @@ pub(super) async fn take_over(
     let fence = Fence { owner, epoch: row.try_get(0)?, batch: row.try_get(1)? };
     step.commit().await?;
     Ok(fence)
+}
+
+/// In another encoding than UTF-8 some names cannot be kept, and in none (`SQL_ASCII`) nothing is
+/// checked. A database cannot change its encoding.
+async fn check_encoding(step: &Transaction<'_>) -> Result<(), OpenFailure> {
+    let row = step.query_one("SELECT current_setting('server_encoding')", &[]).await?;
+    match row.try_get(0)? {
+        "UTF8" => Ok(()),
+        other => Err(OpenFailure::NotALedger(format!(
+            "its database has the encoding {other}, which cannot keep every name; make one with \
+             CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+        ))),
+    }
 }
 
 /// Takes a new epoch after a connection was lost: what was sent on the old one, and is still on

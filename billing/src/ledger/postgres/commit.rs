@@ -48,6 +48,11 @@ pub(super) struct Prepared {
     earnings: Statement,
 }
 
+/// What is sent outside of a transaction that says otherwise changes nothing. A commit is sent
+/// whole, before its BEGIN is answered: should that one fail, by itself (somebody cancels it, or
+/// it takes too long), each statement after it would else be a transaction of its own.
+const GUARD: &str = "SET default_transaction_read_only = on";
+
 /// A statement that changes rows, with the number of rows that it must find.
 fn expecting<T: Columns>(change: &str, what: &str) -> String {
     let wanted = T::next_param();
@@ -141,6 +146,7 @@ impl Prepared {
     pub(super) async fn on(client: &Client) -> Result<Prepared, Error> {
         client.batch_execute(SYNC).await?;
         client.batch_execute(PLANS).await?;
+        client.batch_execute(GUARD).await?;
         let prepare = async |sql: String| client.prepare(&sql).await;
         Ok(Prepared {
             fence: prepare(FENCE.to_owned()).await?,

@@ -227,7 +227,14 @@ impl Writer {
     async fn try_keep(&mut self, rows: &Rows) -> Result<(), Fault> {
         let Some(link) = &self.link else { return Err(Fault::Deadline) };
         let commit = link.prepared.commit(&link.client, rows, &self.fence);
-        in_time(self.deadlines.answer, async { Ok(commit.await?) }).await?;
+        let kept = in_time(self.deadlines.answer, async { Ok(commit.await?) }).await;
+        if kept.as_ref().is_err_and(|fault| !fault.is_lost()) {
+            // Where the COMMIT itself was refused, its transaction is still there. Whether this
+            // works is known by the next commit.
+            let undo = async { Ok(link.client.batch_execute("ROLLBACK").await?) };
+            drop(in_time(self.deadlines.answer, undo).await);
+        }
+        kept?;
         self.fence.batch = self.fence.batch.saturating_add(1);
         Ok(())
     }

@@ -1,7 +1,13 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use emberbox_postgres::PostgresServer;
+use tokio_postgres::error::SqlState;
 
+use super::super::address::Address;
+use super::super::commit::Prepared;
 use super::books::{Books, START_MS, nano, org, terms};
 use super::proxy::{Mode, Proxy};
 use super::{PostgresLedgerOptions, ask, database, loaded, open, psql, started};
@@ -111,6 +117,61 @@ fn a_batch_whose_answer_was_lost_is_kept_once() {
 #[ignore = "needs PostgreSQL"]
 fn a_batch_that_was_lost_is_sent_again() {
     check_lost(Mode::LoseQuestion);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn a_commit_that_is_cancelled_anywhere_is_kept_whole_or_not_at_all() {
+    const ROUNDS_MAX: u64 = 20_000;
+    let url = database();
+    let (mut store, reader, mut books) = started(&url);
+    let done = Arc::new(AtomicBool::new(false));
+    let canceller = thread::spawn({
+        let (url, done) = (url.clone(), Arc::clone(&done));
+        move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let (client, connection) =
+                runtime.block_on(tokio_postgres::connect(&url, tokio_postgres::NoTls)).unwrap();
+            runtime.spawn(connection);
+            let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            while !done.load(Ordering::SeqCst) {
+                runtime.block_on(client.batch_execute(cancel)).unwrap();
+            }
+        }
+    });
+    let (mut cancelled, mut round) = (0, 0);
+    while cancelled < 25 && round < ROUNDS_MAX {
+        round += 1;
+        let batch = top_up(&mut books, &format!("cancelled-{round}"));
+        // Whatever is told, it is true: where nothing was kept, all of it can come again.
+        while let Err(fault) = store.commit(&batch) {
+            assert!(matches!(fault, StoreFault::Passing(_)), "{fault:?}");
+            cancelled += 1;
+        }
+    }
+    done.store(true, Ordering::SeqCst);
+    canceller.join().unwrap();
+    assert!(cancelled >= 25, "only {cancelled} were cancelled");
+    assert_eq!(psql(&url, "SELECT batch FROM writer").unwrap(), (round + 1).to_string());
+    let check = ask(reader.check()).unwrap();
+    assert_eq!((check.breaks, check.transfers), (Vec::new(), 3 + round));
+}
+
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn what_follows_a_begin_that_failed_changes_nothing() {
+    let url = database();
+    drop(started(&url));
+    let options = PostgresLedgerOptions::new(&url);
+    ask(async {
+        let client = Address::of(&options).unwrap().connect().await.unwrap();
+        Prepared::on(&client).await.unwrap();
+        for sql in ["UPDATE writer SET batch = batch + 1", "INSERT INTO batches VALUES (99, 99)"] {
+            let refused = client.batch_execute(sql).await.unwrap_err();
+            assert_eq!(refused.code(), Some(&SqlState::READ_ONLY_SQL_TRANSACTION), "{sql}");
+        }
+    });
 }
 
 #[test]

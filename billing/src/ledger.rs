@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod memory; // A store for simulations.
 mod postgres; // The store in PostgreSQL.
+mod pricing; // What a call must have cost, for the auditors.
 mod questions; // Which questions have a bound.
 mod shared; // Prices in force, and whether writing has stopped.
 mod sqlite; // The store in a SQLite file.

@@ -1,7 +1,10 @@
 //! The auditor: adds the whole ledger up again in SQL, without any of the rules' code.
 //!
-//! Everything is read as of one moment, while others write. Each file of `audit/` is one question
-//! whose answers are sentences about what is broken; a whole ledger answers none.
+//! Everything is read as of one moment, while others write. Each SQL file of `audit/` is one question
+//! whose answers are sentences about what is broken; a whole ledger answers none. Charges are then
+//! computed again one by one.
+
+mod prices; // Charges, computed once more.
 
 use std::time::Duration;
 
@@ -45,7 +48,7 @@ pub(super) async fn check(client: &mut Client, limit: Duration) -> Result<Ledger
     let snapshot = start.read_only(true).start().await?;
     let limit_ms = limit.as_millis();
     snapshot.batch_execute(&format!("SET LOCAL statement_timeout = {limit_ms}")).await?;
-    let mut check = figures(&snapshot).await?;
+    let (mut check, mut readable) = (figures(&snapshot).await?, true);
     for (about, question) in QUESTIONS {
         match ask(&snapshot, question).await {
             Ok(breaks) => check.breaks.extend(breaks),
@@ -55,10 +58,14 @@ pub(super) async fn check(client: &mut Client, limit: Duration) -> Result<Ledger
                 let unreadable = error.as_db_error().filter(|error| is_unreadable(error));
                 let Some(said) = unreadable else { return Err(Fault::Server(error)) };
                 check.breaks.push(format!("{about} cannot be read: {}", said.message()));
+                readable = false;
                 break;
             }
             Err(fault) => return Err(fault),
         }
+    }
+    if readable {
+        check.breaks.extend(prices::check(&snapshot).await?);
     }
     // It only read, so there is nothing to keep.
     drop(snapshot);

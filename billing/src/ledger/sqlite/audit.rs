@@ -8,7 +8,6 @@
 mod accounts; // Counters as stored and as replayed.
 mod journal; // Transfers and whose they are.
 mod holds; // What is held.
-mod pricing; // Charges, computed once more.
 mod calls; // Calls, their charges and the sums of usage.
 mod entries; // The audit log.
 mod periods; // Closed months.

@@ -13,7 +13,7 @@ use crate::ids::{BudgetId, CallId, KeyId, LotId, OpId, OrgId, PriceVersion};
 use crate::ledger::store::{
     AccountChange, Batch, CallEnd, CallRow, EarningsKey, EntryRow, UsageKey,
 };
-use crate::money::Nano;
+use crate::money::{Nano, Pico};
 use crate::order::{Act, Funding, Outcome, Payment, Platform, Scope};
 use crate::price::{AuthorPrice, Meter, PriceBook, UsageLine};
 use crate::report::{Balance, EntryAct, EntryAnswer, Role, UsageSums};
@@ -64,7 +64,12 @@ impl Books {
     pub(super) fn beginning(&mut self) -> Batch {
         let mut draft = self.draft();
         let version = PriceVersion(2);
-        draft.batch.books.push(Arc::new(PriceBook { version, ..PriceBook::initial() }));
+        // What [`usage`] costs is 116: 207 tokens, rounded up once.
+        let mut book = PriceBook { version, ..PriceBook::initial() };
+        book.default_model.input_token = Pico::ZERO;
+        book.default_model.output_token = Pico::from_pico(560);
+        book.functions.compute_ms = Pico::ZERO;
+        draft.batch.books.push(Arc::new(book));
         draft.batch.documents.push(Document::Platform(Platform::default()));
         let below = Some(nano(5));
         let settings = Settings { org: Some(org()), low_balance: below, ..Settings::default() };
@@ -111,7 +116,7 @@ pub(super) fn terms(call: CallId, amount: i64) -> Arc<HoldTerms> {
         org: org(),
         key: KeyId::new("key-1"),
         amount: nano(amount),
-        price_version: PriceVersion(1),
+        price_version: PriceVersion(2),
         subject: Subject::Function {
             owner: "author".to_owned(),
             name: "add \"quotes\" \\ ü".to_owned(),

@@ -93,7 +93,7 @@ fn what_is_written_stays_written() {
 }
 
 /// What an intruder changes, how it is undone, and what the check says.
-const TAMPERED: [(&str, &str, &str); 13] = [
+const TAMPERED: [(&str, &str, &str); 15] = [
     (
         "UPDATE accounts SET credits_posted = credits_posted + 1 WHERE name = 'platform'",
         "UPDATE accounts SET credits_posted = credits_posted - 1 WHERE name = 'platform'",
@@ -133,6 +133,16 @@ const TAMPERED: [(&str, &str, &str); 13] = [
         "UPDATE calls SET ended_at_ms = ended_at_ms + 1 WHERE first_transfer = 4",
         "UPDATE calls SET ended_at_ms = ended_at_ms - 1 WHERE first_transfer = 4",
         "made at different times",
+    ),
+    (
+        "UPDATE calls SET usage = replace(usage, '207', '107') WHERE first_transfer = 4",
+        "UPDATE calls SET usage = replace(usage, '107', '207') WHERE first_transfer = 4",
+        "it is charged 116 nano, its usage costs 60",
+    ),
+    (
+        "UPDATE price_books SET book = replace(book, '0.00000000056', '0.00000000066')",
+        "UPDATE price_books SET book = replace(book, '0.00000000066', '0.00000000056')",
+        "it is charged 116 nano, its usage costs 137",
     ),
     (
         "UPDATE usage_days SET input_tokens = input_tokens + 1",

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, Row};
 
-use super::pricing::{Book, Charged, Pinned};
 use super::{Audit, call_text, nano, wide};
 use crate::error::BillingError;
+use crate::ledger::pricing::{Book, Charged, Pinned, is_model};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -19,14 +19,6 @@ struct Prices {
     books: HashMap<i64, Book>,
     pinned: HashMap<i64, Pinned>,
     subjects: HashMap<i64, bool>,
-}
-
-/// Parts of a subject's JSON.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Subject {
-    Model(serde::de::IgnoredAny),
-    Function(serde::de::IgnoredAny),
 }
 
 impl Audit {
@@ -171,9 +163,7 @@ impl Prices {
             return Ok(*known);
         }
         let json = names.get(&subject).ok_or("its subject has no name")?;
-        let read = serde_json::from_str(json)
-            .map_err(|error| format!("its subject cannot be read: {error}"))?;
-        let is_model = matches!(read, Subject::Model(_));
+        let is_model = is_model(json)?;
         self.subjects.insert(subject, is_model);
         Ok(is_model)
     }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
-use super::pricing::decimal;
 use super::{Audit, Line, purpose, wide};
+use crate::ledger::pricing::decimal;
 use crate::report::EntryAnswer;
 
 /// What an entry may and must move.

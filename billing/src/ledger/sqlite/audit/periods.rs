@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::Audit;
-use super::pricing::decimal;
+use crate::ledger::pricing::decimal;
 
 /// Debits and credits by class and asset, without rows of nothing.
 type TrialBalance = BTreeMap<(String, String), (i128, i128)>;

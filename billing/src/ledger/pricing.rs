@@ -1,4 +1,5 @@
-//! What a call must have cost, computed once more from the JSON of its price book.
+//! What a call must have cost, computed once more from the JSON of its price book: for the auditors
+//! of both stores, and without any of the rules' code.
 //!
 //! The table of endings stands here a second time, on purpose:
 //!
@@ -12,6 +13,7 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 const INPUT_TOKENS: i64 = 1;
 const CACHED_INPUT_TOKENS: i64 = 2;
@@ -36,6 +38,21 @@ pub(super) struct Book {
     functions: Rates,
     #[serde(default)]
     overrides: HashMap<String, Agreed>,
+}
+
+/// Parts of a subject's JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Subject {
+    Model(IgnoredAny),
+    Function(IgnoredAny),
+}
+
+/// Whether the subject of a call is a model, from its JSON; else it is a function.
+pub(super) fn is_model(subject: &str) -> Result<bool, String> {
+    let read = serde_json::from_str(subject)
+        .map_err(|error| format!("its subject cannot be read: {error}"))?;
+    Ok(matches!(read, Subject::Model(_)))
 }
 
 #[derive(Debug, Deserialize)]

@@ -30,6 +30,10 @@ const CACHE_KIB_MAX: i64 = 32 << 10;
 const MIGRATIONS: [&str; 3] =
     [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
+/// The oldest version whose tables the audit understands: version 3 has only a column more, which it
+/// does not read. So a backup of version 2 can be restored.
+const READABLE: i64 = 2;
+
 /// A ledger file that this process has for itself.
 #[derive(Debug)]
 pub(super) struct OpenFile {
@@ -75,13 +79,13 @@ pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection, Ope
 }
 
 /// Opens a file for reading that another process may have open, and changes nothing. An older
-/// version must be opened by a server first, which migrates it.
+/// version than [`READABLE`] must be opened by a server first, which migrates it.
 pub(super) fn open_foreign(path: &Path, busy: Duration) -> Result<Connection, OpenFailure> {
     check_header(path)?;
     let connection = open_reader(path, busy)?;
     check_version(&connection)?;
     match user_version(&connection)? {
-        found if found == known_version() => Ok(connection),
+        found if found >= READABLE => Ok(connection),
         found => Err(OpenFailure::NotALedger(format!(
             "its schema version is {found}: start the server on it once, which migrates it"
         ))),

@@ -10,6 +10,8 @@ const FIXTURE: &[u8] = include_bytes!("../../../tests/fixtures/ledger-v2.db");
 async fn a_ledger_of_version_2_goes_on() {
     let bench = Bench::sqlite();
     std::fs::write(bench.path(), FIXTURE).unwrap();
+    // As a backup is, before a server has it.
+    assert!(audit_file(&bench.path()).unwrap().ok);
     let rows = "
         balance acme                -> 2600 - 0 = 2600
         capture c9 acme 0 calls=1   -> late 2000: platform 1000, author 1000

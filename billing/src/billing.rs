@@ -12,8 +12,8 @@ use crate::ids::{CallId, OrgId};
 use crate::order::{Order, Outcome};
 use crate::price::PriceBook;
 use crate::report::{
-    AccountReport, Balance, DayQuery, EarningsRow, Entry, EntryQuery, LedgerCheck, PeriodClose,
-    Query, ReceiptQuery, ReceiptTotals, Report, UsageRow,
+    AccountReport, Balance, DayQuery, EarningsRow, EndpointReport, Entry, EntryQuery, LedgerCheck,
+    PeriodClose, Query, ReceiptQuery, ReceiptTotals, Report, UsageRow,
 };
 
 /// Holds, captures, orders and reports.
@@ -116,6 +116,14 @@ impl dyn Billing {
     /// As [`Billing::ask`].
     pub async fn account(&self, org: &OrgId) -> Result<Box<AccountReport>, BillingError> {
         answer!(self, Query::Account(org.clone()), Account)
+    }
+
+    /// Where the messages of an organisation (or, without one, of the operator) go.
+    ///
+    /// # Errors
+    /// As [`Billing::ask`].
+    pub async fn endpoint(&self, org: Option<&OrgId>) -> Result<EndpointReport, BillingError> {
+        answer!(self, Query::Endpoint(org.cloned()), Endpoint)
     }
 
     /// One receipt.

@@ -7,7 +7,7 @@ use crate::calendar::Period;
 use crate::ids::{BudgetId, CallId, KeyId, LotId, OrgId};
 use crate::message::Message;
 use crate::money::Nano;
-use crate::order::{AutoTopUp, Endpoint, Funding, Platform, Scope, Window};
+use crate::order::{AutoTopUp, Endpoint, EndpointGone, Funding, Platform, Scope, Window};
 use crate::report::PeriodClose;
 
 /// A remembered thing.
@@ -78,6 +78,9 @@ pub(crate) struct Settings {
     /// In which month, and how often in it.
     pub(crate) asked_in: Option<(Period, u32)>,
     pub(crate) endpoint: Option<Endpoint>,
+    /// The endpoint before, where its receiver wanted no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gone: Option<EndpointGone>,
     /// The last month whose free credits were granted.
     pub(crate) free_tier_in: Option<Period>,
 }

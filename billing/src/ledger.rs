@@ -369,9 +369,11 @@ impl Billing for Ledger {
         validate(&query)?;
         let reader = &self.0.reader;
         Ok(match query {
-            Query::Account(_) | Query::Messages { .. } | Query::Platform | Query::Prices => {
-                self.ask_writer(query).await?
-            }
+            Query::Account(_)
+            | Query::Messages { .. }
+            | Query::Platform
+            | Query::Endpoint(_)
+            | Query::Prices => self.ask_writer(query).await?,
             Query::Receipt { org, call } => {
                 Report::Receipt(reader.receipt(&org, call).await?.map(Box::new))
             }

@@ -124,8 +124,8 @@ pub use operation::{
     SHARE_BPS_MAX,
 };
 pub use order::{
-    Act, AutoTopUp, Endpoint, Funding, Grant, Order, Outcome, Payment, Platform, Scope, SystemAct,
-    Window,
+    Act, AutoTopUp, Endpoint, EndpointGone, Funding, Grant, Order, Outcome, Payment, Platform,
+    Scope, SystemAct, Window,
 };
 pub use payment::{
     CreditRates, Instruction, PAYMENT_BODY_BYTES_MAX, PAYMENT_HEADER_BYTES_MAX,
@@ -136,9 +136,10 @@ pub use price::{
     Royalty, UsageLine,
 };
 pub use report::{
-    AccountReport, Balance, BudgetReport, DayQuery, EarningsRow, Entry, EntryAct, EntryAnswer,
-    EntryQuery, LedgerCheck, LotReport, PeriodClose, Query, ROWS_PER_PAGE_MAX, ReceiptQuery,
-    ReceiptTotals, Report, Role, TransferReport, TrialBalanceRow, UsageRow, UsageSums,
+    AccountReport, Balance, BudgetReport, DayQuery, EarningsRow, EndpointReport, Entry, EntryAct,
+    EntryAnswer, EntryQuery, LedgerCheck, LotReport, PeriodClose, Query, ROWS_PER_PAGE_MAX,
+    ReceiptQuery, ReceiptTotals, Report, Role, TransferReport, TrialBalanceRow, UsageRow,
+    UsageSums,
 };
 pub use statement::{
     CreditNote, Figure, FigureSource, GatewayUsage, Invoice, InvoiceLine, InvoiceStatus, Movement,

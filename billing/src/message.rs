@@ -10,6 +10,8 @@ use crate::ids::{MessageId, OrgId};
 pub const MESSAGES_MAX: usize = 10_000;
 /// Messages of one organisation that wait at most.
 pub const MESSAGES_PER_ORG_MAX: usize = 100;
+/// How many of the operator's messages are told due in each turn; of an organisation it is one.
+pub(crate) const MESSAGES_OF_OPERATOR_PER_TURN: usize = 8;
 
 /// A message in the outbox. It is made in the transaction of what it tells, and sent at least
 /// once; its id lets the receiver know a repetition.

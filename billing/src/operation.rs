@@ -179,8 +179,10 @@ fn validate_order(order: &Order) -> Result<(), BillingError> {
             ensure(range, "maturity_days: must be at most 365")
         }
         Act::RegisterGateway { gateway } => name("gateway", gateway),
-        Act::Delivery { note: text, retry_at_ms, .. } => {
+        Act::Delivery { note: text, retry_at_ms, gone, .. } => {
             storable("retry_at_ms", retry_at_ms.unwrap_or(0))?;
+            let length = gone.as_ref().is_none_or(|url| url.len() <= URL_BYTES_MAX);
+            ensure(length, "gone: too long")?;
             note(text)
         }
     }

@@ -105,6 +105,10 @@ pub enum Act {
         retry_at_ms: Option<u64>,
         /// What happened, for the operator; never the receiver's words in full.
         note: String,
+        /// The address, where its receiver answered that it wants no more messages at all: it is
+        /// switched off, unless another was set meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gone: Option<String>,
     },
 }
 
@@ -213,6 +217,16 @@ pub struct Endpoint {
     pub url: String,
     /// The secret that signs; `whsec_` and base64.
     pub secret: String,
+}
+
+/// An endpoint that the ledger switched off by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointGone {
+    /// Its address.
+    pub url: String,
+    /// When its receiver said that it wants no more, in milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// The secret stays out of logs.

@@ -4,11 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::{Day, Period};
 use crate::error::Refusal;
-use crate::hold::Subject;
 use crate::ids::{BudgetId, CallId, KeyId, LotId, OpId, OrgId};
 use crate::message::Message;
 use crate::money::Nano;
-use crate::order::{Act, AutoTopUp, Funding, Outcome, Platform, Scope, SystemAct, Window};
+use crate::order::{
+    Act, AutoTopUp, EndpointGone, Funding, Outcome, Platform, Scope, SystemAct, Window,
+};
+
+mod sums; // What was used and earned.
+
+pub use sums::{EarningsRow, Role, UsageRow, UsageSums};
 
 /// The most receipts or entries in one answer.
 pub const ROWS_PER_PAGE_MAX: u32 = 1000;
@@ -41,10 +46,22 @@ pub struct AccountReport {
     pub auto_top_up: Option<AutoTopUp>,
     /// Where its messages go.
     pub endpoint_url: Option<String>,
+    /// The endpoint that was switched off, because its receiver wanted no more.
+    #[serde(default)]
+    pub endpoint_gone: Option<EndpointGone>,
     /// What it earned and was not paid out.
     pub payable: Nano,
     /// How much of that has matured and can be paid out.
     pub matured: Nano,
+}
+
+/// Where messages go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointReport {
+    /// The address; `None` where nobody listens.
+    pub url: Option<String>,
+    /// The address before, where its receiver answered that it wants no more messages.
+    pub gone: Option<EndpointGone>,
 }
 
 /// A grant.
@@ -109,72 +126,6 @@ pub struct DayQuery {
     pub from: Day,
     /// To the end of this day.
     pub to: Day,
-}
-
-/// What one key used of one subject on one day. Calls and cost count with the row whose `model`
-/// is `None` (a function's own) or the subject's own model; models that a function called have
-/// rows with quantities only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageRow {
-    /// The day on which the charge was made.
-    pub day: Day,
-    /// The key.
-    pub key: KeyId,
-    /// The model or function.
-    pub subject: Subject,
-    /// The model whose tokens these are.
-    pub model: Option<String>,
-    /// Quantities and cost.
-    #[serde(flatten)]
-    pub sums: UsageSums,
-}
-
-/// Quantities and cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageSums {
-    /// Charged calls.
-    pub calls: u64,
-    /// Prompt tokens.
-    pub input_tokens: u64,
-    /// Prompt tokens from the cache.
-    pub cached_input_tokens: u64,
-    /// Generated tokens.
-    pub output_tokens: u64,
-    /// Microseconds of thread CPU time.
-    pub compute_micros: u64,
-    /// Units of fuel.
-    pub fuel: u64,
-    /// Bytes sent to other hosts.
-    pub egress_bytes: u64,
-    /// What the calls cost.
-    pub cost: Nano,
-}
-
-/// What an organisation earned on one day.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EarningsRow {
-    /// The day.
-    pub day: Day,
-    /// As what.
-    pub role: Role,
-    /// By calls of which subject.
-    pub subject: Subject,
-    /// Charges that paid it.
-    pub calls: u64,
-    /// How much, refunds taken off.
-    pub amount: Nano,
-}
-
-/// As what an organisation earns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// A function's author.
-    Author,
-    /// A model's owner.
-    ModelOwner,
-    /// The provider of a machine.
-    Provider,
 }
 
 /// Which entries of the audit log, newest first.
@@ -315,13 +266,16 @@ pub struct LedgerCheck {
 pub enum Query {
     /// An organisation's account in whole, as of the last commit: [`Report::Account`].
     Account(OrgId),
-    /// Messages that are due, oldest first, at most this many: [`Report::Messages`].
+    /// Messages that are due, at most this many, of every receiver the oldest first:
+    /// [`Report::Messages`].
     Messages {
         /// At most this many.
         limit: u32,
     },
     /// What holds for everybody: [`Report::Platform`].
     Platform,
+    /// Where messages of an organisation go, or (without one) the operator's: [`Report::Endpoint`].
+    Endpoint(Option<OrgId>),
     /// One receipt: [`Report::Receipt`].
     Receipt {
         /// Whose.
@@ -363,6 +317,8 @@ pub enum Report {
     Platform(Platform),
     /// To [`Query::Receipt`].
     Receipt(Option<Box<crate::capture::Receipt>>),
+    /// To [`Query::Endpoint`].
+    Endpoint(EndpointReport),
     /// To [`Query::Receipts`].
     Receipts(Vec<crate::capture::Receipt>),
     /// To [`Query::Usage`].

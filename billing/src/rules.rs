@@ -26,7 +26,7 @@ use crate::order::{Act, Outcome};
 use crate::price::PriceBook;
 
 pub(crate) use calls::{end, quantities};
-pub(crate) use notices::report_account;
+pub(crate) use notices::{report_account, report_endpoint};
 pub(crate) use state::State;
 pub(crate) use system::{apply_system, due, due_before_hold};
 
@@ -121,8 +121,9 @@ pub(crate) fn order(
         }
         Act::SetPlatform(platform) => Ok(settings::platform(platform)),
         Act::RegisterGateway { gateway } => settings::register(state, gateway),
-        Act::Delivery { message, retry_at_ms, .. } => {
-            settings::delivery(state, *message, *retry_at_ms)
+        Act::Delivery { message, retry_at_ms, gone, .. } => {
+            let answer = (*retry_at_ms, gone.as_deref());
+            settings::delivery(state, *message, answer, facts.at_ms)
         }
     }
 }

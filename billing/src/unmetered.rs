@@ -15,7 +15,7 @@ use crate::ledger::Clock;
 use crate::money::Nano;
 use crate::order::{Act, Order, Outcome, Platform};
 use crate::price::{PriceBook, in_force};
-use crate::report::{AccountReport, Balance, LedgerCheck, Query, Report};
+use crate::report::{AccountReport, Balance, EndpointReport, LedgerCheck, Query, Report};
 
 /// Holds that are remembered at most; the oldest are forgotten first.
 const HOLDS_OPEN_MAX: usize = 100_000;
@@ -164,6 +164,7 @@ impl Billing for Unmetered {
             }
             Query::Messages { .. } => Report::Messages(Vec::new()),
             Query::Platform => Report::Platform(Platform::default()),
+            Query::Endpoint(_) => Report::Endpoint(EndpointReport::default()),
             Query::Receipt { .. } => Report::Receipt(None),
             Query::Receipts(_) => Report::Receipts(Vec::new()),
             Query::Usage(_) => Report::Usage(Vec::new()),

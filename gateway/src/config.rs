@@ -337,6 +337,7 @@ impl Config {
         );
         self.check_role(reader);
         self.payments.check(reader);
+        self.webhooks.check(reader);
         let same = self.listen == self.admin_listen && self.listen.port() != 0;
         reader.expect(!same, "admin_listen", "must differ from listen");
         reader.expect(

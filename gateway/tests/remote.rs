@@ -41,7 +41,11 @@ mod money_orders;
 #[cfg(test)]
 #[path = "gateway/money_statements.rs"]
 mod money_statements;
-/// Payments that come in and messages that go out.
+/// Payments that come in.
+#[cfg(test)]
+#[path = "gateway/money_payments.rs"]
+mod money_payments;
+/// Messages that go out.
 #[cfg(test)]
 #[path = "gateway/money_webhooks.rs"]
 mod money_webhooks;

@@ -156,6 +156,9 @@ impl Writer {
             }
             Query::Messages { limit } => Report::Messages(self.messages(*limit)),
             Query::Platform => Report::Platform(self.state.platform().clone()),
+            Query::Endpoint(org) => {
+                Report::Endpoint(rules::report_endpoint(&self.state, org.as_ref()))
+            }
             _ => {
                 let books = self.state.books();
                 Report::Prices(books.iter().map(|book| book.as_ref().clone()).collect())

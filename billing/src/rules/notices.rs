@@ -14,7 +14,7 @@ use crate::ids::{MessageId, OrgId};
 use crate::message::{MESSAGES_MAX, MESSAGES_PER_ORG_MAX, Message};
 use crate::money::Nano;
 use crate::order::AutoTopUp;
-use crate::report::{AccountReport, BudgetReport, LotReport};
+use crate::report::{AccountReport, BudgetReport, EndpointReport, LotReport};
 
 /// An organisation's account in whole.
 pub(crate) fn report_account(state: &State, org: &OrgId, at_ms: u64) -> AccountReport {
@@ -51,8 +51,19 @@ pub(crate) fn report_account(state: &State, org: &OrgId, at_ms: u64) -> AccountR
         endpoint_url: settings
             .and_then(|settings| settings.endpoint.as_ref())
             .map(|e| e.url.clone()),
+        endpoint_gone: settings.and_then(|settings| settings.gone.clone()),
         payable: state.counters(&Account::Payable(org.clone())).posted(),
         matured: matured(state, org, at_ms),
+    }
+}
+
+/// Where the messages of an organisation (or, without one, of the operator) go.
+pub(crate) fn report_endpoint(state: &State, org: Option<&OrgId>) -> EndpointReport {
+    let settings = state.settings(org);
+    let endpoint = settings.and_then(|settings| settings.endpoint.as_ref());
+    EndpointReport {
+        url: endpoint.map(|endpoint| endpoint.url.clone()),
+        gone: settings.and_then(|settings| settings.gone.clone()),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ids::{BudgetId, KeyId, MessageId, OrgId, PriceVersion};
 use crate::ledger::store::CallEnd;
 use crate::message::Message;
 use crate::money::Nano;
-use crate::order::{AutoTopUp, Endpoint, Outcome, Platform, Window};
+use crate::order::{AutoTopUp, Endpoint, EndpointGone, Outcome, Platform, Window};
 use crate::price::NewPriceBook;
 
 /// Budgets of one organisation, its keys' included.
@@ -173,7 +173,10 @@ pub(super) fn endpoint(
     org: Option<&OrgId>,
     endpoint: Option<&Endpoint>,
 ) -> (Change, Outcome) {
-    set(state, org, |settings| settings.endpoint = endpoint.cloned())
+    set(state, org, |settings| {
+        settings.endpoint = endpoint.cloned();
+        settings.gone = None;
+    })
 }
 
 pub(super) fn platform(platform: &Platform) -> (Change, Outcome) {
@@ -196,12 +199,19 @@ pub(super) fn register(state: &State, gateway: &str) -> Result<(Change, Outcome)
     Ok((change, Outcome::Registered { epoch, voided }))
 }
 
+/// What became of a message. An endpoint whose receiver wants no more is switched off, where it is
+/// still the one in use: its owner may have set another since the message was sent.
 pub(super) fn delivery(
     state: &State,
     id: MessageId,
-    retry_at_ms: Option<u64>,
+    (retry_at_ms, gone): (Option<u64>, Option<&str>),
+    at_ms: u64,
 ) -> Result<(Change, Outcome), Refusal> {
     let message = state.message(id).ok_or(Refusal::UnknownMessage)?;
+    let settings = state.settings(message.org.as_ref());
+    let switched_off = settings.filter(|settings| {
+        settings.endpoint.as_ref().is_some_and(|endpoint| Some(endpoint.url.as_str()) == gone)
+    });
     let document = match retry_at_ms {
         None => Document::Message { message: message.clone(), done: true },
         Some(due_at_ms) => {
@@ -210,5 +220,11 @@ pub(super) fn delivery(
             Document::Message { message, done: false }
         }
     };
-    Ok((Change { documents: vec![document], ..Change::default() }, Outcome::Done))
+    let mut documents = vec![document];
+    documents.extend(switched_off.map(|settings| {
+        let url = settings.endpoint.as_ref().map(|endpoint| endpoint.url.clone());
+        let gone = url.map(|url| EndpointGone { url, at_ms });
+        Document::Settings(Settings { endpoint: None, gone, ..settings.clone() })
+    }));
+    Ok((Change { documents, ..Change::default() }, Outcome::Done))
 }

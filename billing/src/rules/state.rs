@@ -1,6 +1,7 @@
 //! What the rules decide with. All of it fits in memory: one entry for each account, open hold,
 //! live lot, budget and setting.
 
+mod outbox; // Messages that wait, and their turns.
 mod remember; // Documents into their places.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -207,23 +208,6 @@ impl State {
     /// The epoch of a gateway's newest process; 0 where it never registered.
     pub(crate) fn gateway_epoch(&self, gateway: &str) -> u64 {
         self.gateways.get(gateway).copied().unwrap_or(0)
-    }
-
-    /// A message that waits.
-    pub(crate) fn message(&self, id: MessageId) -> Option<&Message> {
-        self.messages.get(&id)
-    }
-
-    /// How many messages wait; of one organisation, or in all.
-    pub(crate) fn messages_waiting(&self, org: Option<&OrgId>) -> usize {
-        let of = |org| self.messages.values().filter(move |m| m.org.as_ref() == Some(org));
-        org.map_or(self.messages.len(), |org| of(org).count())
-    }
-
-    /// Messages that are due, oldest first.
-    pub(crate) fn messages_due(&self, at_ms: u64) -> impl Iterator<Item = &Message> {
-        let due = self.messages_due.iter().take_while(move |(due, _)| *due <= at_ms);
-        due.filter_map(|(_, id)| self.messages.get(id))
     }
 
     /// The month whose books are to be closed before anything happens at `at_ms`.

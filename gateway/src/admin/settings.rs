@@ -49,7 +49,12 @@ pub(super) async fn set_platform(
     respond::ok(&read_platform(app).await?)
 }
 
-/// Where the operator's own messages go. The secret is in this answer and in no other.
+/// Where the operator's own messages go.
+pub(super) async fn endpoint(app: &App) -> Result<Response, ApiError> {
+    respond::ok(&shown::endpoint(&app.billing.endpoint(None).await?))
+}
+
+/// Sets where the operator's own messages go. The secret is in this answer and in no other.
 pub(super) async fn set_endpoint(
     app: &App,
     (headers, body): (&HeaderMap, Body),

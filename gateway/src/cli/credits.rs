@@ -168,6 +168,11 @@ fn whole(account: &Value, paint: Paint) -> String {
     if account.get("endpoint_url").is_some_and(Value::is_string) {
         rules.row(vec!["messages go to".to_owned(), cell(account, "/endpoint_url")]);
     }
+    if account.get("endpoint_switched_off").is_some_and(Value::is_object) {
+        let url = cell(account, "/endpoint_switched_off/url");
+        let what = format!("{url} (it answered 410: it wants no more)");
+        rules.row(vec!["messages no longer go to".to_owned(), what]);
+    }
     parts.push(rules.render(paint, ""));
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")

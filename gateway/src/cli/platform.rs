@@ -32,10 +32,9 @@ enum Action {
         #[arg(long, value_parser = clap::value_parser!(u32).range(0..=365))]
         maturity_days: Option<u32>,
     },
-    /// Where the operator's own messages go
+    /// Show or set where the operator's own messages go
     Endpoint {
-        /// The address, which begins with https://
-        #[arg(required_unless_present = "off")]
+        /// The address, which begins with https://; left out, the present one is shown
         url: Option<String>,
         /// Send no more messages
         #[arg(long, conflicts_with = "url")]
@@ -66,6 +65,19 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
             context.out.answer(&answer, |paint| {
                 let secret = paint.cyan(&cell(&answer, "/secret"));
                 format!("messages go to {url}\nThe secret, shown this once:\n\n  {secret}")
+            })
+        }
+        Some(Action::Endpoint { url: None, off: false }) => {
+            let answer = admin.get("/admin/v1/endpoint")?;
+            context.out.answer(&answer, |_| {
+                let gone = answer.pointer("/switched_off/url").and_then(Value::as_str);
+                match (answer.get("url").and_then(Value::as_str), gone) {
+                    (Some(url), _) => format!("messages go to {url}"),
+                    (None, Some(gone)) => {
+                        format!("no messages are sent: {gone} answered 410, it wants no more")
+                    }
+                    (None, None) => "no messages are sent to the operator".to_owned(),
+                }
             })
         }
         Some(Action::Endpoint { url: None, .. }) => {

@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use emberbox_billing::{BillingError, CreditRates, Nano, PaymentWebhook};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::reader::Reader;
 
 const SECRETS: &str = "payments.stripe_secrets";
+const CA_FILE: &str = "webhooks.ca_file";
 const RATES: &str = "payments.credits_per_unit";
 
 /// How money comes in.
@@ -31,11 +35,22 @@ pub struct Secrets(Vec<String>);
 pub struct CurrencyRates(Vec<(String, Nano)>);
 
 /// How messages go out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhooks {
     /// Whether messages may go to hosts that are not on the public internet, and by `http://`:
     /// for tests and closed networks.
     pub allow_private: bool,
+    /// A file of certificates in PEM: authorities that may sign receivers' certificates, beside
+    /// those that this machine trusts. For closed networks.
+    pub ca_file: Option<String>,
+    /// How long one attempt to send a message may take in all, in milliseconds.
+    pub attempt_ms: u64,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Webhooks { allow_private: false, ca_file: None, attempt_ms: 15_000 }
+    }
 }
 
 impl fmt::Debug for Secrets {
@@ -124,13 +139,56 @@ impl Webhooks {
     pub(super) fn read(reader: &mut Reader) -> Webhooks {
         let mut webhooks = Webhooks::default();
         reader.read("webhooks.allow_private", &mut webhooks.allow_private);
+        reader.read_some(CA_FILE, &mut webhooks.ca_file);
+        reader.read("webhooks.attempt_ms", &mut webhooks.attempt_ms);
         webhooks
+    }
+
+    pub(super) fn check(&self, reader: &mut Reader) {
+        reader.at_least_one("webhooks.attempt_ms", self.attempt_ms);
+        reader.expect_ok(CA_FILE, self.authorities().map(drop));
+    }
+
+    /// How long one attempt may take in all.
+    #[must_use]
+    pub fn attempt(&self) -> Duration {
+        Duration::from_millis(self.attempt_ms)
+    }
+
+    /// The certificates of `ca_file`; none where it is not set.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn authorities(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let Some(path) = &self.ca_file else { return Ok(Vec::new()) };
+        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+        match read {
+            Ok(found) if Vec::is_empty(&found) => Err(format!("{path} has no certificate")),
+            Ok(found) => Ok(found),
+            Err(error) => Err(format!("{path}: {error}")),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Config;
+
+    #[test]
+    fn authorities_of_receivers_are_read_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (empty, missing) = (folder.path().join("empty.pem"), folder.path().join("missing.pem"));
+        std::fs::write(&empty, "").unwrap();
+        for (text, good) in [
+            (String::new(), true),
+            ("attempt_ms = 0".to_owned(), false),
+            (format!("ca_file = {empty:?}"), false),
+            (format!("ca_file = {missing:?}"), false),
+        ] {
+            let parsed = Config::parse(&format!("[webhooks]\n{text}"), []);
+            assert_eq!(parsed.is_ok(), good, "{text}: {parsed:?}");
+        }
+    }
 
     #[test]
     fn payments_are_read_and_their_secrets_are_not_shown() {

@@ -151,8 +151,8 @@ impl Desk<'_> {
     }
 
     async fn endpoint(&self) -> Result<Response, ApiError> {
-        let account = self.app.billing.account(&self.org).await?;
-        respond::ok(&json!({ "url": account.endpoint_url }))
+        let endpoint = self.app.billing.endpoint(Some(&self.org)).await?;
+        respond::ok(&shown::endpoint(&endpoint))
     }
 
     /// The secret is in this answer and in no other.

@@ -1,6 +1,5 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use emberbox_billing::{SignedMessage, check_url, is_public};
@@ -14,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// How long one attempt may take in all.
-const ATTEMPT_MAX: Duration = Duration::from_secs(15);
+use crate::config::Webhooks;
+
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
 /// The head of an answer, in bytes; its body is never read.
@@ -26,40 +25,62 @@ const HEADERS_MAX: usize = 64;
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Sends a message once, and gives the status of the answer, or why none came.
-///
-/// The name is resolved here, each address is checked, and the connection goes to an address that
-/// was checked: a name that resolves differently the next moment leads nowhere else. Redirections
-/// are not followed.
-pub(super) async fn post(
-    url: &str,
-    message: &SignedMessage,
-    allow_private: bool,
-) -> Result<u16, String> {
-    let attempt = attempt(url, message, allow_private);
-    tokio::time::timeout(ATTEMPT_MAX, attempt)
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {} s", ATTEMPT_MAX.as_secs())))
+/// Sends messages as the configuration allows.
+pub(super) struct Courier {
+    settings: Webhooks,
+    /// Made with the first message that needs it.
+    tls: OnceLock<Result<Arc<ClientConfig>, String>>,
 }
 
-async fn attempt(url: &str, message: &SignedMessage, allow_private: bool) -> Result<u16, String> {
-    let url = check_url(url, allow_private).map_err(|error| error.to_string())?;
-    let host = url.host_str().ok_or("the address names no host")?.to_owned();
-    let port = url.port_or_known_default().ok_or("the address has no port")?;
-    let addresses = resolve(&host, port, allow_private).await?;
-    let socket = connect(&addresses).await?;
-    let stream: Box<dyn Stream> = match url.scheme() {
-        "https" => Box::new(encrypt(socket, &host).await?),
-        _ => Box::new(socket),
-    };
-    let target = match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    };
-    let authority = match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host,
-    };
+impl Courier {
+    pub(super) fn new(settings: &Webhooks) -> Courier {
+        Courier { settings: settings.clone(), tls: OnceLock::new() }
+    }
+
+    /// Sends a message once, and gives the status of the answer, or why none came.
+    ///
+    /// The name is resolved here, each address is checked, and the connection goes to an address
+    /// that was checked: a name that resolves differently the next moment leads nowhere else.
+    /// Redirections are not followed.
+    pub(super) async fn post(&self, url: &str, message: &SignedMessage) -> Result<u16, String> {
+        let patience = self.settings.attempt();
+        tokio::time::timeout(patience, self.attempt(url, message))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {} ms", patience.as_millis())))
+    }
+
+    async fn attempt(&self, url: &str, message: &SignedMessage) -> Result<u16, String> {
+        let allow_private = self.settings.allow_private;
+        let url = check_url(url, allow_private).map_err(|error| error.to_string())?;
+        let host = url.host_str().ok_or("the address names no host")?.to_owned();
+        let port = url.port_or_known_default().ok_or("the address has no port")?;
+        let addresses = resolve(&host, port, allow_private).await?;
+        let socket = connect(&addresses).await?;
+        let stream: Box<dyn Stream> = match url.scheme() {
+            "https" => Box::new(encrypt(self.tls()?, socket, &host).await?),
+            _ => Box::new(socket),
+        };
+        let target = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host,
+        };
+        exchange(stream, request(target, authority, message)?).await
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+        self.tls.get_or_init(|| tls(&self.settings)).clone()
+    }
+}
+
+fn request(
+    target: String,
+    authority: String,
+    message: &SignedMessage,
+) -> Result<http::Request<Full<Bytes>>, String> {
     let mut request = http::Request::post(target)
         .header(HOST, authority)
         .header(CONTENT_TYPE, "application/json")
@@ -68,8 +89,7 @@ async fn attempt(url: &str, message: &SignedMessage, allow_private: bool) -> Res
         request = request.header(name, value);
     }
     let body = Full::new(Bytes::from(message.body.clone()));
-    let request = request.body(body).map_err(|error| error.to_string())?;
-    exchange(stream, request).await
+    request.body(body).map_err(|error| error.to_string())
 }
 
 async fn exchange(
@@ -120,34 +140,32 @@ async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
 }
 
 async fn encrypt(
+    tls: Arc<ClientConfig>,
     socket: TcpStream,
     host: &str,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare).map_err(|error| format!("TLS: {error}"))?;
-    let connector = TlsConnector::from(tls()?);
+    let connector = TlsConnector::from(tls);
     connector.connect(name, socket).await.map_err(|error| format!("TLS: {error}"))
 }
 
-/// Trusts whom this machine trusts; read once.
-fn tls() -> Result<Arc<ClientConfig>, String> {
-    static TLS: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
-    TLS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        let (added, _) = roots.add_parsable_certificates(found.certs);
-        if added == 0 {
-            return Err("TLS: this machine trusts no authority".to_owned());
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("TLS: {error}"))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Arc::new(config))
-    })
-    .clone()
+/// Trusts whom this machine trusts, and whom the operator names.
+fn tls(settings: &Webhooks) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let named = settings.authorities().map_err(|error| format!("TLS: {error}"))?;
+    let (added, _) = roots.add_parsable_certificates(found.certs.into_iter().chain(named));
+    if added == 0 {
+        return Err("TLS: this machine trusts no authority".to_owned());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS: {error}"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

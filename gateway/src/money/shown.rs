@@ -1,4 +1,4 @@
-use emberbox_billing::{AccountReport, Balance, Receipt};
+use emberbox_billing::{AccountReport, Balance, EndpointReport, Receipt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -24,6 +24,7 @@ pub(crate) fn account(org: &str, account: &AccountReport) -> Value {
         ("low_balance", json!(account.low_balance)),
         ("auto_top_up", json!(account.auto_top_up)),
         ("endpoint_url", json!(account.endpoint_url)),
+        ("endpoint_switched_off", json!(account.endpoint_gone)),
         ("payable", json!(account.payable)),
         ("matured", json!(account.matured)),
     ];
@@ -31,6 +32,11 @@ pub(crate) fn account(org: &str, account: &AccountReport) -> Value {
         fields.extend(others.map(|(name, value)| (name.to_owned(), value)));
     }
     shown
+}
+
+/// Where messages go, and what was switched off because its receiver answered 410.
+pub(crate) fn endpoint(endpoint: &EndpointReport) -> Value {
+    json!({ "url": endpoint.url, "switched_off": endpoint.gone })
 }
 
 /// A receipt as clients know it: its id is its call's.

@@ -32,7 +32,10 @@ mod money_orders;
 /// Usage, invoices, receipts and the audit log.
 #[cfg(test)]
 mod money_statements;
-/// Payments that come in, messages that go out.
+/// Payments that come in.
+#[cfg(test)]
+mod money_payments;
+/// Messages that go out.
 #[cfg(test)]
 mod money_webhooks;
 /// Copies of the data folder, and what an audit finds in them.

@@ -1,138 +1,20 @@
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use emberbox::config::Secrets;
+use emberbox_billing::service::{CertificateNames, make_certificates};
 use emberbox_billing::{SignedMessage, WebhookSecret};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::support::{Answer, Server, nano, send, wait_for};
-
-const SECRET: &str = "whsec_a_test_secret_of_the_provider";
+use crate::support::{Server, nano, wait_for};
 
 fn now_s() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-}
-
-/// HMAC-SHA256 (RFC 2104) in hex.
-fn hmac(secret: &str, text: &[u8]) -> String {
-    let mut key = [0_u8; 64];
-    key[..secret.len()].copy_from_slice(secret.as_bytes());
-    let pad = |with: u8| key.map(|byte| byte ^ with);
-    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(text).finalize();
-    hex::encode(Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize())
-}
-
-fn signature(secret: &str, at_s: u64, body: &str) -> String {
-    let signed = format!("{at_s}.{body}");
-    format!("t={at_s},v1={}", hmac(secret, signed.as_bytes()))
-}
-
-fn paid(org: &str, intent: &str, cents: u64) -> String {
-    json!({
-        "id": "evt_1",
-        "type": "payment_intent.succeeded",
-        "livemode": false,
-        "data": { "object": {
-            "id": intent, "currency": "usd", "amount_received": cents,
-            "metadata": { "emberbox_org": org },
-        } },
-    })
-    .to_string()
-}
-
-fn post_event(server: &Server, signature: Option<&str>, body: &str) -> Answer {
-    let headers: Vec<(&str, &str)> =
-        signature.map(|signature| ("stripe-signature", signature)).into_iter().collect();
-    send(server.public, ("POST", "/webhooks/stripe"), "", &headers, Some(body.as_bytes()))
-}
-
-fn paying_server() -> Server {
-    Server::start_with(|config| {
-        config.payments.stripe_secrets = Secrets::read(SECRET);
-        config.payments.credits_per_unit = "usd=10".parse().unwrap();
-    })
-}
-
-#[test]
-fn a_payment_is_credited_once() {
-    let server = paying_server();
-    let before = server.balance().0;
-    let body = paid("local", "pi_1", 1250);
-    for _ in 0..3 {
-        // Signed anew each time, as the provider does when it sends an event again.
-        let answer = post_event(&server, Some(&signature(SECRET, now_s(), &body)), &body).good();
-        assert_eq!(answer["received"], json!(true));
-    }
-    assert_eq!(server.balance().0 - before, 125_000_000_000);
-    // The same payment with another amount is not a second one, and the provider need not know.
-    let other = paid("local", "pi_1", 9999);
-    post_event(&server, Some(&signature(SECRET, now_s(), &other)), &other).good();
-    assert_eq!(server.balance().0 - before, 125_000_000_000);
-    let refund = json!({
-        "id": "evt_2", "type": "charge.refunded",
-        "data": {
-            "object": { "id": "ch_1", "payment_intent": "pi_1", "currency": "usd",
-                "amount": 1250, "amount_refunded": 250,
-                "metadata": { "emberbox_org": "local" } },
-            "previous_attributes": { "amount_refunded": 0 },
-        },
-    })
-    .to_string();
-    for _ in 0..2 {
-        post_event(&server, Some(&signature(SECRET, now_s(), &refund)), &refund).good();
-    }
-    assert_eq!(server.balance().0 - before, 100_000_000_000);
-    server.ledger_is_sound();
-}
-
-#[test]
-fn what_the_provider_did_not_sign_moves_nothing() {
-    let server = paying_server();
-    let before = server.balance();
-    let body = paid("local", "pi_1", 1250);
-    let now_s = now_s();
-    let good = signature(SECRET, now_s, &body);
-    for (signature, body) in [
-        (None, body.clone()),
-        (Some(String::new()), body.clone()),
-        (Some("t=now,v1=00".to_owned()), body.clone()),
-        (Some(signature("whsec_another_secret_of_nobody", now_s, &body)), body.clone()),
-        (Some(signature(SECRET, now_s - 3600, &body)), body.clone()),
-        (Some(signature(SECRET, now_s + 3600, &body)), body.clone()),
-        (Some(good.clone()), paid("local", "pi_1", 999_999)),
-        (Some(good.replace("v1=", "v0=")), body.clone()),
-    ] {
-        let answer = post_event(&server, signature.as_deref(), &body);
-        answer.refused(400, "invalid_request");
-    }
-    for body in [
-        "[]".to_owned(),
-        "{}".to_owned(),
-        paid("local", "pi_2", u64::MAX),
-        paid("local", "pi_2", 1).replace("\"usd\"", "\"eur\""),
-        paid("local", "pi_2", 1).replace(":1,", ":1.5,"),
-    ] {
-        let answer = post_event(&server, Some(&signature(SECRET, now_s, &body)), &body);
-        answer.refused(400, "invalid_request");
-    }
-    let nobody = paid("nobody", "pi_3", 100);
-    let answer = post_event(&server, Some(&signature(SECRET, now_s, &nobody)), &nobody);
-    answer.refused(404, "not_found");
-    let ignored =
-        paid("local", "pi_4", 100).replace("payment_intent.succeeded", "customer.created");
-    let answer = post_event(&server, Some(&signature(SECRET, now_s, &ignored)), &ignored).good();
-    assert!(answer["ignored"].is_string(), "{answer}");
-    let large = "x".repeat(300 << 10);
-    let answer = post_event(&server, Some(&signature(SECRET, now_s, &large)), &large);
-    answer.refused(413, "request_too_large");
-    server.get("/webhooks/stripe").refused(405, "method_not_allowed");
-    assert_eq!(server.balance(), before);
-    // Without a secret there is no such path.
-    let closed = Server::start();
-    post_event(&closed, Some(&good), &body).refused(404, "not_found");
 }
 
 /// What a receiver was sent: headers in lower case, and the body.
@@ -161,7 +43,7 @@ impl Received {
 }
 
 /// Reads one request to the end of its body.
-fn read_request(stream: &mut TcpStream) -> Received {
+fn read_request(stream: &mut impl Read) -> Received {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         let count = stream.read(&mut buffer).unwrap();
@@ -210,9 +92,7 @@ fn a_message_is_sent_until_it_is_taken() {
     let server = Server::start_with(|config| config.webhooks.allow_private = true);
     let (address, received) = receiver(&[500, 204]);
     let url = format!("http://{address}/hook?of=emberbox");
-    let put = |path: &str, body: Value| {
-        server.send("PUT", path, &server.key, Some(body.to_string().as_bytes())).good()
-    };
+    let put = |path: &str, body: Value| put(&server, &server.key, path, &body);
     let secret: WebhookSecret =
         put("/v1/endpoint", json!({ "url": url }))["secret"].as_str().unwrap().parse().unwrap();
     put("/v1/notices", json!({ "low_balance": "10" }));
@@ -246,9 +126,8 @@ fn a_message_is_sent_until_it_is_taken() {
 fn redirections_are_not_followed_and_who_wants_no_more_gets_no_more() {
     const MOVED: &[u16] = &[302];
     const GONE: &[u16] = &[410];
-    for (statuses, note, over) in
-        [(MOVED, "answered 302", false), (GONE, "the receiver wants no more (410)", true)]
-    {
+    let gone_note = "the receiver wants no more (410): it is switched off";
+    for (statuses, note, over) in [(MOVED, "answered 302", false), (GONE, gone_note, true)] {
         let server = Server::start_with(|config| config.webhooks.allow_private = true);
         let (address, received) = receiver(statuses);
         let endpoint = json!({ "url": format!("http://{address}/") });
@@ -261,5 +140,158 @@ fn redirections_are_not_followed_and_who_wants_no_more_gets_no_more() {
         assert_eq!(told["type"], json!("top_up.requested"), "{told}");
         let noted = wait_for("the delivery", || deliveries(&server).into_iter().next());
         assert_eq!((&noted["note"], noted["retry_at_ms"].is_null()), (&json!(note), over));
+        let shown = || server.operate("GET", "/admin/v1/endpoint", &Value::Null).good();
+        let (url, gone) = if over { ("switched_off", "url") } else { ("url", "switched_off") };
+        let url = if over { shown()[url]["url"].clone() } else { shown()[url].clone() };
+        assert_eq!((&url, shown()[gone].is_null()), (&endpoint["url"], true), "{}", shown());
+        // Set again, it is in use again.
+        server.operate("PUT", "/admin/v1/endpoint", &endpoint).good();
+        assert_eq!(shown(), json!({ "url": endpoint["url"], "switched_off": null }));
+    }
+}
+
+#[test]
+fn an_organisations_endpoint_that_is_gone_is_shown_as_switched_off() {
+    let server = Server::start_with(|config| config.webhooks.allow_private = true);
+    let (address, _received) = receiver(&[410]);
+    let url = format!("http://{address}/");
+    put(&server, &server.key, "/v1/endpoint", &json!({ "url": url }));
+    put(&server, &server.key, "/v1/notices", &json!({ "low_balance": "10" }));
+    server.chat(&json!({})).good();
+    let endpoint = wait_for("the endpoint's end", || {
+        Some(server.get("/v1/endpoint").good()).filter(|endpoint| endpoint["url"].is_null())
+    });
+    assert_eq!(endpoint["switched_off"]["url"], json!(url), "{endpoint}");
+    let account = server.get("/v1/credits").good();
+    assert_eq!(account["endpoint_switched_off"], endpoint["switched_off"], "{account}");
+    server.send("DELETE", "/v1/endpoint", &server.key, None).good();
+    let endpoint = server.get("/v1/endpoint").good();
+    assert_eq!(endpoint, json!({ "url": null, "switched_off": null }));
+}
+
+fn put(server: &Server, key: &str, path: &str, body: &Value) -> Value {
+    server.send("PUT", path, key, Some(body.to_string().as_bytes())).good()
+}
+
+#[test]
+fn a_receiver_that_never_answers_delays_nobody() {
+    // Longer than the test is patient: what waits for such an attempt does not come.
+    let server = Server::start_with(|config| {
+        config.webhooks.allow_private = true;
+        config.webhooks.attempt_ms = 600_000;
+    });
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", hanging.local_addr().unwrap());
+    let (sender, connections) = sync_channel(64);
+    std::thread::spawn(move || {
+        // The connections stay open as long as the test keeps them.
+        while let Ok((stream, _)) = hanging.accept() {
+            if sender.send(stream).is_err() {
+                return;
+            }
+        }
+    });
+    put(&server, &server.key, "/v1/endpoint", &json!({ "url": url }));
+    for below in ["11", "12", "13", "14", "15"] {
+        // Another bound is told anew: five messages for the one that takes none.
+        put(&server, &server.key, "/v1/notices", &json!({ "low_balance": below }));
+        server.chat(&json!({})).good();
+    }
+    let take = || connections.recv_timeout(Duration::from_secs(60)).unwrap();
+    let held = [take(), take()];
+
+    let (other, to_org) = receiver(&[204]);
+    let (operators, to_operator) = receiver(&[204]);
+    let key = server.other_org("quick", "5");
+    let url = json!({ "url": format!("http://{other}/") });
+    put(&server, &key, "/v1/endpoint", &url);
+    let url = json!({ "url": format!("http://{operators}/") });
+    server.operate("PUT", "/admin/v1/endpoint", &url).good();
+    put(&server, &key, "/v1/notices", &json!({ "low_balance": "5" }));
+    let rule = json!({ "below": "5", "amount": "5", "per_month_max": 1 });
+    put(&server, &key, "/v1/auto-top-up", &rule);
+    let body = crate::support::chat_body(&json!({})).to_string();
+    server.send("POST", "/v1/chat/completions", &key, Some(body.as_bytes())).good();
+    for (received, topic) in [(to_org, "balance.low"), (to_operator, "top_up.requested")] {
+        let told = received.recv_timeout(Duration::from_secs(60)).unwrap();
+        let told: Value = serde_json::from_slice(&told.body).unwrap();
+        assert_eq!(told["type"], json!(topic), "{told}");
+    }
+    let noted = wait_for("both deliveries", || {
+        Some(deliveries(&server)).filter(|deliveries| deliveries.len() == 2)
+    });
+    assert!(noted.iter().all(|noted| noted["note"] == json!("delivered (204)")), "{noted:?}");
+    assert!(connections.try_recv().is_err(), "two places are what one receiver has");
+    drop(held);
+    // Who was cut off is tried again later, and the next messages have their places.
+    drop([take(), take()]);
+}
+
+/// A receiver of `https://127.0.0.1`, with a certificate of an authority that is in `folder`.
+fn encrypted_receiver(folder: &Path) -> (SocketAddr, Receiver<Received>) {
+    let names = CertificateNames {
+        server: vec!["127.0.0.1".to_owned()],
+        gateways: Vec::new(),
+        valid_days: 7,
+    };
+    make_certificates(folder, &names).unwrap();
+    let chain = CertificateDer::pem_file_iter(folder.join("server.pem")).unwrap();
+    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = sync_channel(8);
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(session, stream);
+            // Who does not trust the certificate says so in the handshake, and leaves.
+            if stream.flush().is_err() || stream.conn.complete_io(&mut stream.sock).is_err() {
+                continue;
+            }
+            let received = read_request(&mut stream);
+            stream.write_all(b"HTTP/1.1 204 X\r\ncontent-length: 0\r\n\r\n").unwrap();
+            if sender.send(received).is_err() {
+                return;
+            }
+        }
+    });
+    (address, receiver)
+}
+
+#[test]
+fn messages_go_by_https_to_receivers_whose_authority_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, received) = encrypted_receiver(folder.path());
+    for trusted in [false, true] {
+        let server = Server::start_with(|config| {
+            config.webhooks.allow_private = true;
+            let ca = folder.path().join("ca.pem").to_str().unwrap().to_owned();
+            config.webhooks.ca_file = trusted.then_some(ca);
+        });
+        let url = json!({ "url": format!("https://{address}/hook") });
+        let secret = put(&server, &server.key, "/v1/endpoint", &url)["secret"].clone();
+        put(&server, &server.key, "/v1/notices", &json!({ "low_balance": "10" }));
+        server.chat(&json!({})).good();
+        let noted = wait_for("the delivery", || deliveries(&server).into_iter().next());
+        let note = noted["note"].as_str().unwrap();
+        if !trusted {
+            assert!(note.starts_with("TLS: ") && noted["retry_at_ms"].is_u64(), "{noted}");
+            assert!(received.try_recv().is_err(), "nothing is said to a stranger");
+            continue;
+        }
+        assert_eq!((note, noted["retry_at_ms"].is_null()), ("delivered (204)", true));
+        let got = received.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(got.head.starts_with("POST /hook HTTP/1.1"), "{}", got.head);
+        let secret: WebhookSecret = secret.as_str().unwrap().parse().unwrap();
+        got.signed().verify(&[secret], now_s()).unwrap();
     }
 }

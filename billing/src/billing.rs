@@ -8,7 +8,7 @@ use crate::BillingError;
 use crate::calendar::{Day, Period};
 use crate::capture::{CaptureRequest, Captured, Receipt};
 use crate::hold::{Hold, HoldRequest};
-use crate::ids::{CallId, OrgId};
+use crate::ids::{CallId, OpId, OrgId};
 use crate::order::{Order, Outcome};
 use crate::price::PriceBook;
 use crate::report::{
@@ -187,6 +187,14 @@ impl dyn Billing {
     /// As [`Billing::ask`].
     pub async fn entries(&self, query: EntryQuery) -> Result<Vec<Entry>, BillingError> {
         answer!(self, Query::Entries(query), Entries)
+    }
+
+    /// The entry of one operation id.
+    ///
+    /// # Errors
+    /// As [`Billing::ask`].
+    pub async fn entry(&self, op: &OpId) -> Result<Option<Box<Entry>>, BillingError> {
+        answer!(self, Query::Entry(op.clone()), Entry)
     }
 
     /// All closed months.

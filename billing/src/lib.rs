@@ -136,10 +136,10 @@ pub use price::{
     Royalty, UsageLine,
 };
 pub use report::{
-    AccountReport, Balance, BudgetReport, DayQuery, EarningsRow, EndpointReport, Entry, EntryAct,
-    EntryAnswer, EntryQuery, LedgerCheck, LotReport, PeriodClose, Query, ROWS_PER_PAGE_MAX,
-    ReceiptQuery, ReceiptTotals, Report, Role, TransferReport, TrialBalanceRow, UsageRow,
-    UsageSums,
+    AccountReport, Balance, BudgetReport, DayQuery, EarningsBy, EarningsRow, EarningsSum,
+    EndpointReport, Entry, EntryAct, EntryAnswer, EntryQuery, LedgerCheck, LotReport, PeriodClose,
+    Query, ROWS_PER_PAGE_MAX, ReceiptQuery, ReceiptTotals, Report, Role, SUMS_MAX, SumsQuery,
+    TransferReport, TrialBalanceRow, UsageBy, UsageRow, UsageSum, UsageSums,
 };
 pub use statement::{
     CreditNote, Figure, FigureSource, GatewayUsage, Invoice, InvoiceLine, InvoiceStatus, Movement,

@@ -13,7 +13,10 @@ use crate::order::{
 
 mod sums; // What was used and earned.
 
-pub use sums::{EarningsRow, Role, UsageRow, UsageSums};
+pub use sums::{
+    EarningsBy, EarningsRow, EarningsSum, Role, SUMS_MAX, SumsQuery, UsageBy, UsageRow, UsageSum,
+    UsageSums,
+};
 
 /// The most receipts or entries in one answer.
 pub const ROWS_PER_PAGE_MAX: u32 = 1000;
@@ -289,8 +292,14 @@ pub enum Query {
     Usage(DayQuery),
     /// Earnings by day, role and subject: [`Report::Earnings`].
     Earnings(DayQuery),
+    /// Usage, added up by what is asked: [`Report::UsageSums`].
+    UsageSums(SumsQuery<UsageBy>),
+    /// Earnings, added up by what is asked: [`Report::EarningsSums`].
+    EarningsSums(SumsQuery<EarningsBy>),
     /// The audit log: [`Report::Entries`].
     Entries(EntryQuery),
+    /// The entry of one operation id: [`Report::Entry`].
+    Entry(OpId),
     /// Receipts of whole days, added up one by one: [`Report::Totals`].
     Totals(DayQuery),
     /// All closed months, oldest first: [`Report::Periods`].
@@ -315,18 +324,24 @@ pub enum Report {
     Messages(Vec<(Message, Option<crate::order::Endpoint>)>),
     /// To [`Query::Platform`].
     Platform(Platform),
-    /// To [`Query::Receipt`].
-    Receipt(Option<Box<crate::capture::Receipt>>),
     /// To [`Query::Endpoint`].
     Endpoint(EndpointReport),
+    /// To [`Query::Receipt`].
+    Receipt(Option<Box<crate::capture::Receipt>>),
     /// To [`Query::Receipts`].
     Receipts(Vec<crate::capture::Receipt>),
     /// To [`Query::Usage`].
     Usage(Vec<UsageRow>),
     /// To [`Query::Earnings`].
     Earnings(Vec<EarningsRow>),
+    /// To [`Query::UsageSums`].
+    UsageSums(Vec<UsageSum>),
+    /// To [`Query::EarningsSums`].
+    EarningsSums(Vec<EarningsSum>),
     /// To [`Query::Entries`].
     Entries(Vec<Entry>),
+    /// To [`Query::Entry`]; `None` where the id was never used, or by a call.
+    Entry(Option<Box<Entry>>),
     /// To [`Query::Totals`].
     Totals(ReceiptTotals),
     /// To [`Query::Periods`].

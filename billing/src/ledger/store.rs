@@ -19,8 +19,9 @@ use crate::ids::{CallId, KeyId, OpId, OrgId};
 use crate::money::Nano;
 use crate::price::{PriceBook, UsageLine};
 use crate::report::{
-    DayQuery, EarningsRow, Entry, EntryAct, EntryAnswer, EntryQuery, LedgerCheck, PeriodClose,
-    ReceiptQuery, ReceiptTotals, Role, UsageRow, UsageSums,
+    DayQuery, EarningsBy, EarningsRow, EarningsSum, Entry, EntryAct, EntryAnswer, EntryQuery,
+    LedgerCheck, PeriodClose, ReceiptQuery, ReceiptTotals, Role, SumsQuery, UsageBy, UsageRow,
+    UsageSum, UsageSums,
 };
 
 /// The writer's side. It blocks, on the writer's own thread.
@@ -45,7 +46,14 @@ pub(crate) trait Reader: Send + Sync {
     async fn receipts(&self, query: &ReceiptQuery) -> Result<Vec<Receipt>, BillingError>;
     async fn usage(&self, query: &DayQuery) -> Result<Vec<UsageRow>, BillingError>;
     async fn earnings(&self, query: &DayQuery) -> Result<Vec<EarningsRow>, BillingError>;
+    async fn usage_sums(&self, query: &SumsQuery<UsageBy>) -> Result<Vec<UsageSum>, BillingError>;
+    async fn earnings_sums(
+        &self,
+        query: &SumsQuery<EarningsBy>,
+    ) -> Result<Vec<EarningsSum>, BillingError>;
     async fn entries(&self, query: &EntryQuery) -> Result<Vec<Entry>, BillingError>;
+    /// By its operation id, which an index finds.
+    async fn entry(&self, op: &OpId) -> Result<Option<Entry>, BillingError>;
     /// From the receipts and transfers themselves, not from sums that were kept.
     async fn totals(&self, query: &DayQuery) -> Result<ReceiptTotals, BillingError>;
     async fn periods(&self) -> Result<Vec<PeriodClose>, BillingError>;

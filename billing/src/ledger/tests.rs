@@ -1,6 +1,7 @@
 //! The ledger on its real stores. [`calls`] and [`money`] have one row per attempt and its
 //! outcome; the same rows run on SQLite and, where PostgreSQL is installed, on PostgreSQL.
 
+mod agree; // Answers that must agree with each other.
 mod calls; // What is tried with calls, and what comes of it.
 mod money; // The same with everything else.
 mod races; // Many callers at once.

@@ -9,14 +9,12 @@ use crate::billing::Billing;
 use crate::ids::{NAME_BYTES_MAX, OpId, OrgId};
 use crate::money::Nano;
 use crate::order::{Act, Order, Payment};
-use crate::report::{EntryAct, EntryAnswer, EntryQuery, ROWS_PER_PAGE_MAX};
+use crate::report::{EntryAct, EntryAnswer, Query, Report};
 
 /// The way money takes, and the author of the orders.
 const RAIL: &str = "stripe";
 /// The provider's ids are shorter; they go into operation ids.
 const PROVIDER_ID_BYTES_MAX: usize = 80;
-/// Later than any entry.
-const YEAR_10000_MS: u64 = 253_402_300_800_000;
 
 /// An event that the provider has signed.
 #[derive(Clone, Debug, PartialEq)]
@@ -314,24 +312,14 @@ fn ignore(reason: &str) -> Result<Instruction, PaymentError> {
 
 /// The organisation whose wallet the order `payment` topped up; `None` where it was never done.
 ///
-/// It reads the audit log backwards, page by page. Disputes are rare, and the log has an entry
-/// per order, not per call.
-///
 /// # Errors
 /// As [`Billing::ask`].
 pub async fn payer(billing: &dyn Billing, payment: &OpId) -> Result<Option<OrgId>, BillingError> {
-    let mut before = None;
-    loop {
-        let (to_ms, limit) = (YEAR_10000_MS, ROWS_PER_PAGE_MAX);
-        let query = EntryQuery { org: None, from_ms: 0, to_ms, before, limit };
-        let page = billing.entries(query).await?;
-        let Some(last) = page.last() else { return Ok(None) };
-        before = Some(last.number);
-        for entry in page {
-            let done = entry.op == *payment && matches!(entry.answer, EntryAnswer::Done(_));
-            if let (EntryAct::Order(Act::TopUp(paid)), true) = (entry.act, done) {
-                return Ok(Some(paid.org));
-            }
-        }
-    }
+    let Report::Entry(entry) = billing.ask(Query::Entry(payment.clone())).await? else {
+        return Err(BillingError::Stopped("an answer of another kind came".to_owned()));
+    };
+    Ok(entry.and_then(|entry| match (entry.act, entry.answer) {
+        (EntryAct::Order(Act::TopUp(paid)), EntryAnswer::Done(_)) => Some(paid.org),
+        _ => None,
+    }))
 }

@@ -1,6 +1,4 @@
-use emberbox_billing::{
-    Act, CallId, CreditNote, Day, Entry, EntryQuery, Grant, OpId, OrgId, Outcome, Payment, Period,
-};
+use emberbox_billing::{Act, CallId, CreditNote, Day, Grant, OrgId, Outcome, Payment, Period};
 use emberbox_catalog::Org;
 use http::HeaderMap;
 use http::Uri;
@@ -14,10 +12,6 @@ use crate::money::orders::{self, Asker};
 use crate::money::shown;
 use crate::respond;
 use crate::stack::Response;
-
-/// Pages of an organisation's entries that are looked through for one of them.
-const PAGES_MAX: u32 = 100;
-const ENTRIES_PER_PAGE: u32 = 1_000;
 
 /// A way in which money comes or goes.
 #[derive(Clone, Copy)]
@@ -153,7 +147,7 @@ pub(super) async fn refund(
     let Outcome::Refunded { amount, in_all, balance } = outcome else {
         return Err(ApiError::Internal);
     };
-    let Some(entry) = entry(app, &org, &op).await? else { return Err(ApiError::Internal) };
+    let Some(entry) = app.billing.entry(&op).await? else { return Err(ApiError::Internal) };
     let period = Period::of(entry.at_ms);
     let credit_note = CreditNote {
         number: format!("{org}-{period}-C{}", entry.number),
@@ -169,27 +163,4 @@ pub(super) async fn refund(
         "balance": balance,
         "op": op,
     }))
-}
-
-/// The entry of an order; the newest first, since most are asked for at once.
-async fn entry(app: &App, org: &OrgId, op: &OpId) -> Result<Option<Entry>, ApiError> {
-    let mut before = None;
-    for _ in 0..PAGES_MAX {
-        let page = app
-            .billing
-            .entries(EntryQuery {
-                org: Some(org.clone()),
-                from_ms: 0,
-                to_ms: super::books::FOREVER_MS,
-                before,
-                limit: ENTRIES_PER_PAGE,
-            })
-            .await?;
-        let Some(last) = page.last() else { return Ok(None) };
-        before = Some(last.number);
-        if let Some(found) = page.into_iter().find(|entry| entry.op == *op) {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
 }

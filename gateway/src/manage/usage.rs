@@ -1,135 +1,112 @@
-use std::collections::BTreeMap;
-
-use emberbox_billing::{Day, KeyId, Nano, OrgId, Subject, UsageRow, UsageSums};
+use emberbox_billing::{
+    BillingError, DayQuery, EarningsBy, EarningsSum, Nano, OrgId, Query, Report, SumsQuery,
+    UsageBy, UsageSum,
+};
 use http::request::Parts;
-use serde::Serialize;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::errors::ApiError;
-use crate::money::{export, spans};
+use crate::money::{export, shown, spans};
 use crate::respond;
 use crate::stack::Response;
 
+/// The most rows of one answer. An export has no such limit, since it is read as it is sent.
+const ROWS_MAX: u32 = 5_000;
 /// By what sums are told apart when the request does not say.
-const BY_DEFAULT: [By; 1] = [By::Subject];
-
-/// By what sums are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum By {
-    Day,
-    Key,
-    Subject,
-    Model,
-}
-
-/// What one row is of; absent where rows are not told apart by it.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Group {
-    day: Option<Day>,
-    key: Option<KeyId>,
-    subject: Option<Subject>,
-    model: Option<Option<String>>,
-}
+const USAGE_BY: [UsageBy; 1] = [UsageBy::Subject];
+const EARNINGS_BY: [EarningsBy; 3] = [EarningsBy::Day, EarningsBy::Role, EarningsBy::Subject];
 
 /// Usage of whole days: rows added up by what `by` says, or all rows as CSV.
 pub(super) async fn usage(app: &App, org: &OrgId, parts: &Parts) -> Result<Response, ApiError> {
-    let query = spans::days(org, &parts.uri)?;
+    let days = spans::days(org, &parts.uri)?;
     if spans::wants_csv(parts)? {
-        return export::usage(app, query).await;
+        return export::usage(app, days).await;
     }
-    let by = match respond::query::<String>(&parts.uri, "by")? {
-        Some(text) => text.split(',').map(By::read).collect::<Result<Vec<By>, ApiError>>()?,
-        None => BY_DEFAULT.to_vec(),
+    let by = told_apart(parts, &USAGE_BY, "day, key, subject, model")?;
+    let query = SumsQuery { days: days.clone(), by: by.clone(), limit: ROWS_MAX + 1 };
+    let Report::UsageSums(sums) = app.billing.ask(Query::UsageSums(query)).await? else {
+        return Err(another_kind());
     };
-    let rows = app.billing.usage(org, query.from, query.to).await?;
-    let calls = rows.iter().fold(0_u64, |calls, row| calls.saturating_add(row.sums.calls));
-    let total = total(rows.iter().map(|row| row.sums.cost))?;
+    few(sums.len())?;
+    let calls = sums.iter().fold(0_u64, |calls, sum| calls.saturating_add(sum.sums.calls));
+    let total = total(sums.iter().map(|sum| sum.sums.cost))?;
+    let rows = sums.iter().map(|sum| usage_row(sum, &by)).collect::<Result<Vec<_>, ApiError>>()?;
     respond::ok(&json!({
-        "from": query.from,
-        "to": query.to,
+        "from": days.from,
+        "to": days.to,
         "by": by,
         "calls": calls,
         "total": total,
-        "rows": grouped(&rows, &by)?,
-    }))
-}
-
-/// What the organisation earned: rows by day, role and subject.
-pub(super) async fn earnings(app: &App, org: &OrgId, parts: &Parts) -> Result<Response, ApiError> {
-    let query = spans::days(org, &parts.uri)?;
-    let rows = app.billing.earnings(org, query.from, query.to).await?;
-    if spans::wants_csv(parts)? {
-        return export::earnings(&rows, &format!("earnings-{}-{}.csv", query.from, query.to));
-    }
-    let account = app.billing.account(org).await?;
-    respond::ok(&json!({
-        "from": query.from,
-        "to": query.to,
-        "payable": account.payable,
-        "matured": account.matured,
-        "total": total(rows.iter().map(|row| row.amount))?,
         "rows": rows,
     }))
 }
 
-impl By {
-    fn read(text: &str) -> Result<By, ApiError> {
-        match text {
-            "day" => Ok(By::Day),
-            "key" => Ok(By::Key),
-            "subject" => Ok(By::Subject),
-            "model" => Ok(By::Model),
-            _ => Err(ApiError::field("by", "by is a list of day, key, subject, model")),
-        }
+/// A function's own usage is of no model: that is told too, where rows are told apart by it.
+fn usage_row(sum: &UsageSum, by: &[UsageBy]) -> Result<Value, ApiError> {
+    match by.contains(&UsageBy::Model) {
+        true => shown::with(sum, [("model", json!(sum.model))]),
+        false => shown::with(sum, []),
     }
 }
 
-fn grouped(rows: &[UsageRow], by: &[By]) -> Result<Vec<Value>, ApiError> {
-    let has = |one: By| by.contains(&one);
-    let mut groups: BTreeMap<Group, UsageSums> = BTreeMap::new();
-    for row in rows {
-        let group = Group {
-            day: has(By::Day).then_some(row.day),
-            key: has(By::Key).then(|| row.key.clone()),
-            subject: has(By::Subject).then(|| row.subject.clone()),
-            model: has(By::Model).then(|| row.model.clone()),
-        };
-        add(groups.entry(group).or_default(), &row.sums)?;
+/// What the organisation earned: rows added up by what `by` says, or all rows as CSV.
+pub(super) async fn earnings(app: &App, org: &OrgId, parts: &Parts) -> Result<Response, ApiError> {
+    let days = spans::days(org, &parts.uri)?;
+    if spans::wants_csv(parts)? {
+        return export::earnings(app, days).await;
     }
-    Ok(groups.into_iter().map(|(group, sums)| row(group, &sums)).collect())
+    let by = told_apart(parts, &EARNINGS_BY, "day, role, subject")?;
+    let sums = earned(app, &days, by.clone()).await?;
+    let account = app.billing.account(org).await?;
+    respond::ok(&json!({
+        "from": days.from,
+        "to": days.to,
+        "by": by,
+        "payable": account.payable,
+        "matured": account.matured,
+        "total": total(sums.iter().map(|sum| sum.amount))?,
+        "rows": sums,
+    }))
 }
 
-fn row(group: Group, sums: &UsageSums) -> Value {
-    let mut shown = json!(sums);
-    if let Value::Object(fields) = &mut shown {
-        let named = [
-            ("day", group.day.map(|day| json!(day))),
-            ("key", group.key.map(|key| json!(key))),
-            ("subject", group.subject.map(|subject| json!(subject))),
-            ("model", group.model.map(|model| json!(model))),
-        ];
-        let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        fields.extend(named);
+async fn earned(
+    app: &App,
+    days: &DayQuery,
+    by: Vec<EarningsBy>,
+) -> Result<Vec<EarningsSum>, ApiError> {
+    let query = SumsQuery { days: days.clone(), by, limit: ROWS_MAX + 1 };
+    match app.billing.ask(Query::EarningsSums(query)).await? {
+        Report::EarningsSums(sums) => few(sums.len()).map(|()| sums),
+        _ => Err(another_kind()),
     }
-    shown
 }
 
-fn add(into: &mut UsageSums, sums: &UsageSums) -> Result<(), ApiError> {
-    for (into, more) in [
-        (&mut into.calls, sums.calls),
-        (&mut into.input_tokens, sums.input_tokens),
-        (&mut into.cached_input_tokens, sums.cached_input_tokens),
-        (&mut into.output_tokens, sums.output_tokens),
-        (&mut into.compute_micros, sums.compute_micros),
-        (&mut into.fuel, sums.fuel),
-        (&mut into.egress_bytes, sums.egress_bytes),
-    ] {
-        *into = into.saturating_add(more);
+/// What rows are told apart by, from `?by=` with commas between the names.
+fn told_apart<By>(parts: &Parts, otherwise: &[By], names: &str) -> Result<Vec<By>, ApiError>
+where
+    By: for<'de> Deserialize<'de> + Clone,
+{
+    let Some(text) = respond::query::<String>(&parts.uri, "by")? else {
+        return Ok(otherwise.to_vec());
+    };
+    let read = |name| serde_json::from_value(Value::from(name)).ok();
+    let by: Option<Vec<By>> = text.split(',').map(read).collect();
+    by.ok_or_else(|| ApiError::field("by", format!("by is a list of {names}")))
+}
+
+/// Refuses an answer that would be too long to be built in memory.
+fn few(rows: usize) -> Result<(), ApiError> {
+    let most = usize::try_from(ROWS_MAX).unwrap_or(usize::MAX);
+    if rows <= most {
+        return Ok(());
     }
-    into.cost = total([into.cost, sums.cost])?;
-    Ok(())
+    let reason = format!(
+        "these are more than {ROWS_MAX} rows: ask for fewer days, or for less in `by`, or for \
+         format=csv"
+    );
+    Err(ApiError::field("from", reason))
 }
 
 fn total(amounts: impl IntoIterator<Item = Nano>) -> Result<Nano, ApiError> {
@@ -137,40 +114,36 @@ fn total(amounts: impl IntoIterator<Item = Nano>) -> Result<Nano, ApiError> {
     Nano::checked_sum(amounts).ok_or_else(|| ApiError::field("from", too_large))
 }
 
+fn another_kind() -> ApiError {
+    BillingError::Stopped("an answer of another kind came".to_owned()).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_added_up_by_what_is_asked() {
-        let row = |day: u32, key: &str, model: &str, calls: u64, cost: i64| UsageRow {
-            day: Day::from_number(day),
-            key: KeyId::new(key),
-            subject: Subject::Model(model.to_owned()),
-            model: Some(model.to_owned()),
-            sums: UsageSums { calls, cost: Nano::from_nano(cost), ..UsageSums::default() },
-        };
-        let rows = [row(1, "a", "m", 1, 10), row(1, "b", "m", 2, 20), row(2, "a", "n", 4, 40)];
-        for (by, expect) in [
-            (vec![], vec![(7, "0.00000007")]),
-            (vec![By::Day], vec![(3, "0.00000003"), (4, "0.00000004")]),
-            (vec![By::Key], vec![(5, "0.00000005"), (2, "0.00000002")]),
-            (vec![By::Model], vec![(3, "0.00000003"), (4, "0.00000004")]),
-            (
-                vec![By::Subject, By::Key],
-                vec![(1, "0.00000001"), (4, "0.00000004"), (2, "0.00000002")],
-            ),
+    fn too_many_rows_are_refused_with_what_to_do() {
+        assert!(few(5_000).is_ok());
+        let refused = few(5_001).unwrap_err().to_string();
+        assert!(refused.contains("fewer days") && refused.contains("csv"), "{refused}");
+    }
+
+    #[test]
+    fn what_rows_are_told_apart_by_is_read_or_refused() {
+        for (query, expect) in [
+            ("", Some("[\"subject\"]")),
+            ("?by=day", Some("[\"day\"]")),
+            ("?by=model,key", Some("[\"model\",\"key\"]")),
+            ("?by=", None),
+            ("?by=role", None),
+            ("?by=day,", None),
+            ("?by=Day", None),
         ] {
-            let found = grouped(&rows, &by).unwrap();
-            let mut found: Vec<(u64, String)> = found
-                .iter()
-                .map(|row| (row["calls"].as_u64().unwrap(), row["cost"].as_str().unwrap().into()))
-                .collect();
-            let mut expect: Vec<(u64, String)> =
-                expect.into_iter().map(|(calls, cost)| (calls, cost.to_owned())).collect();
-            found.sort();
-            expect.sort();
-            assert_eq!(found, expect, "{by:?}");
+            let request = http::Request::get(format!("/v1/usage{query}")).body(()).unwrap();
+            let by = told_apart(&request.into_parts().0, &USAGE_BY, "").ok();
+            let by = by.map(|by| serde_json::to_string(&by).unwrap());
+            assert_eq!(by.as_deref(), expect, "{query}");
         }
     }
 }

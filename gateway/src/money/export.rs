@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use emberbox_billing::{
-    Billing, BillingError, DayQuery, EarningsRow, OrgId, Period, ReceiptCsv, Role, Subject,
+    Billing, BillingError, Day, DayQuery, EarningsRow, OrgId, Period, ReceiptCsv, Role, Subject,
     UsageCsv,
 };
 use futures::stream;
@@ -13,16 +13,19 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::mpsc;
 
 use crate::app::App;
-use crate::body::{self, Body, BoxError};
+use crate::body::{Body, BoxError};
 use crate::errors::ApiError;
 use crate::stack::Response;
 
 /// Pages that may wait for a client that reads slowly.
 const PAGES_WAITING_MAX: usize = 2;
 
+const EARNINGS_HEADER: &str = "day,role,subject,version,calls,amount\r\n";
+
 /// What is exported page by page.
 enum Export {
     Usage(DayQuery),
+    Earnings(DayQuery),
     Receipts(OrgId, Period),
 }
 
@@ -40,26 +43,27 @@ pub(crate) async fn receipts(app: &App, org: OrgId, period: Period) -> Result<Re
     pages(app, Export::Receipts(org, period), &name).await
 }
 
-/// What was earned, by day, role and subject. There are few rows: one page.
-pub(crate) fn earnings(rows: &[EarningsRow], name: &str) -> Result<Response, ApiError> {
-    let mut page = "day,role,subject,version,calls,amount\r\n".to_owned();
-    for row in rows {
-        let role = match row.role {
-            Role::Author => "author",
-            Role::ModelOwner => "model_owner",
-            Role::Provider => "provider",
-        };
-        let (subject, version) = match &row.subject {
-            Subject::Model(model) => (model.clone(), String::new()),
-            Subject::Function { owner, name, version } => {
-                (format!("{owner}/{name}"), version.to_string())
-            }
-        };
-        let subject = cell(&subject);
-        let (day, calls, amount) = (row.day, row.calls, row.amount);
-        page.push_str(&format!("{day},{role},{subject},{version},{calls},{amount}\r\n"));
-    }
-    csv(body::full(page), name)
+/// What was earned, by day, role and subject, as it is read.
+pub(crate) async fn earnings(app: &App, query: DayQuery) -> Result<Response, ApiError> {
+    let name = format!("earnings-{}-{}.csv", query.from, query.to);
+    pages(app, Export::Earnings(query), &name).await
+}
+
+fn push_earned(page: &mut String, row: &EarningsRow) {
+    let role = match row.role {
+        Role::Author => "author",
+        Role::ModelOwner => "model_owner",
+        Role::Provider => "provider",
+    };
+    let (subject, version) = match &row.subject {
+        Subject::Model(model) => (model.clone(), String::new()),
+        Subject::Function { owner, name, version } => {
+            (format!("{owner}/{name}"), version.to_string())
+        }
+    };
+    let subject = cell(&subject);
+    let (day, calls, amount) = (row.day, row.calls, row.amount);
+    page.push_str(&format!("{day},{role},{subject},{version},{calls},{amount}\r\n"));
 }
 
 /// A cell that no spreadsheet takes for a formula.
@@ -97,9 +101,27 @@ async fn produce(billing: &dyn Billing, export: Export, pages: &mpsc::Sender<Pag
             let mut csv = UsageCsv::new(billing, query);
             while send(pages, csv.next_page().await).await {}
         }
+        Export::Earnings(query) => produce_earnings(billing, query, pages).await,
         Export::Receipts(org, period) => {
             let mut csv = ReceiptCsv::new(billing, org, period);
             while send(pages, csv.next_page().await).await {}
+        }
+    }
+}
+
+/// A page for each day: no more of it is in memory.
+async fn produce_earnings(billing: &dyn Billing, query: DayQuery, pages: &mpsc::Sender<Page>) {
+    let mut page = EARNINGS_HEADER.to_owned();
+    for day in (query.from.number()..=query.to.number()).map(Day::from_number) {
+        match billing.earnings(&query.org, day, day).await {
+            Ok(rows) => rows.iter().for_each(|row| push_earned(&mut page, row)),
+            Err(error) => {
+                send(pages, Err(error)).await;
+                return;
+            }
+        }
+        if !page.is_empty() && !send(pages, Ok(Some(std::mem::take(&mut page)))).await {
+            return;
         }
     }
 }

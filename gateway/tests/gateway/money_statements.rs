@@ -27,6 +27,7 @@ fn usage_is_added_up_by_what_is_asked() {
         ("key,subject", 2, "subject"),
         ("day", 1, "day"),
         ("model,day", 1, "model"),
+        ("day,key,subject,model", 2, "model"),
     ] {
         let usage = server.get(&format!("/v1/usage?by={by}")).good();
         let found = usage["rows"].as_array().unwrap();
@@ -43,6 +44,9 @@ fn usage_is_added_up_by_what_is_asked() {
     assert_eq!(accepted.text, csv.text);
     for wrong in [
         "/v1/usage?by=colour",
+        "/v1/usage?by=role",
+        "/v1/usage?by=",
+        "/v1/earnings?by=key",
         "/v1/usage?from=2026-02-30",
         "/v1/usage?from=2026-11-30&to=2026-11-01",
         "/v1/usage?from=2001-01-01",

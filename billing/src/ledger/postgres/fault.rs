@@ -55,6 +55,16 @@ impl Fault {
         }
     }
 
+    /// What a reader of sums is told: those that leave 64 bits are the asker's to narrow.
+    pub(super) fn of_sum(self) -> BillingError {
+        match self {
+            Fault::Server(error) if state(&error) == "22003" => {
+                BillingError::Invalid("the sums are too large: ask for fewer days".to_owned())
+            }
+            other => other.of_read(),
+        }
+    }
+
     /// What a reader is told.
     pub(super) fn of_read(self) -> BillingError {
         match self {

@@ -1,5 +1,7 @@
 //! The readers' side: a small pool of connections that can only read.
 
+mod sums; // Usage and earnings, added up by the database.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +27,9 @@ use crate::error::{BillingError, OpenFailure, StoreError};
 use crate::ids::{CallId, KeyId, OpId, OrgId};
 use crate::ledger::store::Reader;
 use crate::report::{
-    DayQuery, EarningsRow, Entry, EntryQuery, LedgerCheck, PeriodClose, ReceiptQuery,
-    ReceiptTotals, Role, TransferReport, UsageRow, UsageSums,
+    DayQuery, EarningsBy, EarningsRow, EarningsSum, Entry, EntryQuery, LedgerCheck, PeriodClose,
+    ReceiptQuery, ReceiptTotals, Role, SumsQuery, TransferReport, UsageBy, UsageRow, UsageSum,
+    UsageSums,
 };
 
 /// Answers that take longer than the server's own limit never come.
@@ -187,6 +190,15 @@ impl PostgresReader {
         self.ask(&sql, params.to_vec()).await?.iter().map(entry).collect()
     }
 
+    async fn entry_of(&self, op: &OpId) -> Result<Option<Entry>, Fault> {
+        let sql = format!(
+            "SELECT c.number, c.op, c.by_whom, c.act, c.answer, c.at_ms,
+                t.purposes, t.debits, t.credits, t.amounts
+             FROM (SELECT * FROM entries WHERE op = $1) AS c {TRANSFERS}"
+        );
+        self.ask(&sql, vec![&op.as_str()]).await?.first().map(entry).transpose()
+    }
+
     async fn sum(&self, query: &DayQuery) -> Result<ReceiptTotals, Fault> {
         let (from, to) = (signed(query.from.starts_at_ms()), clamp_end(query.to.ends_at_ms()));
         // What pays for a call: the organisation's wallet and lots, or what it owes.
@@ -267,8 +279,23 @@ impl Reader for PostgresReader {
         self.earnings_rows(query).await.map_err(Fault::of_read)
     }
 
+    async fn usage_sums(&self, query: &SumsQuery<UsageBy>) -> Result<Vec<UsageSum>, BillingError> {
+        self.usage_added_up(query).await.map_err(Fault::of_sum)
+    }
+
+    async fn earnings_sums(
+        &self,
+        query: &SumsQuery<EarningsBy>,
+    ) -> Result<Vec<EarningsSum>, BillingError> {
+        self.earnings_added_up(query).await.map_err(Fault::of_sum)
+    }
+
     async fn entries(&self, query: &EntryQuery) -> Result<Vec<Entry>, BillingError> {
         self.entry_rows(query).await.map_err(Fault::of_read)
+    }
+
+    async fn entry(&self, op: &OpId) -> Result<Option<Entry>, BillingError> {
+        self.entry_of(op).await.map_err(Fault::of_read)
     }
 
     async fn totals(&self, query: &DayQuery) -> Result<ReceiptTotals, BillingError> {

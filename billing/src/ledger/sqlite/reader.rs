@@ -1,6 +1,7 @@
 //! Reading: threads with connections of their own, so that no reader waits for the writer.
 
 mod queries;
+mod sums; // Usage and earnings, added up by the database.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::{audit, backup, cannot_open, file};
 use crate::capture::Receipt;
 use crate::error::{BillingError, OpenFailure};
-use crate::ids::{CallId, OrgId};
+use crate::ids::{CallId, OpId, OrgId};
 use crate::ledger::store::Reader;
 use crate::report::{
-    DayQuery, EarningsRow, Entry, EntryQuery, LedgerCheck, PeriodClose, ReceiptQuery,
-    ReceiptTotals, UsageRow,
+    DayQuery, EarningsBy, EarningsRow, EarningsSum, Entry, EntryQuery, LedgerCheck, PeriodClose,
+    ReceiptQuery, ReceiptTotals, SumsQuery, UsageBy, UsageRow, UsageSum,
 };
 
 /// Reads that may wait for one thread; more are refused as overloaded.
@@ -141,9 +142,27 @@ impl Reader for SqliteReader {
         self.readers.read(move |connection| queries::earnings(connection, &query)).await
     }
 
+    async fn usage_sums(&self, query: &SumsQuery<UsageBy>) -> Result<Vec<UsageSum>, BillingError> {
+        let query = query.clone();
+        self.readers.read(move |connection| sums::usage(connection, &query)).await
+    }
+
+    async fn earnings_sums(
+        &self,
+        query: &SumsQuery<EarningsBy>,
+    ) -> Result<Vec<EarningsSum>, BillingError> {
+        let query = query.clone();
+        self.readers.read(move |connection| sums::earnings(connection, &query)).await
+    }
+
     async fn entries(&self, query: &EntryQuery) -> Result<Vec<Entry>, BillingError> {
         let query = query.clone();
         self.readers.read(move |connection| queries::entries(connection, &query)).await
+    }
+
+    async fn entry(&self, op: &OpId) -> Result<Option<Entry>, BillingError> {
+        let op = op.clone();
+        self.readers.read(move |connection| queries::entry_of(connection, &op)).await
     }
 
     async fn totals(&self, query: &DayQuery) -> Result<ReceiptTotals, BillingError> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::agree;
 use super::*;
 use crate::hold::Holder;
 use crate::order::{AutoTopUp, Endpoint, Funding, Grant, Platform, Scope, Window};
@@ -296,6 +297,7 @@ impl Case<'_> {
             "messages" => self.messages().await,
             "usage" => {
                 let rows = billing.usage(&words.org(1), first, today).await.unwrap();
+                agree::usage(billing, (&words.org(1), first, today), &rows).await;
                 let calls: u64 = rows.iter().map(|row| row.sums.calls).sum();
                 let tokens: u64 = rows.iter().map(|row| row.sums.output_tokens).sum();
                 let cost: i64 = rows.iter().map(|row| row.sums.cost.as_nano()).sum();
@@ -303,6 +305,7 @@ impl Case<'_> {
             }
             "earnings" => {
                 let rows = billing.earnings(&words.org(1), first, today).await.unwrap();
+                agree::earnings(billing, (&words.org(1), first, today), &rows).await;
                 let row = |row: &crate::report::EarningsRow| {
                     format!("{:?} {} for {}", row.role, row.amount.as_nano(), row.calls)
                 };
@@ -339,6 +342,7 @@ impl Case<'_> {
                     limit: 1000,
                 };
                 let entries = billing.entries(query).await.unwrap();
+                agree::entries(billing, &entries).await;
                 let kind = |entry: &crate::report::Entry| {
                     let json = serde_json::to_value(&entry.act).unwrap();
                     let act = json.as_object().unwrap().values().next().unwrap().clone();

@@ -16,7 +16,7 @@ use crate::report::{
 };
 
 /// The number of an organisation's name; `None` where nobody has used it.
-fn org_number(connection: &Connection, org: &OrgId) -> rusqlite::Result<Option<i64>> {
+pub(super) fn org_number(connection: &Connection, org: &OrgId) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT id FROM names WHERE name = ?1")?
         .query_row([org.as_str()], |row| row.get(0))
@@ -154,6 +154,16 @@ pub(super) fn entries(
     let found =
         statement.query_map(params![from, to, query.limit, org], |row| entry(&snapshot, row))?;
     Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// The entry of one operation id.
+pub(super) fn entry_of(connection: &Connection, op: &OpId) -> Result<Option<Entry>, BillingError> {
+    let snapshot = connection.unchecked_transaction()?;
+    let mut statement = snapshot.prepare_cached(
+        "SELECT e.number, e.op, e.\"by\", e.act, e.answer, e.at_ms, e.first_transfer, e.transfers
+         FROM entries e WHERE e.op = ?1",
+    )?;
+    Ok(statement.query_row([op.as_str()], |row| entry(&snapshot, row)).optional()?)
 }
 
 fn entry(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Entry> {

@@ -72,6 +72,21 @@ impl WebhookSecret {
         Ok(WebhookSecret(bytes.to_vec()))
     }
 
+    /// The secret of a label: the same each time, and unknown to whoever does not know `seed`,
+    /// which has at least 24 bytes that nobody can guess.
+    ///
+    /// # Errors
+    /// [`BillingError::Invalid`] for a shorter seed.
+    pub fn derived(seed: &[u8], label: &str) -> Result<WebhookSecret, BillingError> {
+        let short = || BillingError::Invalid("the seed of secrets is too short".to_owned());
+        if seed.len() < *SECRET_BYTES.start() {
+            return Err(short());
+        }
+        let mut mac = Hmac::<Sha256>::new_from_slice(seed).ok().ok_or_else(short)?;
+        mac.update(label.as_bytes());
+        WebhookSecret::from_bytes(&mac.finalize().into_bytes())
+    }
+
     /// The secret as text, for the receiver and for nobody else.
     #[must_use]
     pub fn expose(&self) -> String {

@@ -62,7 +62,9 @@ async fn route(app: &App, request: Request) -> Result<Response, ApiError> {
         (["refunds"], &Method::POST) => money::refund(app, (headers, body)).await,
         (["adjustments"], &Method::POST) => money::adjust(app, (headers, body)).await,
         (["platform"], &Method::GET) => settings::platform(app).await,
-        (["platform"], &Method::PUT) => settings::set_platform(app, (headers, body)).await,
+        (["platform"], method @ (&Method::PUT | &Method::PATCH)) => {
+            settings::set_platform(app, method, (headers, body)).await
+        }
         (["endpoint"], &Method::GET) => settings::endpoint(app).await,
         (["endpoint"], &Method::PUT) => settings::set_endpoint(app, (headers, body)).await,
         (["endpoint"], &Method::DELETE) => settings::remove_endpoint(app, headers).await,
@@ -92,7 +94,8 @@ fn allowed(segments: &[&str]) -> Option<&'static str> {
         ["orgs" | "models" | "credits"] => "GET, POST",
         ["orgs", _, "keys"] => "POST",
         ["chargebacks" | "payouts" | "grants" | "refunds" | "adjustments" | "backup"] => "POST",
-        ["platform" | "prices"] => "GET, PUT",
+        ["platform"] => "GET, PUT, PATCH",
+        ["prices"] => "GET, PUT",
         ["endpoint"] => "GET, PUT, DELETE",
         ["audit" | "periods" | "reconcile"] | ["ledger", "check"] | ["prices", "versions"] => "GET",
         ["models", ..] => "DELETE",

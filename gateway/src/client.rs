@@ -190,6 +190,14 @@ impl Client {
         self.json(Call::new(Method::PUT, path).json(body))
     }
 
+    /// `PATCH` with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Client::json`].
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.json(Call::new(Method::PATCH, path).json(body))
+    }
+
     /// `DELETE` of a resource.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
 use emberbox_billing::{
-    Act, BillingError, NewPriceBook, OrgId, Outcome, Override, Platform, Query, Report, Royalty,
+    Act, BillingError, EntryAct, NewPriceBook, OpId, OrgId, Outcome, Override, Platform, Query,
+    Report, Royalty,
 };
 use emberbox_catalog::Org;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -28,25 +29,56 @@ async fn read_platform(app: &App) -> Result<Platform, ApiError> {
     }
 }
 
-/// Sets what is named; the rest stays.
+/// Sets everything (`PUT`: what is missing is an error), or what is named (`PATCH`: the rest
+/// stays).
 pub(super) async fn set_platform(
     app: &App,
+    method: &Method,
     (headers, body): (&HeaderMap, Body),
 ) -> Result<Response, ApiError> {
     let value = json::parse(&body::read(body).await?)?;
     let fields = Object::of(&value)?;
-    let present = read_platform(app).await?;
-    let free_tier_per_month = match fields.get("free_tier_per_month") {
-        Some(_) => orders::credits(&fields, "free_tier_per_month")?,
-        None => present.free_tier_per_month,
+    let free_tier = match fields.get("free_tier_per_month") {
+        Some(_) => Some(orders::credits(&fields, "free_tier_per_month")?),
+        None => None,
     };
     let maturity_days = fields.whole("maturity_days", 0_u32..=365)?;
-    let maturity_days = maturity_days.unwrap_or(present.maturity_days);
     let asker = Asker::operator("platform:");
     let op = asker.op(headers, Some(&fields))?;
-    let platform = Platform { free_tier_per_month, maturity_days };
+    let platform = match (free_tier, maturity_days) {
+        (Some(free_tier_per_month), Some(maturity_days)) => {
+            Platform { free_tier_per_month, maturity_days }
+        }
+        (None, _) | (_, None) if method == Method::PUT => {
+            let missing = if free_tier.is_none() { "free_tier_per_month" } else { "maturity_days" };
+            return Err(fields.wrong(missing, "is required: PATCH sets what is named alone"));
+        }
+        (None, None) => {
+            return Err(fields.wrong("free_tier_per_month", "or maturity_days is required"));
+        }
+        (free_tier, maturity_days) => {
+            let present = match done_before(app, &op).await? {
+                Some(platform) => platform,
+                None => read_platform(app).await?,
+            };
+            Platform {
+                free_tier_per_month: free_tier.unwrap_or(present.free_tier_per_month),
+                maturity_days: maturity_days.unwrap_or(present.maturity_days),
+            }
+        }
+    };
     asker.order(app, op, Act::SetPlatform(platform)).await?;
     respond::ok(&read_platform(app).await?)
+}
+
+/// What an order of this id has set before: a repetition completes what it names from there, and
+/// not from what was set since.
+async fn done_before(app: &App, op: &OpId) -> Result<Option<Platform>, ApiError> {
+    let entry = app.billing.entry(op).await?;
+    Ok(entry.and_then(|entry| match entry.act {
+        EntryAct::Order(Act::SetPlatform(platform)) => Some(platform),
+        _ => None,
+    }))
 }
 
 /// Where the operator's own messages go.
@@ -54,17 +86,18 @@ pub(super) async fn endpoint(app: &App) -> Result<Response, ApiError> {
     respond::ok(&shown::endpoint(&app.billing.endpoint(None).await?))
 }
 
-/// Sets where the operator's own messages go. The secret is in this answer and in no other.
+/// Sets where the operator's own messages go. The secret is in this answer, and in that to
+/// the same request with the same id.
 pub(super) async fn set_endpoint(
     app: &App,
     (headers, body): (&HeaderMap, Body),
 ) -> Result<Response, ApiError> {
     let value = json::parse(&body::read(body).await?)?;
     let fields = Object::of(&value)?;
-    let endpoint = orders::endpoint(app, &fields)?;
-    let shown = json!({ "url": endpoint.url, "secret": endpoint.secret });
     let asker = Asker::operator("endpoint:");
     let op = asker.op(headers, Some(&fields))?;
+    let endpoint = orders::endpoint(app, &fields, &op).await?;
+    let shown = json!({ "url": endpoint.url, "secret": endpoint.secret });
     asker.order(app, op, Act::SetEndpoint { org: None, endpoint: Some(endpoint) }).await?;
     respond::ok(&shown)
 }

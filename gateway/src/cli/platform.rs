@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
             if let Some(days) = maturity_days {
                 body["maturity_days"] = json!(days);
             }
-            let platform = admin.put("/admin/v1/platform", &body)?;
+            let platform = admin.patch("/admin/v1/platform", &body)?;
             context.out.answer(&platform, |paint| shown(&platform, paint))
         }
         Some(Action::Endpoint { url: Some(url), .. }) => {

@@ -155,14 +155,16 @@ impl Desk<'_> {
         respond::ok(&shown::endpoint(&endpoint))
     }
 
-    /// The secret is in this answer and in no other.
+    /// The secret is in this answer, and in that to the same request with the same id.
     async fn set_endpoint(&self, body: Body) -> Result<Response, ApiError> {
         let value = json::parse(&body::read(body).await?)?;
         let fields = Object::of(&value)?;
-        let endpoint = orders::endpoint(self.app, &fields)?;
+        let asker = Asker::key(self.principal);
+        let op = asker.op(&self.parts.headers, Some(&fields))?;
+        let endpoint = orders::endpoint(self.app, &fields, &op).await?;
         let shown = json!({ "url": endpoint.url, "secret": endpoint.secret });
         let act = Act::SetEndpoint { org: Some(self.org.clone()), endpoint: Some(endpoint) };
-        self.order(Some(&fields), act).await?;
+        asker.order(self.app, op, act).await?;
         respond::ok(&shown)
     }
 }

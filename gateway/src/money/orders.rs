@@ -1,7 +1,7 @@
 use emberbox_billing::{
     Act, BillingError, Endpoint, Nano, OpId, Order, OrgId, Outcome, WebhookSecret, check_url,
 };
-use emberbox_catalog::Principal;
+use emberbox_catalog::{Catalog, CatalogError, Principal};
 use http::HeaderMap;
 
 use crate::app::App;
@@ -12,8 +12,10 @@ use crate::json::Object;
 const ID_HEADER: &str = "idempotency-key";
 /// The most characters of an id that a request names: what stands before it must fit too.
 const ID_CHARS_MAX: usize = 64;
-/// Random bytes of a webhook's secret.
-const SECRET_BYTES: usize = 32;
+/// The catalog's setting that secrets of endpoints are derived from, in hex.
+const SECRETS_SEED: &str = "webhook_secrets_seed";
+/// Its bytes.
+const SEED_BYTES: usize = 32;
 
 /// Who asks for an order, as the audit log names them, and under which names their ids stand:
 /// the same id of two organisations is two ids.
@@ -82,9 +84,13 @@ pub(crate) fn positive(fields: &Object<'_>, name: &str) -> Result<Nano, ApiError
     if amount > Nano::ZERO { Ok(amount) } else { Err(fields.wrong(name, "must be more than zero")) }
 }
 
-/// An endpoint for messages, as a request names it. Its secret is made here unless the request
-/// has one.
-pub(crate) fn endpoint(app: &App, fields: &Object<'_>) -> Result<Endpoint, ApiError> {
+/// An endpoint for messages, as a request names it. Unless the request has a secret, it is derived
+/// from the order's id: who repeats a request whose answer was lost is told the same secret.
+pub(crate) async fn endpoint(
+    app: &App,
+    fields: &Object<'_>,
+    op: &OpId,
+) -> Result<Endpoint, ApiError> {
     let url = fields.required_text("url")?;
     check_url(url, app.config.webhooks.allow_private)
         .map_err(|error| fields.wrong("url", &format!("is refused: {error}")))?;
@@ -92,16 +98,25 @@ pub(crate) fn endpoint(app: &App, fields: &Object<'_>) -> Result<Endpoint, ApiEr
         Some(text) => text
             .parse()
             .map_err(|error: BillingError| fields.wrong("secret", &format!("is wrong: {error}")))?,
-        None => new_secret()?,
+        None => WebhookSecret::derived(&secrets_seed(app).await?, &format!("{op}\n{url}"))?,
     };
     Ok(Endpoint { url: url.to_owned(), secret: secret.expose() })
 }
 
-fn new_secret() -> Result<WebhookSecret, ApiError> {
-    let mut random = [0_u8; SECRET_BYTES];
-    getrandom::fill(&mut random)
-        .map_err(|error| ApiError::internal("no random bytes for a secret", &error))?;
-    Ok(WebhookSecret::from_bytes(&random)?)
+/// Makes the seed that all gateways of a catalog derive secrets from, where there is none yet.
+pub(crate) async fn make_secrets_seed(catalog: &dyn Catalog) -> Result<(), CatalogError> {
+    if catalog.setting(SECRETS_SEED).await?.is_some() {
+        return Ok(());
+    }
+    let mut random = [0_u8; SEED_BYTES];
+    getrandom::fill(&mut random).map_err(CatalogError::Random)?;
+    catalog.set_setting(SECRETS_SEED, &hex::encode(random)).await
+}
+
+/// It is read anew each time: of gateways that start at the same moment, the last one made it.
+async fn secrets_seed(app: &App) -> Result<Vec<u8>, ApiError> {
+    let text = app.catalog.setting(SECRETS_SEED).await?.unwrap_or_default();
+    hex::decode(text).map_err(|error| ApiError::internal("the seed of secrets", &error))
 }
 
 /// The ledger's name of an organisation that a request calls by its name or its id.

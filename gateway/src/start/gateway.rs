@@ -19,7 +19,7 @@ use crate::folder::Folder;
 use crate::limits::Limiter;
 use crate::logs::Logs;
 use crate::metrics::{self, Metrics};
-use crate::money::outbox;
+use crate::money::{orders, outbox};
 use crate::server::{self, Stop};
 use crate::stack;
 use crate::telemetry::Telemetry;
@@ -60,6 +60,7 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
         _gone: sender,
         config,
     });
+    orders::make_secrets_seed(&*app.catalog).await?;
     bootstrap::models(&app).await?;
     let (first_org, first_key) = bootstrap::first_org(&app).await?.unzip();
     outbox::start(&app);

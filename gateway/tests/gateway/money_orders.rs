@@ -77,6 +77,7 @@ fn what_makes_no_sense_moves_nothing() {
         json!({ "maturity_days": "7" }),
     ] {
         is_refused(&server.operate("PUT", "/admin/v1/platform", &body), &body);
+        is_refused(&server.operate("PATCH", "/admin/v1/platform", &body), &body);
     }
     assert_eq!(server.get("/v1/credits").good(), before);
     server.ledger_is_sound();
@@ -222,22 +223,59 @@ fn rules_of_an_organisation_are_set_and_removed() {
 }
 
 #[test]
+fn an_endpoint_that_is_set_again_has_the_same_secret() {
+    let server = Server::start();
+    let other = server.other_org("other", "0");
+    let url = "https://hooks.example.com/emberbox";
+    let set = |key: &str, url: &str, id: Option<&str>| {
+        let body = json!({ "url": url, "id": id }).to_string();
+        server.send("PUT", "/v1/endpoint", key, Some(body.as_bytes()))
+    };
+    let first = set(&server.key, url, Some("one")).good();
+    let new = set(&server.key, url, None).good();
+    assert_eq!(set(&server.key, url, Some("one")).good(), first, "the first answer was lost");
+    set(&server.key, "https://hooks.example.com/", Some("one")).refused(409, "conflict");
+    let secrets = [
+        first["secret"].clone(),
+        new["secret"].clone(),
+        set(&server.key, url, None).good()["secret"].clone(),
+        set(&other, url, Some("one")).good()["secret"].clone(),
+    ];
+    for (at, secret) in secrets.iter().enumerate() {
+        assert!(!secrets[..at].contains(secret), "{secrets:?}");
+    }
+    let body = json!({ "url": url, "id": "one" });
+    let operators = server.operate("PUT", "/admin/v1/endpoint", &body).good();
+    assert_eq!(server.operate("PUT", "/admin/v1/endpoint", &body).good(), operators);
+    assert!(!secrets.contains(&operators["secret"]), "{operators}");
+}
+
+#[test]
 fn the_operator_sets_what_holds_for_everybody() {
     let server = Server::start();
     let other = server.other_org("other", "0");
     let set = json!({ "free_tier_per_month": "2", "maturity_days": 7 });
     let platform = server.operate("PUT", "/admin/v1/platform", &set).good();
     assert_eq!(platform, set);
-    let part = json!({ "maturity_days": 9 });
-    let platform = server.operate("PUT", "/admin/v1/platform", &part).good();
-    assert_eq!(platform["free_tier_per_month"], json!("2"));
+    let part = json!({ "maturity_days": 9, "id": "nine" });
+    let refused =
+        server.operate("PUT", "/admin/v1/platform", &part).refused(400, "invalid_request");
+    assert_eq!(refused["param"], json!("free_tier_per_month"), "{refused}");
+    let platform = server.operate("PATCH", "/admin/v1/platform", &part).good();
+    assert_eq!(platform, json!({ "free_tier_per_month": "2", "maturity_days": 9 }));
+    is_refused(&server.operate("PATCH", "/admin/v1/platform", &json!({})), &json!("nothing"));
     // An organisation without credits calls on the free ones.
     let body = crate::support::chat_body(&json!({})).to_string();
     let answer = server.send("POST", "/v1/chat/completions", &other, Some(body.as_bytes()));
     assert_eq!(answer.status, 200, "{answer:?}");
     // What free credits pay for earns nobody anything, so that the next call must be paid.
     let none = json!({ "free_tier_per_month": "0" });
-    server.operate("PUT", "/admin/v1/platform", &none).good();
+    server.operate("PATCH", "/admin/v1/platform", &none).good();
+    // A part that is sent again is what it was: it takes nothing back that was set since.
+    let platform = server.operate("PATCH", "/admin/v1/platform", &part).good();
+    assert_eq!(platform, json!({ "free_tier_per_month": "0", "maturity_days": 9 }));
+    let other_part = json!({ "maturity_days": 8, "id": "nine" });
+    server.operate("PATCH", "/admin/v1/platform", &other_part).refused(409, "conflict");
 
     let mut book = server.operate("GET", "/admin/v1/prices", &Value::Null).good();
     let dear = json!({ "input_token": "0.001", "cached_input_token": "0.001",
@@ -254,6 +292,9 @@ fn the_operator_sets_what_holds_for_everybody() {
         (earned["payable"].clone(), earned["matured"].clone()),
         (earned["total"].clone(), json!("0"))
     );
+    let by_role = server.send("GET", "/v1/earnings?by=role", &other, None).good();
+    let rows = json!([{ "role": "model_owner", "calls": 1, "amount": earned["total"] }]);
+    assert_eq!((&by_role["rows"], &by_role["total"]), (&rows, &earned["total"]));
     let csv = server.send("GET", "/v1/earnings?format=csv", &other, None);
     assert!(csv.text.contains("model_owner,\"tiny-storyteller\","), "{csv:?}");
     for wrong in [json!({ "nobody": {} }), json!({ "other": { "modls": {} } })] {

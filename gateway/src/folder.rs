@@ -66,6 +66,11 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn catalog(&self) -> PathBuf {
         self.path.join("catalog.db")
     }

@@ -49,6 +49,10 @@ mod money_payments;
 #[cfg(test)]
 #[path = "gateway/money_webhooks.rs"]
 mod money_webhooks;
+/// The billing service's own operator's listener, and its end.
+#[cfg(test)]
+#[path = "gateway/service.rs"]
+mod service;
 /// The operator's listener, and what survives a restart.
 #[cfg(test)]
 #[path = "gateway/operator.rs"]

@@ -1,23 +1,21 @@
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use emberbox_billing::{
-    BillingError, Day, EntryQuery, GatewayUsage, Nano, ROWS_PER_PAGE_MAX, reconcile,
-};
+use emberbox_billing::{Day, EntryQuery, GatewayUsage, Nano, ROWS_PER_PAGE_MAX, reconcile};
 use http::Uri;
 use serde_json::json;
 
 use crate::app::App;
-use crate::body::{self, Body};
+use crate::body::Body;
+use crate::config::{Role, Store};
 use crate::errors::ApiError;
-use crate::json::{self, Object};
-use crate::money::backup::{self, BackupError, Source};
+use crate::money::backup::{self, Part, Source};
 use crate::money::spans::{self, now_ms};
 use crate::money::{orders, shown};
 use crate::respond;
 use crate::stack::Response;
 
 /// Later than any entry: the year 10000.
-pub(super) const FOREVER_MS: u64 = 253_402_300_800_000;
+const FOREVER_MS: u64 = 253_402_300_800_000;
 /// Entries on one page when the request does not say.
 const ENTRIES_DEFAULT: u32 = 100;
 
@@ -78,29 +76,20 @@ pub(super) async fn reconciled(app: &App, uri: &Uri) -> Result<Response, ApiErro
 
 /// Copies the whole data folder into a new folder on the server's disk, while it serves.
 pub(super) async fn backup(app: &App, body: Body) -> Result<Response, ApiError> {
-    let value = json::parse(&body::read(body).await?)?;
-    let fields = Object::of(&value)?;
-    let to = PathBuf::from(fields.required_text("to")?);
-    if !to.is_absolute() {
-        return Err(fields.wrong("to", "must be absolute: the server has its own folder"));
-    }
-    let folder = app.folder.ledger().parent().map(PathBuf::from).unwrap_or_default();
-    if to.starts_with(&folder) {
-        return Err(fields.wrong("to", "must not lie in the data folder"));
-    }
-    let source = Source {
-        folder,
-        ledger: app.ledger.clone(),
-        catalog: app.sqlite_catalog.clone(),
-        models: app.catalog.models().await?,
-    };
-    let manifest = backup::write(source, &to).await.map_err(|error| match error {
-        BackupError::Exists(_) => ApiError::Conflict(error.to_string()),
-        BackupError::Io { .. } => fields.wrong("to", &format!("cannot be written: {error}")),
-        BackupError::Ledger(BillingError::Overloaded) => {
-            ApiError::Overloaded("the ledger".to_owned())
+    let config = &app.config;
+    let ledger = match (&app.ledger, &config.role) {
+        (Some(_), _) if matches!(config.ledger, Store::Postgres(_)) => {
+            Part::Elsewhere(Part::LEDGER_IN_POSTGRES)
         }
-        error => ApiError::internal("a backup failed", &error),
-    })?;
-    respond::ok(&shown::with(&manifest, [("to", json!(to))])?)
+        (Some(ledger), _) => Part::Here(ledger.clone()),
+        (None, Role::Gateway(_)) => Part::Elsewhere(Part::LEDGER_IN_SERVICE),
+        (None, _) => Part::Elsewhere(Part::NO_LEDGER),
+    };
+    let catalog = match &app.sqlite_catalog {
+        Some(catalog) => Part::Here(Arc::clone(catalog)),
+        None => Part::Elsewhere(Part::CATALOG_IN_POSTGRES),
+    };
+    let folder = app.folder.path().to_owned();
+    let models = app.catalog.models().await?;
+    backup::answer(Source { folder, ledger, catalog, models }, body).await
 }

@@ -1,4 +1,4 @@
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -6,9 +6,21 @@ use std::sync::Arc;
 use emberbox_billing::{BillingError, Ledger, audit_file};
 use emberbox_catalog::{CatalogError, Model, SqliteCatalog};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 
+use self::files::{
+    copy, create_folder, create_new, create_private, lies_within, sync, sync_folders, through,
+};
+use super::shown;
 use super::spans::now_ms;
+use crate::body::{self, Body};
+use crate::errors::ApiError;
+use crate::json::{self, Object};
+use crate::respond;
+use crate::stack::Response;
+
+/// Files and folders, copied, private and durable.
+mod files;
 
 const MANIFEST: &str = "manifest.json";
 const LEDGER: &str = "ledger.db";
@@ -20,8 +32,6 @@ const MODELS: &str = "models.json";
 const FORMAT: u32 = 1;
 /// The largest manifest that is read.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
-/// Bytes that are copied at a time.
-const CHUNK_BYTES: usize = 256 * 1024;
 
 /// What lies in a backup, and the sums that prove it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +56,40 @@ struct Kept {
 pub(crate) struct Source {
     /// The data folder.
     pub(crate) folder: PathBuf,
-    /// The ledger, where it is a file of the folder.
-    pub(crate) ledger: Option<Ledger>,
-    /// The catalog, where it is a file of the folder.
-    pub(crate) catalog: Option<Arc<SqliteCatalog>>,
+    pub(crate) ledger: Part<Ledger>,
+    pub(crate) catalog: Part<Arc<SqliteCatalog>>,
     pub(crate) models: Vec<Model>,
+}
+
+/// A part of what a server keeps.
+pub(crate) enum Part<T> {
+    /// A file of the data folder.
+    Here(T),
+    /// It is kept elsewhere, or nowhere: says where, and how it is copied.
+    Elsewhere(&'static str),
+}
+
+impl Part<()> {
+    /// Where a ledger that is no file of this folder is.
+    pub(crate) const LEDGER_IN_POSTGRES: &str =
+        "the ledger: it is in PostgreSQL, `pg_dump --schema=emberbox_ledger` copies it";
+    /// A gateway's ledger.
+    pub(crate) const LEDGER_IN_SERVICE: &str =
+        "the ledger: the billing service keeps it, back that up too";
+    /// Nobody is charged.
+    pub(crate) const NO_LEDGER: &str = "the ledger: there is none, nothing is charged";
+    /// A folder without the file.
+    pub(crate) const NO_LEDGER_FILE: &str =
+        "the ledger: the folder has none; name the server's configuration if it is elsewhere";
+    /// A folder without the file.
+    pub(crate) const NO_CATALOG_FILE: &str =
+        "the catalog: the folder has none; name the server's configuration if it is elsewhere";
+    /// Where a catalog that is no file of this folder is.
+    pub(crate) const CATALOG_IN_POSTGRES: &str =
+        "the catalog: it is in PostgreSQL, `pg_dump --schema=emberbox_catalog` copies it";
+    /// A billing service's catalog.
+    pub(crate) const CATALOG_OF_GATEWAYS: &str =
+        "the catalog: gateways keep it, back one of them up too";
 }
 
 /// Why there is no backup, or nothing was restored.
@@ -58,6 +97,8 @@ pub(crate) struct Source {
 pub(crate) enum BackupError {
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
+    #[error("{} lies in the data folder", .0.display())]
+    Inside(PathBuf),
     #[error("{} is not empty: a backup is restored into a new folder", .0.display())]
     NotEmpty(PathBuf),
     #[error("{}: {source}", path.display())]
@@ -126,25 +167,23 @@ pub(crate) async fn write(source: Source, to: &Path) -> Result<Manifest, BackupE
     if fs::symlink_metadata(to).is_ok() {
         return Err(BackupError::Exists(to.to_owned()));
     }
+    if lies_within(to, &source.folder).map_err(failed(to))? {
+        return Err(BackupError::Inside(to.to_owned()));
+    }
     let draft = Draft::beside(to, ".partial")?;
     let mut not_included = Vec::new();
     let artifacts = (source.folder.join(ARTIFACTS), draft.path.join(ARTIFACTS));
     let (from, into) = artifacts.clone();
     tokio::task::spawn_blocking(move || copy_artifacts(&from, &into)).await??;
     match &source.ledger {
-        Some(ledger) => match ledger.backup(&draft.path.join(LEDGER)).await {
-            Err(BillingError::Invalid(reason)) => {
-                not_included.push(format!("the ledger: {reason}"))
-            }
-            result => result?,
-        },
-        None => not_included.push("the ledger: it is kept elsewhere, or nothing is charged".into()),
+        Part::Here(ledger) => ledger.backup(&draft.path.join(LEDGER)).await?,
+        Part::Elsewhere(said) => not_included.push((*said).to_owned()),
     }
     let to = to.to_owned();
     let finish = move || {
         match &source.catalog {
-            Some(catalog) => catalog.backup(&draft.path.join(CATALOG))?,
-            None => not_included.push("the catalog: it is in PostgreSQL, see pg_dump".to_owned()),
+            Part::Here(catalog) => catalog.backup(&draft.path.join(CATALOG))?,
+            Part::Elsewhere(said) => not_included.push((*said).to_owned()),
         }
         copy_artifacts(&artifacts.0, &artifacts.1)?;
         copy_token(&source.folder, &draft.path)?;
@@ -166,6 +205,26 @@ pub(crate) async fn write(source: Source, to: &Path) -> Result<Manifest, BackupE
         Ok(manifest)
     };
     tokio::task::spawn_blocking(finish).await?
+}
+
+/// Answers the operator who wants a copy in the new folder that the body's `to` names.
+pub(crate) async fn answer(source: Source, body: Body) -> Result<Response, ApiError> {
+    let value = json::parse(&body::read(body).await?)?;
+    let fields = Object::of(&value)?;
+    let to = PathBuf::from(fields.required_text("to")?);
+    if !to.is_absolute() {
+        return Err(fields.wrong("to", "must be absolute: the server has its own folder"));
+    }
+    let manifest = write(source, &to).await.map_err(|error| match error {
+        BackupError::Exists(_) => ApiError::Conflict(error.to_string()),
+        BackupError::Inside(_) => fields.wrong("to", "must not lie in the data folder"),
+        BackupError::Io { .. } => fields.wrong("to", &format!("cannot be written: {error}")),
+        BackupError::Ledger(BillingError::Overloaded) => {
+            ApiError::Overloaded("the ledger".to_owned())
+        }
+        error => ApiError::internal("a backup failed", &error),
+    })?;
+    respond::ok(&shown::with(&manifest, [("to", json!(to))])?)
 }
 
 /// Makes a data folder of a backup: every file is compared with its sum, and the ledger is audited
@@ -258,34 +317,6 @@ fn copy_token(from: &Path, into: &Path) -> Result<(), BackupError> {
     copy(&source, &into.join(TOKEN)).map(drop).map_err(failed(&source))
 }
 
-/// Copies a file into a new one that only its owner can read; gives its length and its sum.
-fn copy(from: &Path, to: &Path) -> io::Result<(u64, String)> {
-    let mut source = File::open(from)?;
-    let mut target = create_new(to)?;
-    let sum = through(&mut source, |chunk| target.write_all(chunk))?;
-    target.sync_all()?;
-    Ok(sum)
-}
-
-/// The length of a file and its SHA-256.
-fn through(
-    source: &mut File,
-    mut take: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<(u64, String)> {
-    let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
-    let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
-        let count = source.read(&mut buffer)?;
-        let chunk = buffer.get(..count).unwrap_or_default();
-        if chunk.is_empty() {
-            return Ok((bytes, hex::encode(hash.finalize())));
-        }
-        hash.update(chunk);
-        bytes += count as u64;
-        take(chunk)?;
-    }
-}
-
 /// Every file below a folder, by its path there.
 fn sums(root: &Path, folder: &Path) -> Result<Vec<Kept>, BackupError> {
     let mut files = Vec::new();
@@ -312,50 +343,6 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
         file.sync_all()
     };
     write().map_err(failed(path))
-}
-
-#[cfg(unix)]
-fn create_new(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
-}
-
-/// A folder that may be there already.
-fn create_private(path: &Path) -> io::Result<()> {
-    match create_folder(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        created => created,
-    }
-}
-
-#[cfg(unix)]
-fn create_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().mode(0o700).create(path)
-}
-
-#[cfg(not(unix))]
-fn create_folder(path: &Path) -> io::Result<()> {
-    fs::create_dir(path)
-}
-
-fn sync_folders(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            sync_folders(&path)?;
-        }
-    }
-    sync(folder)
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> BackupError {

@@ -70,6 +70,69 @@ fn a_backup_made_while_serving_becomes_the_same_server() {
     drop(folder);
 }
 
+/// A link into the data folder, and a way around a name, lead into it as its own name does.
+#[cfg(unix)]
+#[test]
+fn no_way_into_the_data_folder_takes_a_backup() {
+    let server = Server::start();
+    let home = server.folder.path();
+    std::os::unix::fs::symlink(home.join("data"), home.join("link")).unwrap();
+    std::os::unix::fs::symlink(home.join("data/artifacts"), home.join("artifacts")).unwrap();
+    std::fs::create_dir(home.join("elsewhere")).unwrap();
+    for inside in [
+        "data/backup",
+        "link/backup",
+        "artifacts/backup",
+        "elsewhere/../data/backup",
+        "link/../data/x",
+    ] {
+        let body = json!({ "to": home.join(inside) });
+        let refused = server.operate("POST", "/admin/v1/backup", &body);
+        let error = refused.refused(400, "invalid_request");
+        assert!(error["message"].as_str().unwrap().contains("data folder"), "{inside}: {error}");
+    }
+    let folder: Vec<_> = std::fs::read_dir(home.join("data")).unwrap().collect();
+    let strange = |name: &str| name.contains("backup") || name.starts_with('x');
+    for entry in folder {
+        let name = entry.unwrap().file_name();
+        assert!(!strange(&name.to_string_lossy()), "{name:?} was left in the data folder");
+    }
+    let body = json!({ "to": home.join("elsewhere/backup") });
+    server.operate("POST", "/admin/v1/backup", &body).good();
+}
+
+/// A ledger's file that lies in the folder is not the ledger where that is in PostgreSQL.
+#[test]
+fn without_a_server_the_configured_stores_are_copied() {
+    let server = Server::start();
+    server.chat(&json!({})).good();
+    let home = server.stop();
+    let home = home.path();
+    let config = home.join("server.toml");
+    let text = "[ledger]\nstore = 'postgres'\nurl = 'postgres://nobody@127.0.0.1:9/none'\n";
+    std::fs::write(&config, text).unwrap();
+    let (data, to) = (home.join("data"), home.join("backup"));
+    let arguments = |to: &Path| {
+        let arguments = ["backup", to.to_str().unwrap(), "--data", data.to_str().unwrap()];
+        arguments.map(str::to_owned).to_vec()
+    };
+    let configured = [arguments(&to), vec!["--config".into(), config.display().to_string()]];
+    let configured = configured.concat();
+    let configured: Vec<&str> = configured.iter().map(String::as_str).collect();
+    let made = good(&emberbox(home, NOBODY, &configured));
+    let files: Vec<&str> =
+        made["files"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap()).collect();
+    assert!(!files.contains(&"ledger.db") && files.contains(&"catalog.db"), "{files:?}");
+    let said = made["not_included"][0].as_str().unwrap();
+    assert!(said.contains("PostgreSQL") && said.contains("pg_dump"), "{made}");
+    std::fs::write(&config, "[ledger]\nstore = 'paper'\n").unwrap();
+    assert_eq!(emberbox(home, NOBODY, &configured).status.code(), Some(64));
+    let plain = arguments(&home.join("plain"));
+    let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
+    let made = good(&emberbox(home, NOBODY, &plain));
+    assert!(made["files"].to_string().contains("ledger.db"), "{made}");
+}
+
 #[test]
 fn a_backup_that_was_changed_is_not_restored() {
     let server = Server::start();

@@ -17,6 +17,9 @@ use tokio::runtime::Runtime;
 /// How long a condition may take to come true before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A free port of this machine.
+const ANY_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 /// The name in the gateway's certificate.
 const GATEWAY: &str = "gateway-a";
 
@@ -28,8 +31,8 @@ pub(crate) struct Server {
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
     running: Option<Running>,
-    service: Option<Running>,
-    runtime: Runtime,
+    pub(crate) service: Option<Running>,
+    pub(crate) runtime: Runtime,
 }
 
 /// An answer, read whole.
@@ -81,7 +84,7 @@ pub(crate) fn config(folder: &Path) -> Config {
 
 /// Starts a billing service in its own part of the folder, with certificates for it and one
 /// gateway.
-async fn serve_ledger(folder: &Path) -> Running {
+pub(crate) async fn serve_ledger(folder: &Path, listen: SocketAddr) -> Running {
     let certificates = folder.join("certificates");
     if !certificates.exists() {
         let names = CertificateNames {
@@ -91,7 +94,7 @@ async fn serve_ledger(folder: &Path) -> Running {
         };
         make_certificates(&certificates, &names).unwrap();
     }
-    let service = BillingService { listen: ([127, 0, 0, 1], 0).into(), tls: tls(folder, "server") };
+    let service = BillingService { listen, tls: tls(folder, "server") };
     let data = folder.join("billing");
     let config = Config { role: Role::Billing(service), data, ..config(folder) };
     emberbox::start(config).await.unwrap()
@@ -119,7 +122,7 @@ impl Server {
         let runtime = Runtime::new().unwrap();
         let mut config = config(folder.path());
         let service = crate::LEDGER_IS_REMOTE
-            .then(|| runtime.block_on(Box::pin(serve_ledger(folder.path()))));
+            .then(|| runtime.block_on(Box::pin(serve_ledger(folder.path(), ANY_PORT))));
         if let Some(service) = &service {
             config.role = Role::Gateway(RemoteLedger {
                 url: format!("https://{}", service.public),

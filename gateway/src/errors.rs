@@ -213,6 +213,7 @@ impl From<CatalogError> for ApiError {
             CatalogError::InvalidName { .. } => ApiError::field("name", error.to_string()),
             CatalogError::NotFound { what: "function", name } => ApiError::FunctionNotFound(name),
             CatalogError::NotFound { what, name } => ApiError::NotFound { what, name },
+            CatalogError::TooMany { .. } => ApiError::Conflict(error.to_string()),
             CatalogError::Overloaded => ApiError::Overloaded(error.to_string()),
             CatalogError::Stopped
             | CatalogError::Schema { .. }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::{Catalog, CatalogError, KeyHash, Name, NewKey, NewModel, NewVersion, Org, Role};
+use crate::{
+    Catalog, CatalogError, KEYS_LIVE_MAX, KeyHash, Name, NewKey, NewModel, NewVersion, Org, Role,
+};
 
 pub(crate) async fn org(catalog: &dyn Catalog, name: &str) -> Org {
     catalog.create_org(name.parse().unwrap()).await.unwrap()
@@ -73,6 +75,17 @@ pub(crate) async fn keys(catalog: &dyn Catalog) {
     }
     let nobody = NewKey { org_id: "org_none".to_owned(), ..new("x") };
     assert_not_found(catalog.create_key(nobody).await, "organisation");
+    for number in 0..KEYS_LIVE_MAX {
+        catalog.create_key(new(&format!("key {number}"))).await.unwrap();
+    }
+    let refused = catalog.create_key(new("one too many")).await;
+    assert!(matches!(refused, Err(CatalogError::TooMany { what: "keys", .. })), "{refused:?}");
+    // Another organisation has its own, and a revoked key makes room.
+    let others = NewKey { org_id: other.id.clone(), ..new("x") };
+    catalog.create_key(others).await.unwrap();
+    let live = catalog.keys(&acme.id).await.unwrap().pop().unwrap();
+    catalog.revoke_key(&acme.id, &live.id).await.unwrap();
+    catalog.create_key(new("in its place")).await.unwrap();
 }
 
 pub(crate) async fn functions(catalog: &dyn Catalog) {

@@ -27,6 +27,14 @@ pub enum CatalogError {
         /// The name that was looked for.
         name: String,
     },
+    /// There are as many of its kind as there may be. Nothing was changed.
+    #[error("there are {max} {what} already: that is as many as there may be")]
+    TooMany {
+        /// What kind of things.
+        what: &'static str,
+        /// How many there may be.
+        max: u32,
+    },
     /// The catalog cannot take it now: its queue is full, or its server is away or busy. Nothing
     /// was changed, so trying again later is safe.
     #[error("the catalog is overloaded")]

@@ -25,6 +25,12 @@ mod store;
 #[cfg(test)]
 mod conformance;
 
+/// The most keys of one organisation that are not revoked.
+pub const KEYS_LIVE_MAX: u32 = 1_000;
+/// The most keys of one organisation, revoked ones counted: they are kept, so that what they did
+/// can still be told.
+pub const KEYS_KEPT_MAX: u32 = 10_000;
+
 pub use error::CatalogError;
 pub use name::Name;
 pub use postgres::{PostgresCatalog, PostgresCatalogOptions};

@@ -20,6 +20,7 @@ pub trait Catalog: Send + Sync + 'static {
     async fn orgs(&self) -> Result<Vec<Org>, CatalogError>;
 
     /// Creates a key and returns the secret, which nobody can ask for again.
+    /// [`CatalogError::TooMany`] beyond [`crate::KEYS_LIVE_MAX`] and [`crate::KEYS_KEPT_MAX`].
     async fn create_key(&self, new: NewKey) -> Result<(Key, Secret), CatalogError>;
     /// Who presents a key with this hash; `None` when it is unknown or revoked.
     async fn principal(&self, hash: KeyHash) -> Result<Option<Principal>, CatalogError>;

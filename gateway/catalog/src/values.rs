@@ -1,6 +1,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::CatalogError;
+use crate::{CatalogError, KEYS_KEPT_MAX, KEYS_LIVE_MAX};
 
 /// A label for people; longer ones are refused rather than cut.
 const KEY_NAME_CHARS_MAX: usize = 80;
@@ -40,6 +40,19 @@ pub(crate) fn check_key_name(name: &str) -> Result<(), CatalogError> {
         return Ok(());
     };
     Err(CatalogError::InvalidName { name: name.chars().take(KEY_NAME_CHARS_MAX).collect(), reason })
+}
+
+/// Refuses another key of an organisation that has as many as it may, of which `live` are not
+/// revoked.
+pub(crate) fn check_key_count(kept: i64, live: i64) -> Result<(), CatalogError> {
+    let (kept_max, live_max) = (KEYS_KEPT_MAX, KEYS_LIVE_MAX);
+    match (live >= live_max.into(), kept >= kept_max.into()) {
+        (true, _) => Err(CatalogError::TooMany { what: "keys", max: live_max }),
+        (false, true) => {
+            Err(CatalogError::TooMany { what: "keys, revoked ones counted", max: kept_max })
+        }
+        (false, false) => Ok(()),
+    }
 }
 
 /// Model names may carry a path as on model hubs (`owner/name`) and a dot, but nothing that a

@@ -4,7 +4,7 @@ use tokio_postgres::error::SqlState;
 
 use super::ask::{all, one};
 use super::fault::Fault;
-use crate::values::{check_key_name, from_sql, new_id, now_ms};
+use crate::values::{check_key_count, check_key_name, from_sql, new_id, now_ms};
 use crate::{CatalogError, Key, KeyHash, NewKey, Org, Principal, Secret, secret};
 
 const COLUMNS: &str = "keys.id, keys.org_id, keys.name, keys.role, keys.prefix, \
@@ -12,6 +12,13 @@ const COLUMNS: &str = "keys.id, keys.org_id, keys.name, keys.role, keys.prefix, 
 
 pub(super) async fn create(db: &Client, new: &NewKey, secret: &Secret) -> Result<Key, Fault> {
     check_key_name(&new.name)?;
+    let count = "SELECT count(*), count(*) FILTER (WHERE revoked_at_ms IS NULL)
+        FROM keys WHERE org_id = $1";
+    // Some that are made at the same moment may pass the limit together: it bounds what one
+    // organisation can take, and need not be exact.
+    if let Some(row) = one(db, count, &[&new.org_id]).await? {
+        check_key_count(row.try_get(0)?, row.try_get(1)?)?;
+    }
     // `generate` makes keys that have a hash; the check keeps a mistake from storing none.
     let hash = KeyHash::of(secret.reveal()).ok_or(CatalogError::Stopped)?;
     let (id, prefix, now) = (new_id("key"), secret::shown_prefix(secret), now_ms());

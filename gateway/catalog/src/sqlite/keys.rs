@@ -1,7 +1,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::values::{check_key_name, from_sql, new_id, now_ms};
+use crate::values::{check_key_count, check_key_name, from_sql, new_id, now_ms};
 use crate::{CatalogError, Key, KeyHash, NewKey, Org, Principal, Secret, secret};
 
 const COLUMNS: &str = "keys.id, keys.org_id, keys.name, keys.role, keys.prefix, \
@@ -15,6 +15,13 @@ pub(super) fn create(db: &Connection, new: &NewKey, secret: &Secret) -> Result<K
     if !known {
         return Err(CatalogError::not_found("organisation", &new.org_id));
     }
+    let (kept, live): (u32, u32) = db
+        .prepare_cached(
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE revoked_at_ms IS NULL)
+             FROM keys WHERE org_id = ?1",
+        )?
+        .query_row([&new.org_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    check_key_count(kept.into(), live.into())?;
     // `generate` makes keys that have a hash; the check keeps a mistake from storing none.
     let hash = KeyHash::of(secret.reveal()).ok_or(CatalogError::Stopped)?;
     let id = new_id("key");

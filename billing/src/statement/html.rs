@@ -20,12 +20,15 @@ impl Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let invoice = self.0;
         let (number, style) = (Text(&invoice.number), STYLE);
+        let plain = Plain(&invoice.number);
         write!(
             f,
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta name=\"referrer\" content=\"no-referrer\">\n\
-             <title>Invoice {number}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+             <title>Invoice {number}</title>\n<style>\n{style}\
+             @page {{ @bottom-left {{ content: \"Invoice {plain}\"; }} }}\n\
+             </style>\n</head>\n<body>\n<main>\n"
         )?;
         head(f, invoice)?;
         let money = Money::of(invoice);
@@ -128,7 +131,7 @@ fn credit_notes(f: &mut fmt::Formatter<'_>, invoice: &Invoice, money: &Money) ->
         let (number, reason, amount) = (Text(number), Text(reason), money.show(*amount));
         writeln!(
             f,
-            "<tr><td>{number}</td><td>{}</td><td><code>{call}</code><div>{reason}</div></td>\
+            "<tr><td class=\"id\">{number}</td><td>{}</td><td><code>{call}</code><div>{reason}</div></td>\
              <td class=\"n\">{amount}</td></tr>",
             Time(*at_ms)
         )?;
@@ -155,7 +158,7 @@ fn movements(f: &mut fmt::Formatter<'_>, invoice: &Invoice, money: &Money) -> fm
             MovementKind::Expiry => "Expired",
             MovementKind::Adjustment => "Adjustment",
         };
-        write!(f, "<tr><td>{kind}</td><td>{}</td><td>", Time(*at_ms))?;
+        write!(f, "<tr><td>{kind}</td><td>{}</td><td class=\"parts\">", Time(*at_ms))?;
         for text in [rail.as_deref(), reference.as_deref(), Some(note.as_str())] {
             match text {
                 None | Some("") => {}
@@ -275,6 +278,16 @@ impl Display for Used<'_> {
             (Some(model), _) => write!(f, ", {}", Text(model)),
             (None, _) => Ok(()),
         }
+    }
+}
+
+/// A number of an invoice, safe in a text of a style sheet.
+struct Plain<'a>(&'a str);
+
+impl Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        self.0.chars().map(|c| if is_plain(&c) { c } else { '?' }).try_for_each(|c| f.write_char(c))
     }
 }
 

@@ -2,8 +2,8 @@
 //! invoice that prints.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, ensure};
 use emberbox_postgres::PostgresServer;
@@ -15,13 +15,13 @@ use crate::report::Report;
 use crate::server::{Org, Server, free_addresses, wait_until};
 use crate::world::World;
 
-/// Browsers that print without a window, as Debian and others name them.
-const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+/// Invoices on paper.
+mod print;
 
 pub(super) fn run(world: &World, report: &mut Report) {
     report.check("money/postgres", || in_postgres(world));
     report.check("money/roles", || in_two_processes(world));
-    report.check("money/print", || prints(world));
+    report.check("money/print", || print::prints(world));
 }
 
 fn chat(org: &Org) -> anyhow::Result<u16> {
@@ -160,43 +160,4 @@ fn in_two_processes(world: &World) -> anyhow::Result<String> {
     server.stop()?;
     drop(service);
     Ok(format!("{} receipts through mutual TLS; 503 while the ledger was away", check["receipts"]))
-}
-
-/// The page of an invoice, printed by a browser where the machine has one.
-fn prints(world: &World) -> anyhow::Result<String> {
-    let home = world.folder("print")?;
-    let server = Server::start(world, &home, &[])?;
-    let org = server.org("printed", Some("1"))?;
-    ensure!(chat(&org)? == 200, "the call was not charged");
-    let months = org.api.get("/v1/invoices")?.ok()?;
-    let month = crate::server::text(&months, "/data/0/period")?;
-    let page = org.api.get(&format!("/v1/invoices/{month}.html"))?;
-    let html = String::from_utf8_lossy(&page.body).into_owned();
-    ensure!(page.status == 200 && html.contains("</html>"), "status {}: {html}", page.status);
-    ensure!(!html.contains("<script") && !html.contains("http:"), "the page loads something");
-    let (file, pdf) = (home.join("invoice.html"), home.join("invoice.pdf"));
-    std::fs::write(&file, &page.body)?;
-    server.stop()?;
-    let Some(browser) = browser() else {
-        return Ok(format!("{} bytes of HTML; not printed: no Chromium here", page.body.len()));
-    };
-    let mut print = Command::new(browser);
-    print
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"])
-        .arg(format!("--user-data-dir={}", home.join("browser").display()))
-        .arg(format!("--print-to-pdf={}", pdf.display()))
-        .arg(format!("file://{}", file.display()));
-    let output = print.output().context("cannot start the browser")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let printed = std::fs::read(&pdf).with_context(|| said.into_owned())?;
-    ensure!(printed.starts_with(b"%PDF-"), "what was printed is no PDF");
-    Ok(format!("{} bytes of HTML, printed as {} bytes of PDF", page.body.len(), printed.len()))
-}
-
-fn browser() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let places =
-        BROWSERS.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    places.into_iter().find(|place| place.is_file())
 }

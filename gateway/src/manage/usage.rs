@@ -135,7 +135,7 @@ mod tests {
             ("", Some("[\"subject\"]")),
             ("?by=day", Some("[\"day\"]")),
             ("?by=model,key", Some("[\"model\",\"key\"]")),
-            ("?by=", None),
+            ("?by=", Some("[\"subject\"]")),
             ("?by=role", None),
             ("?by=day,", None),
             ("?by=Day", None),

@@ -111,7 +111,9 @@ async fn the_page_loads_nothing_runs_nothing_and_escapes_everything() {
         assert!(!page.contains(absent), "{absent}");
     }
     for present in [
-        "@page { size: A4",
+        "@page {\n  size: A4",
+        "content: \"Invoice ??title??script?alert??x????script?????-2026-10\";",
+        "counter(page)",
         "@media print",
         "display: table-header-group",
         "Net, in credits",

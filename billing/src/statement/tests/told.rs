@@ -115,6 +115,10 @@ impl Billing for Told {
                 entries.truncate(usize::try_from(query.limit).unwrap());
                 Report::Entries(entries)
             }
+            Query::Entry(op) => {
+                let entry = self.entries.iter().find(|entry| entry.op == op);
+                Report::Entry(entry.cloned().map(Box::new))
+            }
             Query::Totals(query) => Report::Totals(self.totals(&query)),
             Query::Periods if !self.closed => Report::Periods(Vec::new()),
             Query::Periods => Report::Periods(vec![PeriodClose {

@@ -275,7 +275,11 @@ impl From<BridgeError> for ApiError {
     fn from(error: BridgeError) -> Self {
         match error {
             BridgeError::ModelNotFound(name) => ApiError::ModelNotFound(name),
-            BridgeError::InvalidRequest { field, reason } => ApiError::field(&field, reason),
+            BridgeError::InvalidRequest { field, reason } => {
+                // The engine's name for what HTTP calls by OpenAI's.
+                let field = if field == "grammar" { "response_format" } else { field.as_str() };
+                ApiError::field(field, reason)
+            }
             BridgeError::ContextLength { tokens, max } => ApiError::ContextLength { tokens, max },
             BridgeError::WrongKind(_) => ApiError::field("model", error.to_string()),
             BridgeError::Overloaded(what) => ApiError::Overloaded(what),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use emberbox_billing::{Ending, Hold, Meter};
-use emberbox_runtime::bridge::{Event, FinishReason, Task, Usage};
+use emberbox_runtime::bridge::{Event, FinishReason, Task, TokenLogprobs, ToolCall, Usage};
 use tokio::sync::mpsc;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -36,7 +36,9 @@ pub(crate) enum Step {
     /// The hold is durable and the work has begun: the head of an answer may leave.
     Started,
     /// More text.
-    Piece { text: String, tokens: u32 },
+    Piece { text: String, tokens: u32, logprobs: Vec<TokenLogprobs> },
+    /// The functions to be called.
+    ToolCalls(Vec<ToolCall>),
     /// All vectors, as little-endian f32.
     Vectors { dims: u32, data: Vec<u8> },
     /// The end, after the charge.
@@ -234,11 +236,12 @@ async fn deliver(
         };
         drop(waiting.take());
         match event.map_err(|error| Stop::Failed(error.into()))? {
-            Event::Piece { text, tokens } => {
+            Event::Piece { text, tokens, logprobs } => {
                 let tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
                 clock.tokens(tokens);
-                client.send(Step::Piece { text, tokens }).await?;
+                client.send(Step::Piece { text, tokens, logprobs }).await?;
             }
+            Event::ToolCalls(calls) => client.send(Step::ToolCalls(calls)).await?,
             Event::Embeddings { dims, data, .. } => {
                 client.send(Step::Vectors { dims, data }).await?;
             }
@@ -293,6 +296,7 @@ async fn settle(
 fn record(usage: Usage, stop: &Stop) {
     let reason = match stop {
         Stop::Done(FinishReason::Stop, _) => "stop",
+        Stop::Done(FinishReason::ToolCalls, _) => "tool_calls",
         Stop::Done(FinishReason::Length, _) => "length",
         Stop::Done(FinishReason::Cancelled, _) | Stop::ClientLeft => "cancelled",
         Stop::Deadline => "deadline",

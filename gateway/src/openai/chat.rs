@@ -15,7 +15,7 @@ use crate::json::{self, Object};
 use crate::respond;
 use crate::route::only;
 use crate::stack::{Request, Response};
-use reply::Shape;
+use reply::{Answer, Shape};
 
 /// JSON of answers and chunks.
 mod reply;
@@ -42,6 +42,7 @@ pub(crate) async fn post(
         model: asked.model.clone(),
         created: now_s(),
         include_usage: asked.include_usage,
+        logprobs: asked.logprobs,
     };
     let call = ModelCall {
         caller: caller.limited(asked.max_cost),
@@ -59,12 +60,16 @@ pub(crate) async fn post(
 
 /// Collects the answer; its head leaves after the charge and tells the cost.
 async fn whole(mut run: Run, shape: &Shape) -> Result<Response, ApiError> {
-    let mut text = String::new();
+    let mut answer = Answer::default();
     while let Some(step) = run.next().await {
         match step? {
-            Step::Piece { text: piece, .. } => text.push_str(&piece),
+            Step::Piece { text, logprobs, .. } => {
+                answer.text.push_str(&text);
+                answer.logprobs.extend(logprobs);
+            }
+            Step::ToolCalls(calls) => answer.calls = calls,
             Step::Done(finished) => {
-                let mut response = respond::ok(&shape.completion(&text, &finished))?;
+                let mut response = respond::ok(&shape.completion(&answer, &finished))?;
                 finished.charged.write(response.headers_mut());
                 return Ok(response);
             }

@@ -59,7 +59,7 @@ pub(crate) async fn post(
                 finished.charged.write(response.headers_mut());
                 return Ok(response);
             }
-            Step::Started | Step::Piece { .. } => {}
+            Step::Started | Step::Piece { .. } | Step::ToolCalls(_) => {}
         }
     }
     Err(ApiError::Internal)

@@ -5,6 +5,7 @@
 //! Every generation states its whole prompt; what the session's KV cache already holds as a
 //! prefix of it is not computed again and is counted in [`Usage::cached_input_tokens`].
 
+pub use emberbox_sampling::Grammar;
 use serde::{Deserialize, Serialize};
 
 /// Names one open session of this process.
@@ -46,6 +47,26 @@ pub struct GenerateOptions {
     pub top_p: f32,
     /// Keeps this many of the likeliest tokens; 0 is off.
     pub top_k: u32,
+    /// Keeps tokens at least this many times as likely as the likeliest; 0, which is off, to 1.
+    pub min_p: f32,
+    /// Makes tokens of the prompt and the output less likely; above 0, up to 10, and 1 is off.
+    pub repetition_penalty: f32,
+    /// Taken from the logits of tokens that the output has; -2 to 2.
+    pub presence_penalty: f32,
+    /// Taken from a token's logit for each time that the output has it; -2 to 2.
+    pub frequency_penalty: f32,
+    /// Added to a token's logit: pairs of token and bias, -100 to 100.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// With every token the logarithms of its probability and of so many of the likeliest tokens,
+    /// 0 to 20; `None` is without. They are the model's own, before penalties and temperature.
+    pub logprobs: Option<u32>,
+    /// What the output must follow.
+    pub grammar: Option<Grammar>,
+    /// Functions that the model may ask its caller to call, in OpenAI's shape. The model's chat
+    /// template must know them.
+    pub tools: Vec<serde_json::Value>,
+    /// Whether it may, or must.
+    pub tool_choice: ToolChoice,
     /// The same seed with the same prompt and options gives the same text, whatever else runs.
     pub seed: Option<u64>,
     /// Strings that end the text; they are not part of it.
@@ -59,10 +80,43 @@ impl Default for GenerateOptions {
             temperature: 1.0,
             top_p: 1.0,
             top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            logprobs: None,
+            grammar: None,
+            tools: Vec::new(),
+            tool_choice: ToolChoice::Auto,
             seed: None,
             stop: Vec::new(),
         }
     }
+}
+
+/// Whether a model calls functions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolChoice {
+    /// It does not, and is told of none.
+    None,
+    /// As it likes.
+    #[default]
+    Auto,
+    /// It calls one.
+    Required,
+    /// It calls this one.
+    Function(String),
+}
+
+/// A function that the model asks its caller to call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The function's name.
+    pub name: String,
+    /// A JSON object, as text; from a model, so not always as the function's schema has it.
+    pub arguments: String,
 }
 
 /// One piece of work for a session.
@@ -96,10 +150,12 @@ pub struct Plan {
 
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended its text, or a stop string appeared.
+    /// The model ended its text, a stop string appeared, or the grammar allows nothing more.
     Stop,
+    /// The model asks for functions to be called.
+    ToolCalls,
     /// `max_tokens` were produced.
     Length,
     /// The client cancelled.
@@ -118,6 +174,26 @@ pub struct Usage {
     pub output_tokens: u32,
 }
 
+/// How likely a token was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprobs {
+    /// The token that was chosen.
+    pub chosen: Likelihood,
+    /// The likeliest tokens, the likeliest first.
+    pub top: Vec<Likelihood>,
+}
+
+/// A token, what it stands for, and the natural logarithm of its probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Likelihood {
+    /// The token.
+    pub token: u32,
+    /// Its bytes: not always whole characters, and none for a control token.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+}
+
 /// What a session yields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,7 +204,11 @@ pub enum Event {
         text: String,
         /// The tokens that it was made from.
         tokens: Vec<u32>,
+        /// One for each of `tokens` where they were asked for, else none.
+        logprobs: Vec<TokenLogprobs>,
     },
+    /// The functions that the model asks for, after all text. A `Done` follows it.
+    ToolCalls(Vec<ToolCall>),
     /// All vectors of an embedding task. A `Done` follows it.
     Embeddings {
         /// One row for each text, in order.

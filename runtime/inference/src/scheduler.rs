@@ -1,5 +1,7 @@
 //! One thread for each model, and one for its text; sessions between them and the callers.
 
+/// From logits to what a client sees.
+pub(crate) mod choice;
 /// The embedding thread.
 pub(crate) mod embed;
 /// The generation thread: continuous batching.
@@ -10,8 +12,6 @@ pub(crate) mod inbox;
 pub(crate) mod model;
 /// From a task to tokens, checked.
 pub(crate) mod prepare;
-/// From logits to a token.
-pub(crate) mod sampler;
 /// What a client holds: events, usage, state.
 pub(crate) mod session;
 /// Embeddings by a generation model.

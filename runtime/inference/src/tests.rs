@@ -2,6 +2,8 @@
 
 /// The bundled model against its reference.
 mod bundled;
+/// Grammars, penalties, likelihoods and calls of functions.
+mod control;
 /// Embedding tasks.
 mod embeddings;
 /// Sessions under load, cancellation, limits and damage.
@@ -52,7 +54,7 @@ async fn finish(engine: &Inference, session: SessionId) -> Answer {
     let (mut text, mut tokens) = (String::new(), Vec::new());
     loop {
         match engine.next(session).await.unwrap() {
-            Event::Piece { text: piece, tokens: more } => {
+            Event::Piece { text: piece, tokens: more, .. } => {
                 text.push_str(&piece);
                 tokens.extend(more);
             }
@@ -61,7 +63,7 @@ async fn finish(engine: &Inference, session: SessionId) -> Answer {
                 assert_eq!(usage, engine.usage(session));
                 return Answer { text, tokens, usage, finish_reason };
             }
-            Event::Embeddings { .. } => panic!("not asked for"),
+            Event::ToolCalls(_) | Event::Embeddings { .. } => panic!("not asked for"),
         }
     }
 }

@@ -8,3 +8,5 @@ pub(crate) mod codec;
 pub(crate) mod gguf;
 /// Output text: whole characters, and nothing of a stop string.
 pub(crate) mod output;
+/// Calls of functions in an output.
+pub(crate) mod tools;

@@ -131,9 +131,15 @@ impl Context {
         tensors: &TensorBudget,
     ) -> Result<Named, GuestError> {
         match charge.bridge.next(charge.session).await? {
-            Event::Piece { text, tokens } => {
+            Event::Piece { text, tokens, .. } => {
                 let outputs = piece(text, &tokens, tensors)?;
                 charge.received(tokens.len());
+                self.running = Some(charge);
+                Ok(outputs)
+            }
+            Event::ToolCalls(calls) => {
+                let mut outputs = piece(String::new(), &[], tensors)?;
+                outputs.push(json("tool_calls", &calls, tensors)?);
                 self.running = Some(charge);
                 Ok(outputs)
             }
@@ -155,12 +161,14 @@ impl Context {
 async fn all_pieces(mut charge: Charge, tensors: &TensorBudget) -> Result<Named, GuestError> {
     let mut all_text = String::new();
     let mut all_tokens = Vec::new();
+    let mut all_calls = Vec::new();
     loop {
         match charge.bridge.next(charge.session).await? {
-            Event::Piece { text, tokens } => {
+            Event::Piece { text, tokens, .. } => {
                 all_text.push_str(&text);
                 all_tokens.extend(tokens);
             }
+            Event::ToolCalls(calls) => all_calls = calls,
             Event::Embeddings { rows, dims, data, usage } => {
                 let mut outputs = embeddings(rows, dims, data, tensors)?;
                 let usage = charge.settle(usage);
@@ -169,6 +177,9 @@ async fn all_pieces(mut charge: Charge, tensors: &TensorBudget) -> Result<Named,
             }
             Event::Done { finish_reason, usage } => {
                 let mut outputs = piece(all_text, &all_tokens, tensors)?;
+                if !all_calls.is_empty() {
+                    outputs.push(json("tool_calls", &all_calls, tensors)?);
+                }
                 charge.received(all_tokens.len());
                 let usage = charge.settle(usage);
                 outputs.extend(end(word(finish_reason), usage, tensors)?);
@@ -181,6 +192,7 @@ async fn all_pieces(mut charge: Charge, tensors: &TensorBudget) -> Result<Named,
 fn word(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
+        FinishReason::ToolCalls => "tool_calls",
         FinishReason::Length => "length",
         FinishReason::Cancelled => "cancelled",
     }

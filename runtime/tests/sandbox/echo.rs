@@ -148,7 +148,11 @@ fn run(task: &Task, usage: Usage) -> (VecDeque<Event>, bool) {
     let said: Vec<&String> = words.iter().take(max).take_while(|word| *word != "stall").collect();
     let mut events: VecDeque<Event> = said
         .iter()
-        .map(|word| Event::Piece { text: format!("{word} "), tokens: vec![word.len() as u32] })
+        .map(|word| Event::Piece {
+            text: format!("{word} "),
+            tokens: vec![word.len() as u32],
+            logprobs: Vec::new(),
+        })
         .collect();
     let stalled = words.iter().take(max).any(|word| word == "stall");
     if !stalled {

@@ -1,4 +1,4 @@
-use emberbox_runtime::bridge::FinishReason;
+use emberbox_runtime::bridge::{FinishReason, Likelihood, TokenLogprobs, ToolCall};
 use serde_json::{Value, json};
 
 use crate::invoke::model::Finished;
@@ -10,11 +10,27 @@ pub(super) struct Shape {
     pub(super) model: String,
     pub(super) created: u64,
     pub(super) include_usage: bool,
+    pub(super) logprobs: bool,
+}
+
+/// An answer as it is collected.
+#[derive(Default)]
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) logprobs: Vec<TokenLogprobs>,
+    pub(super) calls: Vec<ToolCall>,
 }
 
 impl Shape {
     /// The answer as one object.
-    pub(super) fn completion(&self, text: &str, finished: &Finished) -> Value {
+    pub(super) fn completion(&self, answer: &Answer, finished: &Finished) -> Value {
+        let mut message = json!({ "role": "assistant", "content": answer.text, "refusal": null });
+        if !answer.calls.is_empty() {
+            message["tool_calls"] = self.calls(&answer.calls).into();
+            if answer.text.is_empty() {
+                message["content"] = Value::Null;
+            }
+        }
         json!({
             "id": self.id,
             "object": "chat.completion",
@@ -22,8 +38,8 @@ impl Shape {
             "model": self.model,
             "choices": [{
                 "index": 0,
-                "message": { "role": "assistant", "content": text, "refusal": null },
-                "logprobs": null,
+                "message": message,
+                "logprobs": self.logprobs(&answer.logprobs),
                 "finish_reason": finish_reason(finished.finish_reason),
             }],
             "usage": usage(finished),
@@ -32,17 +48,39 @@ impl Shape {
 
     /// The first chunk of a stream.
     pub(super) fn role_chunk(&self) -> Value {
-        self.chunk(&json!({ "role": "assistant", "content": "" }), None)
+        self.chunk(&json!({ "role": "assistant", "content": "" }), &[], None)
     }
 
     /// More text.
-    pub(super) fn text_chunk(&self, text: &str) -> Value {
-        self.chunk(&json!({ "content": text }), None)
+    pub(super) fn text_chunk(&self, text: &str, logprobs: &[TokenLogprobs]) -> Value {
+        self.chunk(&json!({ "content": text }), logprobs, None)
+    }
+
+    /// Functions to be called, each whole.
+    pub(super) fn calls_chunk(&self, calls: &[ToolCall]) -> Value {
+        let mut calls = self.calls(calls);
+        for (index, call) in calls.iter_mut().enumerate() {
+            call["index"] = index.into();
+        }
+        self.chunk(&json!({ "tool_calls": calls }), &[], None)
+    }
+
+    /// Calls with ids that are theirs alone, by the answer's.
+    fn calls(&self, calls: &[ToolCall]) -> Vec<Value> {
+        let answer = self.id.trim_start_matches("chatcmpl-");
+        let call = |(index, call): (usize, &ToolCall)| {
+            json!({
+                "id": format!("call_{answer}_{index}"),
+                "type": "function",
+                "function": { "name": call.name, "arguments": call.arguments },
+            })
+        };
+        calls.iter().enumerate().map(call).collect()
     }
 
     /// The reason of the end.
     pub(super) fn last_chunk(&self, finished: &Finished) -> Value {
-        self.chunk(&json!({}), Some(finish_reason(finished.finish_reason)))
+        self.chunk(&json!({}), &[], Some(finish_reason(finished.finish_reason)))
     }
 
     /// The usage: a chunk of its own, without choices.
@@ -57,7 +95,12 @@ impl Shape {
         })
     }
 
-    fn chunk(&self, delta: &Value, finish_reason: Option<&str>) -> Value {
+    fn chunk(
+        &self,
+        delta: &Value,
+        logprobs: &[TokenLogprobs],
+        finish_reason: Option<&str>,
+    ) -> Value {
         let mut chunk = json!({
             "id": self.id,
             "object": "chat.completion.chunk",
@@ -66,7 +109,7 @@ impl Shape {
             "choices": [{
                 "index": 0,
                 "delta": delta,
-                "logprobs": null,
+                "logprobs": self.logprobs(logprobs),
                 "finish_reason": finish_reason,
             }],
         });
@@ -75,6 +118,31 @@ impl Shape {
         }
         chunk
     }
+
+    fn logprobs(&self, logprobs: &[TokenLogprobs]) -> Value {
+        if !self.logprobs {
+            return Value::Null;
+        }
+        let content: Vec<Value> = logprobs
+            .iter()
+            .map(|token| {
+                let mut content = likelihood(&token.chosen);
+                content["top_logprobs"] = token.top.iter().map(likelihood).collect();
+                content
+            })
+            .collect();
+        json!({ "content": content, "refusal": null })
+    }
+}
+
+/// A token's text, its bytes, since the text may be a part of a character, and its likelihood. A
+/// token that cannot occur has the lowest number that OpenAI uses for one.
+fn likelihood(token: &Likelihood) -> Value {
+    json!({
+        "token": String::from_utf8_lossy(&token.bytes),
+        "logprob": token.logprob.max(-9999.0),
+        "bytes": token.bytes,
+    })
 }
 
 /// Tokens as the host counted them, and the cost as the ledger booked it.
@@ -93,6 +161,7 @@ fn usage(finished: &Finished) -> Value {
 fn finish_reason(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
+        FinishReason::ToolCalls => "tool_calls",
         // A cancelled run never gets here: it ends in an error.
         FinishReason::Length | FinishReason::Cancelled => "length",
     }

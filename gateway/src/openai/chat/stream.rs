@@ -54,9 +54,13 @@ impl State {
 fn push(shape: &Shape, step: Result<Step, ApiError>, ready: &mut VecDeque<Bytes>) -> bool {
     match step {
         // Tokens that only completed a stop string have no text.
-        Ok(Step::Piece { text, .. }) if text.is_empty() => false,
-        Ok(Step::Piece { text, .. }) => {
-            ready.push_back(event(&shape.text_chunk(&text)));
+        Ok(Step::Piece { text, logprobs, .. }) if text.is_empty() && logprobs.is_empty() => false,
+        Ok(Step::Piece { text, logprobs, .. }) => {
+            ready.push_back(event(&shape.text_chunk(&text, &logprobs)));
+            false
+        }
+        Ok(Step::ToolCalls(calls)) => {
+            ready.push_back(event(&shape.calls_chunk(&calls)));
             false
         }
         Ok(Step::Done(finished)) => {

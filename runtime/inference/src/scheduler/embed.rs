@@ -128,5 +128,5 @@ pub(super) fn deliver(ticket: &Ticket, vectors: &[Vec<f32>]) {
         data: vectors.iter().flatten().flat_map(|value| value.to_le_bytes()).collect(),
         usage: Usage::default(),
     };
-    ticket.finish(Some(event), FinishReason::Stop);
+    ticket.finish(vec![event], FinishReason::Stop);
 }

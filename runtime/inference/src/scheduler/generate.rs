@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use emberbox_kernels::attention::Span;
 
+use super::choice::Choice;
 use super::inbox::{Inbox, Status};
 use super::prepare::{Generation, Prepared};
-use super::sampler::Sampler;
 use super::session::{Job, Session, Ticket};
 use super::states::Texts;
+use crate::InferenceError;
 use crate::InferenceOptions;
-use crate::api::{Event, FinishReason};
+use crate::api::FinishReason;
 use crate::models::kv::{Blocks, Cache};
 use crate::models::llama::{Llama, Rows};
 use crate::models::load::Text;
-use crate::text::output::{Output, Piece};
 
 /// How often sessions are looked at for clients that went away, when nothing else happens.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,8 +49,7 @@ struct Sequence {
     /// Tokens whose keys and values are in the cache.
     computed: usize,
     blocks: Vec<u32>,
-    sampler: Sampler,
-    output: Output,
+    choice: Choice,
 }
 
 struct Kept {
@@ -68,8 +67,7 @@ impl Sequence {
             output_max: task.output_max,
             computed: 0,
             blocks: Vec::new(),
-            sampler: Sampler::new(task.sampling),
-            output: Output::new(task.stops),
+            choice: task.choice,
         }
     }
 
@@ -328,11 +326,15 @@ impl Generator {
                 continue;
             }
             let Some(logits) = logits.next() else { continue };
-            if let Some(reason) = advance(sequence, logits, &self.text) {
-                let last = sequence.output.finish().map(event);
-                sequence.ticket.finish(last, reason);
-                ended.push(*i);
+            match advance(sequence, logits, &self.text) {
+                Ok(None) => continue,
+                Ok(Some(reason)) => {
+                    let (last, reason) = sequence.choice.finish(reason);
+                    sequence.ticket.finish(last, reason);
+                }
+                Err(error) => sequence.ticket.fail(error),
             }
+            ended.push(*i);
         }
         for i in ended.into_iter().rev() {
             let sequence = self.running.remove(i);
@@ -354,24 +356,18 @@ impl Generator {
     }
 }
 
-fn event(piece: Piece) -> Event {
-    Event::Piece { text: piece.text, tokens: piece.tokens }
-}
-
 /// Chooses the next token and shows what it brings; says why the sequence ends, if it does.
-fn advance(sequence: &mut Sequence, logits: &[f32], text: &Text) -> Option<FinishReason> {
-    let Text::Generation { codec, .. } = text else { return Some(FinishReason::Stop) };
-    let token = sequence.sampler.pick(logits);
-    if codec.ends(token) {
-        return Some(FinishReason::Stop);
+fn advance(
+    sequence: &mut Sequence,
+    logits: &[f32],
+    text: &Text,
+) -> Result<Option<FinishReason>, InferenceError> {
+    let Text::Generation { codec, .. } = text else { return Ok(Some(FinishReason::Stop)) };
+    let chosen = sequence.choice.next(logits, codec)?;
+    sequence.tokens.extend(chosen.token);
+    if let Some(event) = chosen.event {
+        sequence.ticket.emit(event);
     }
-    sequence.tokens.push(token);
-    let (piece, stopped) = sequence.output.push(token, codec.bytes(token));
-    if let Some(piece) = piece {
-        sequence.ticket.emit(event(piece));
-    }
-    if stopped {
-        return Some(FinishReason::Stop);
-    }
-    (sequence.produced() == sequence.output_max).then_some(FinishReason::Length)
+    let full = sequence.produced() == sequence.output_max;
+    Ok(chosen.end.or(full.then_some(FinishReason::Length)))
 }

@@ -1,13 +1,17 @@
+use emberbox_sampling::{Constraint, Grammar, Sampler, Sampling, TOP_LOGPROBS_MAX};
+
+use super::choice::{Choice, Tools};
 use super::model::Model;
-use super::sampler::Sampling;
 use crate::InferenceError;
-use crate::api::{GenerateOptions, ModelKind, Plan, Prompt, Task};
+use crate::api::{GenerateOptions, ModelKind, Plan, Prompt, Task, ToolChoice};
 use crate::models::load::Text;
 use crate::text::codec::{self, Codec};
+use crate::text::output::Output;
+use crate::text::tools::{self, ToolReader, ToolStyle};
 
 const STOPS_MAX: usize = 16;
+const TOOLS_MAX: usize = 128;
 const STOP_BYTES_MAX: usize = 256;
-const TEMPERATURE_MAX: f32 = 2.0;
 
 /// A task whose every number was checked.
 #[derive(Debug)]
@@ -21,8 +25,7 @@ pub(crate) enum Prepared {
 pub(crate) struct Generation {
     pub(crate) prompt: Vec<u32>,
     pub(crate) output_max: usize,
-    pub(crate) sampling: Sampling,
-    pub(crate) stops: Vec<String>,
+    pub(crate) choice: Choice,
 }
 
 impl Prepared {
@@ -44,8 +47,8 @@ impl Prepared {
 /// Tokenises and checks a task. Slow for a long text: it runs on the model's text thread.
 pub(crate) fn prepare(model: &Model, task: Task) -> Result<Prepared, InferenceError> {
     match (task, model.text()) {
-        (Task::Generate { prompt, options }, Text::Generation { .. }) => {
-            Ok(Prepared::Generate(generation(model, prompt, options)?))
+        (Task::Generate { prompt, options }, Text::Generation { codec, .. }) => {
+            Ok(Prepared::Generate(generation((model, codec), prompt, options)?))
         }
         (Task::Embed { texts }, Text::Embedding { tokenizer, tokens_max }) => {
             let encode = |text: &str| codec::encode(tokenizer, text, true);
@@ -63,12 +66,17 @@ pub(crate) fn prepare(model: &Model, task: Task) -> Result<Prepared, InferenceEr
 }
 
 fn generation(
-    model: &Model,
+    (model, codec): (&Model, &Codec),
     prompt: Prompt,
     options: GenerateOptions,
 ) -> Result<Generation, InferenceError> {
-    let sampling = check_options(&options)?;
-    let prompt = tokens(model, prompt)?;
+    check_options(&options)?;
+    let sampling = sampling(&options);
+    sampling
+        .check(codec.vocabulary())
+        .map_err(|invalid| InferenceError::invalid(invalid.field, invalid.reason))?;
+    let tools = offered(model, &prompt, &options)?;
+    let prompt = tokens(model, prompt, tools.map_or(&[], |_| &options.tools))?;
     if prompt.is_empty() {
         return Err(InferenceError::invalid("prompt", "has no tokens"));
     }
@@ -80,19 +88,94 @@ fn generation(
     }
     let asked = options.max_tokens.unwrap_or(model.options().output_tokens_default);
     let output_max = (asked as usize).min(context - prompt.len());
-    Ok(Generation { prompt, output_max, sampling, stops: options.stop })
+    let constraint = constraint(codec, &options, tools)?;
+    let seed = options.seed.unwrap_or_else(rand::random);
+    let choice = Choice {
+        sampler: Sampler::new(sampling, seed, &prompt),
+        constraint,
+        output: Output::new(options.stop),
+        logprobs: options.logprobs.map(|count| count as usize),
+        tools: tools.map(|style| Tools { style, reader: ToolReader::new(style) }),
+    };
+    Ok(Generation { prompt, output_max, choice })
 }
 
-fn check_options(options: &GenerateOptions) -> Result<Sampling, InferenceError> {
+/// The style of the calls that the model may make; `None` where no function is offered.
+fn offered(
+    model: &Model,
+    prompt: &Prompt,
+    options: &GenerateOptions,
+) -> Result<Option<ToolStyle>, InferenceError> {
+    let invalid = |reason: String| InferenceError::invalid("tools", reason);
+    if options.tools.is_empty() || options.tool_choice == ToolChoice::None {
+        let needed = matches!(options.tool_choice, ToolChoice::Required | ToolChoice::Function(_));
+        return match needed {
+            true => Err(invalid("are needed for this tool_choice".to_owned())),
+            false => Ok(None),
+        };
+    }
+    if options.tools.len() > TOOLS_MAX {
+        return Err(invalid(format!("has {}; at most {TOOLS_MAX}", options.tools.len())));
+    }
+    let bytes: usize = options.tools.iter().map(|tool| tool.to_string().len()).sum();
+    if bytes > model.options().text_bytes_max {
+        return Err(invalid(format!("{bytes} bytes are too many")));
+    }
+    for tool in &options.tools {
+        tools::function(tool).map_err(invalid)?;
+    }
+    if options.grammar.is_some() {
+        return Err(invalid("cannot be offered together with a grammar".to_owned()));
+    }
+    let Text::Generation { template: Some(template), .. } = model.text() else {
+        return Err(invalid("the model has no chat template to show them".to_owned()));
+    };
+    if !matches!(prompt, Prompt::Messages(_)) {
+        return Err(invalid("can be offered only with messages".to_owned()));
+    }
+    match template.tools() {
+        Some(style) => Ok(Some(style)),
+        None => Err(invalid("are not known to the model's chat template".to_owned())),
+    }
+}
+
+/// What the output must follow, compiled.
+fn constraint(
+    codec: &Codec,
+    options: &GenerateOptions,
+    tools: Option<ToolStyle>,
+) -> Result<Option<Constraint>, InferenceError> {
+    let call = match (tools, &options.tool_choice) {
+        (Some(style), choice @ (ToolChoice::Required | ToolChoice::Function(_))) => {
+            let grammar = style.grammar(&options.tools, choice, |text| codec.control_id(text));
+            let invalid = |reason| InferenceError::invalid("tool_choice", reason);
+            Some(Grammar::Lark(grammar.map_err(invalid)?))
+        }
+        _ => None,
+    };
+    let field = if call.is_some() { "tools" } else { "grammar" };
+    let Some(grammar) = call.as_ref().or(options.grammar.as_ref()) else { return Ok(None) };
+    let constraint = codec.constrain(grammar);
+    constraint.map(Some).map_err(|error| InferenceError::invalid(field, error.to_string()))
+}
+
+fn sampling(options: &GenerateOptions) -> Sampling {
+    Sampling {
+        temperature: options.temperature,
+        top_k: options.top_k,
+        top_p: options.top_p,
+        min_p: options.min_p,
+        repetition_penalty: options.repetition_penalty,
+        presence_penalty: options.presence_penalty,
+        frequency_penalty: options.frequency_penalty,
+        logit_bias: options.logit_bias.clone(),
+    }
+}
+
+fn check_options(options: &GenerateOptions) -> Result<(), InferenceError> {
     let invalid = |field, reason: String| InferenceError::invalid(field, reason);
     if options.max_tokens == Some(0) {
         return Err(invalid("max_tokens", "must be at least 1".to_owned()));
-    }
-    if !(0.0..=TEMPERATURE_MAX).contains(&options.temperature) {
-        return Err(invalid("temperature", format!("must be from 0 to {TEMPERATURE_MAX}")));
-    }
-    if !(options.top_p > 0.0 && options.top_p <= 1.0) {
-        return Err(invalid("top_p", "must be above 0 and at most 1".to_owned()));
     }
     if options.stop.len() > STOPS_MAX {
         return Err(invalid("stop", format!("at most {STOPS_MAX} strings are allowed")));
@@ -100,15 +183,17 @@ fn check_options(options: &GenerateOptions) -> Result<Sampling, InferenceError> 
     if !options.stop.iter().all(|stop| (1..=STOP_BYTES_MAX).contains(&stop.len())) {
         return Err(invalid("stop", format!("a string must have 1 to {STOP_BYTES_MAX} bytes")));
     }
-    Ok(Sampling {
-        temperature: options.temperature,
-        top_p: options.top_p,
-        top_k: options.top_k,
-        seed: options.seed.unwrap_or_else(rand::random),
-    })
+    if options.logprobs.is_some_and(|count| count as usize > TOP_LOGPROBS_MAX) {
+        return Err(invalid("logprobs", format!("must be from 0 to {TOP_LOGPROBS_MAX}")));
+    }
+    Ok(())
 }
 
-fn tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>, InferenceError> {
+fn tokens(
+    model: &Model,
+    prompt: Prompt,
+    tools: &[serde_json::Value],
+) -> Result<Vec<u32>, InferenceError> {
     let Text::Generation { codec, template } = model.text() else {
         return Err(InferenceError::invalid("prompt", "the model does not generate"));
     };
@@ -126,7 +211,7 @@ fn tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>, InferenceError> {
             let Some(template) = template else {
                 return Err(InferenceError::invalid("messages", "the model has no chat template"));
             };
-            let tokens = template.encode(&json, codec);
+            let tokens = template.encode((&json, tools), codec);
             tokens.map_err(|reason| InferenceError::invalid("messages", reason))
         }
         Prompt::Tokens(tokens) => check_tokens(codec, tokens),

@@ -25,6 +25,8 @@ struct Core {
     prepared: Option<Prepared>,
     events: VecDeque<Event>,
     usage: Usage,
+    /// Why the task failed, told after the events before it.
+    failure: Option<InferenceError>,
     touched: Instant,
     /// Calls that wait for an event now.
     waiting: usize,
@@ -65,6 +67,7 @@ impl Session {
             prepared: None,
             events: VecDeque::new(),
             usage: Usage::default(),
+            failure: None,
             touched: Instant::now(),
             waiting: 0,
         };
@@ -101,6 +104,7 @@ impl Session {
             return Err(InferenceError::invalid("session", "no task is prepared"));
         };
         core.events.clear();
+        core.failure = None;
         core.usage = Usage::default();
         core.state = State::Running;
         core.task += 1;
@@ -142,9 +146,14 @@ impl Session {
             }
             State::Running | State::Ended => {}
         }
-        let Some(mut event) = core.events.pop_front() else { return Ok(None) };
+        let Some(mut event) = core.events.pop_front() else {
+            let Some(failure) = core.failure.take() else { return Ok(None) };
+            core.state = State::Idle;
+            return Err(failure);
+        };
         match &mut event {
             Event::Piece { tokens, .. } => core.usage.output_tokens += tokens.len() as u32,
+            Event::ToolCalls(_) => {}
             Event::Embeddings { usage, .. } => *usage = core.usage,
             Event::Done { usage, .. } => {
                 *usage = core.usage;
@@ -279,10 +288,19 @@ impl Ticket {
     }
 
     /// Queues the last events together: a client that took one may rely on the end being there.
-    pub(crate) fn finish(&self, last: Option<Event>, reason: FinishReason) {
+    pub(crate) fn finish(&self, last: Vec<Event>, reason: FinishReason) {
         self.write(|core| {
             core.events.extend(last);
             core.end(reason, false);
+        });
+        self.session.changed.notify_waiters();
+    }
+
+    /// Ends the task with an error.
+    pub(crate) fn fail(&self, error: InferenceError) {
+        self.write(|core| {
+            core.failure = Some(error);
+            core.state = State::Ended;
         });
         self.session.changed.notify_waiters();
     }

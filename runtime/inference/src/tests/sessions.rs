@@ -133,7 +133,7 @@ async fn finish_after_one(engine: &Inference, session: crate::api::SessionId) ->
         match engine.next(session).await.unwrap() {
             Event::Piece { tokens, .. } => all.extend(tokens),
             Event::Done { usage, .. } => return (all, usage),
-            Event::Embeddings { .. } => panic!("not asked for"),
+            Event::ToolCalls(_) | Event::Embeddings { .. } => panic!("not asked for"),
         }
     }
 }
@@ -297,7 +297,7 @@ async fn take(engine: &Inference, session: crate::api::SessionId, patience: usiz
         match engine.next(session).await.unwrap() {
             Event::Piece { tokens, .. } => taken += tokens.len(),
             Event::Done { .. } => break,
-            Event::Embeddings { .. } => panic!("not asked for"),
+            Event::ToolCalls(_) | Event::Embeddings { .. } => panic!("not asked for"),
         }
     }
     taken

@@ -5,6 +5,7 @@ use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::{Map, Value};
 
 use super::codec::Codec;
+use super::tools::ToolStyle;
 
 /// Instructions of a template; a hundred messages take about ten thousand.
 const FUEL: u64 = 1_000_000;
@@ -21,6 +22,7 @@ pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
     first: String,
     last: String,
+    tools: Option<ToolStyle>,
 }
 
 impl ChatTemplate {
@@ -43,18 +45,32 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_function("strftime_now", |format: String| strftime(&format, now()));
+        environment.add_filter("tojson", tojson);
+        let tools = ToolStyle::of_template(&source);
         let added = environment.add_template_owned(TEMPLATE, source);
         added.map_err(|error| error.to_string())?;
-        Ok(Self { environment, first, last })
+        Ok(Self { environment, first, last, tools })
     }
 
-    /// Tokens of a conversation up to where the assistant is to speak.
+    /// How the model calls functions, if the template shows them to it.
+    pub(crate) fn tools(&self) -> Option<ToolStyle> {
+        self.tools
+    }
+
+    /// Tokens of a conversation up to where the assistant is to speak, with the functions that it
+    /// may call.
     ///
     /// # Errors
     /// What is wrong with the messages, or what the template says of them.
-    pub(crate) fn encode(&self, messages: &str, codec: &Codec) -> Result<Vec<u32>, String> {
+    pub(crate) fn encode(
+        &self,
+        (messages, tools): (&str, &[Value]),
+        codec: &Codec,
+    ) -> Result<Vec<u32>, String> {
         let mut messages = parse(messages)?;
-        let guard = unused_character(&messages)?;
+        let mut tools = tools.to_vec();
+        let guard = unused_character(&messages, &tools)?;
+        tools.iter_mut().for_each(|tool| rewrite(tool, &|text| codec.guard(text, guard)));
         for (name, value) in messages.iter_mut().flatten() {
             if name != "role" {
                 rewrite(value, &|text| codec.guard(text, guard));
@@ -63,6 +79,8 @@ impl ChatTemplate {
         let template = self.environment.get_template(TEMPLATE).map_err(|e| e.to_string())?;
         let rendered = template.render(context! {
             messages => messages,
+            // Templates ask whether there are any by asking whether the list is there.
+            tools => (!tools.is_empty()).then_some(tools),
             add_generation_prompt => true,
             bos_token => self.first,
             eos_token => self.last,
@@ -115,9 +133,9 @@ fn rewrite(value: &mut Value, change: &impl Fn(&str) -> String) {
 }
 
 /// A private-use character that no message holds.
-fn unused_character(messages: &[Map<String, Value>]) -> Result<char, String> {
+fn unused_character(messages: &[Map<String, Value>], tools: &[Value]) -> Result<char, String> {
     let mut used = HashSet::new();
-    let mut left: Vec<&Value> = messages.iter().flat_map(Map::values).collect();
+    let mut left: Vec<&Value> = messages.iter().flat_map(Map::values).chain(tools).collect();
     while let Some(value) = left.pop() {
         match value {
             Value::String(text) => {
@@ -130,6 +148,55 @@ fn unused_character(messages: &[Map<String, Value>]) -> Result<char, String> {
     }
     let free = ('\u{E000}'..='\u{F8FF}').find(|c| !used.contains(c));
     free.ok_or_else(|| "uses every private character of Unicode".to_owned())
+}
+
+/// JSON as Python writes it, which models were trained on: a space after every comma and colon,
+/// and no escapes beyond what JSON needs.
+fn tojson(value: minijinja::Value, indent: minijinja::value::Kwargs) -> Result<String, Error> {
+    let spaces: Option<usize> = indent.get("indent")?;
+    indent.assert_all_used().or_else(|_unknown_options| Ok::<_, Error>(()))?;
+    let failed = |error| Error::new(ErrorKind::BadSerialization, format!("{error}"));
+    let mut out = Vec::new();
+    if let Some(spaces) = spaces {
+        let indent = " ".repeat(spaces.min(DEPTH_MAX));
+        let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+        let mut writer = serde_json::Serializer::with_formatter(&mut out, pretty);
+        serde::Serialize::serialize(&value, &mut writer).map_err(failed)?;
+    } else {
+        let mut writer = serde_json::Serializer::with_formatter(&mut out, Spaced);
+        serde::Serialize::serialize(&value, &mut writer).map_err(failed)?;
+    }
+    String::from_utf8(out).map_err(|error| failed_text(&error))
+}
+
+fn failed_text(error: &std::string::FromUtf8Error) -> Error {
+    Error::new(ErrorKind::BadSerialization, error.to_string())
+}
+
+/// A space after every comma and colon.
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()>
+    where
+        W: ?Sized + std::io::Write,
+    {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()>
+    where
+        W: ?Sized + std::io::Write,
+    {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W>(&mut self, writer: &mut W) -> std::io::Result<()>
+    where
+        W: ?Sized + std::io::Write,
+    {
+        writer.write_all(b": ")
+    }
 }
 
 fn now() -> u64 {

@@ -1,5 +1,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
+use emberbox_sampling::{Constraint, Grammar, GrammarError, Vocabulary};
 use tokenizers::Tokenizer;
 
 /// A token that is matched as a whole in what a template writes, and never in a user's text.
@@ -26,6 +28,8 @@ pub(crate) struct Codec {
     starts: Vec<u32>,
     prefix: Vec<u32>,
     ends: Vec<u32>,
+    /// The tokens as grammars see them, made when first needed.
+    grammars: OnceLock<Result<Vocabulary, GrammarError>>,
 }
 
 /// How a vocabulary spells bytes.
@@ -83,7 +87,8 @@ impl Codec {
             }
             starts.push(bytes.len() as u32);
         }
-        Ok(Self { tokenizer, controls, first_bytes, bytes, starts, prefix, ends })
+        let grammars = OnceLock::new();
+        Ok(Self { tokenizer, controls, first_bytes, bytes, starts, prefix, ends, grammars })
     }
 
     /// Number of tokens.
@@ -98,6 +103,26 @@ impl Codec {
             (Some(start), Some(end)) => &self.bytes[*start as usize..*end as usize],
             _ => &[],
         }
+    }
+
+    /// The spelling of a control token.
+    pub(crate) fn control(&self, id: u32) -> Option<&str> {
+        let control = self.controls.iter().find(|control| control.id == id);
+        control.map(|control| control.text.as_str())
+    }
+
+    /// The control token that is spelled so.
+    pub(crate) fn control_id(&self, text: &str) -> Option<u32> {
+        self.controls.iter().find(|control| control.text == text).map(|control| control.id)
+    }
+
+    /// Compiles what an output must follow; slow the first time, and for a large grammar.
+    pub(crate) fn constrain(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
+        let vocabulary = self.grammars.get_or_init(|| {
+            let tokens = (0..self.vocabulary() as u32).map(|id| self.bytes(id));
+            Vocabulary::new(tokens, &self.ends)
+        });
+        vocabulary.as_ref().map_err(Clone::clone)?.constrain(grammar)
     }
 
     /// Whether a token ends a sequence.

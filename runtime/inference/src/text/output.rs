@@ -1,3 +1,5 @@
+use crate::api::TokenLogprobs;
+
 /// Text on its way to a client.
 ///
 /// Bytes wait until they are whole characters, and text waits while it could still become a stop
@@ -8,13 +10,15 @@ pub(crate) struct Output {
     bytes: Vec<u8>,
     text: String,
     tokens: Vec<u32>,
+    logprobs: Vec<TokenLogprobs>,
 }
 
 /// What a token brought.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Piece {
     pub(crate) text: String,
     pub(crate) tokens: Vec<u32>,
+    pub(crate) logprobs: Vec<TokenLogprobs>,
 }
 
 impl Output {
@@ -25,8 +29,14 @@ impl Output {
     }
 
     /// Takes a token; gives what can be shown now, and whether a stop string ended the text.
-    pub(crate) fn push(&mut self, token: u32, bytes: &[u8]) -> (Option<Piece>, bool) {
+    pub(crate) fn push(
+        &mut self,
+        token: u32,
+        bytes: &[u8],
+        logprobs: Option<TokenLogprobs>,
+    ) -> (Option<Piece>, bool) {
         self.tokens.push(token);
+        self.logprobs.extend(logprobs);
         self.bytes.extend_from_slice(bytes);
         self.decode(false);
         if let Some(at) = self.stops.iter().filter_map(|stop| self.text.find(stop)).min() {
@@ -52,6 +62,7 @@ impl Output {
         Piece {
             text: std::mem::replace(&mut self.text, rest),
             tokens: std::mem::take(&mut self.tokens),
+            logprobs: std::mem::take(&mut self.logprobs),
         }
     }
 

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use emberbox_runtime::bridge::{GenerateOptions, Prompt, Task};
+use emberbox_runtime::bridge::{GenerateOptions, Grammar, Prompt, Task, ToolChoice};
 use serde_json::{Value, json};
 
 use super::Asked;
@@ -32,7 +32,11 @@ fn wrong_fields_are_refused_by_name() {
         (r#""messages":"Hi""#, "messages"),
         (r#""messages":[1]"#, "messages[0]"),
         (r#""messages":[{"content":"x"}]"#, "messages[0].role"),
-        (r#""messages":[{"role":"tool","content":"x"}]"#, "messages[0].role"),
+        (r#""messages":[{"role":"critic","content":"x"}]"#, "messages[0].role"),
+        (
+            r#""messages":[{"role":"assistant","tool_calls":[{"function":{}}]}]"#,
+            "messages[0].tool_calls",
+        ),
         (r#""messages":[{"role":"user"}]"#, "messages[0].content"),
         (
             r#""messages":[{"role":"user","content":[{"type":"image_url"}]}]"#,
@@ -57,12 +61,24 @@ fn wrong_fields_are_refused_by_name() {
         (r#""stream_options":{"include_usage":1}"#, "stream_options.include_usage"),
         (r#""n":2"#, "n"),
         (r#""n":0"#, "n"),
-        (r#""logprobs":true"#, "logprobs"),
-        (r#""tools":[{"type":"function"}]"#, "tools"),
-        (r#""tool_choice":"required""#, "tool_choice"),
-        (r#""response_format":{"type":"json_object"}"#, "response_format.type"),
-        (r#""logit_bias":{"1":2}"#, "logit_bias"),
-        (r#""presence_penalty":0.5"#, "presence_penalty"),
+        (r#""logprobs":1"#, "logprobs"),
+        (r#""top_logprobs":3"#, "top_logprobs"),
+        (r#""logprobs":true,"top_logprobs":21"#, "top_logprobs"),
+        (r#""tools":"f""#, "tools"),
+        (r#""functions":[{"name":"f"}]"#, "functions"),
+        (r#""tool_choice":"perhaps""#, "tool_choice"),
+        (r#""tool_choice":{"type":"function"}"#, "tool_choice"),
+        (r#""response_format":{"type":"yaml"}"#, "response_format.type"),
+        (r#""response_format":{"type":"json_schema"}"#, "response_format.json_schema"),
+        (r#""response_format":{"type":"regex"}"#, "response_format.pattern"),
+        (r#""logit_bias":{"one":2}"#, "logit_bias"),
+        (r#""logit_bias":{"1":101}"#, "logit_bias"),
+        (r#""logit_bias":[1]"#, "logit_bias"),
+        (r#""presence_penalty":2.5"#, "presence_penalty"),
+        (r#""frequency_penalty":-3"#, "frequency_penalty"),
+        (r#""repetition_penalty":0"#, "repetition_penalty"),
+        (r#""top_k":-1"#, "top_k"),
+        (r#""min_p":2"#, "min_p"),
         (r#""modalities":["text","audio"]"#, "modalities"),
         (r#""max_cost":0.001"#, "max_cost"),
         (r#""max_cost":"1e-3""#, "max_cost"),
@@ -103,6 +119,48 @@ fn options_are_read() {
     assert_eq!((options.temperature, options.top_p), (0.0, 0.5));
     assert_eq!(options.stop, ["a", "b"]);
     assert_eq!(read(r#""stop":"x""#).1.stop, ["x"]);
+    let (_, options) = read(
+        r#""top_k":40,"min_p":0.25,"repetition_penalty":1.5,"presence_penalty":-2,
+        "frequency_penalty":0.5,"logit_bias":{"7":-100,"9":1.5},"logprobs":true,"top_logprobs":3"#,
+    );
+    assert_eq!((options.top_k, options.min_p, options.repetition_penalty), (40, 0.25, 1.5));
+    assert_eq!((options.presence_penalty, options.frequency_penalty), (-2.0, 0.5));
+    assert_eq!((options.logit_bias, options.logprobs), (vec![(7, -100.0), (9, 1.5)], Some(3)));
+    assert_eq!(read(r#""logprobs":true"#).1.logprobs, Some(0));
+}
+
+#[test]
+fn formats_become_grammars() {
+    let grammar = |format: &str| read(&format!(r#""response_format":{format}"#)).1.grammar;
+    assert_eq!(grammar(r#"{"type":"text"}"#), None);
+    assert_eq!(grammar(r#"{"type":"json_object"}"#), Some(Grammar::JsonObject));
+    assert_eq!(
+        grammar(r#"{"type":"json_schema","json_schema":{"name":"a","schema":{"type":"object"}}}"#),
+        Some(Grammar::JsonSchema(json!({ "type": "object" })))
+    );
+    assert_eq!(grammar(r#"{"type":"regex","pattern":"a+"}"#), Some(Grammar::Regex("a+".into())));
+    let lark = Some(Grammar::Lark("start: \"a\"".into()));
+    assert_eq!(grammar(r#"{"type":"grammar","grammar":"start: \"a\""}"#), lark);
+}
+
+#[test]
+fn tools_and_their_calls_are_read() {
+    let (messages, options) = read(
+        r#""messages":[{"role":"user","content":"Hi"},
+        {"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function",
+        "function":{"name":"f","arguments":"{\"x\":1}"}}]},
+        {"role":"tool","tool_call_id":"c","content":"2"}],
+        "tools":[{"type":"function","function":{"name":"f"}}],
+        "tool_choice":{"type":"function","function":{"name":"f"}}"#,
+    );
+    let expected = json!([{ "role": "user", "content": "Hi" },
+        { "role": "assistant", "content": "", "tool_calls": [{ "id": "c", "type": "function",
+            "function": { "name": "f", "arguments": { "x": 1 } } }] },
+        { "role": "tool", "content": "2", "tool_call_id": "c" }]);
+    assert_eq!(serde_json::from_str::<Value>(&messages).unwrap(), expected);
+    assert_eq!(options.tools, [json!({ "type": "function", "function": { "name": "f" } })]);
+    assert_eq!(options.tool_choice, ToolChoice::Function("f".to_owned()));
+    assert_eq!(read(r#""tool_choice":"required""#).1.tool_choice, ToolChoice::Required);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn outcome(template: &str, messages: &str) -> String {
         Err(error) => return error.to_string(),
     };
     let Text::Generation { codec, template: Some(template) } = text else { panic!("no template") };
-    let tokens = match template.encode(messages, &codec) {
+    let tokens = match template.encode((messages, &[]), &codec) {
         Ok(tokens) => tokens,
         Err(reason) => return reason,
     };
@@ -104,4 +104,16 @@ fn dates_are_right() {
         strftime("%d %b %Y, %H:%M:%S %q", 11_016 * 86_400 + 3_661),
         "29 Feb 2000, 01:01:01 %q"
     );
+}
+
+#[test]
+fn json_is_written_as_python_writes_it() {
+    let template = ChatTemplate::new(String::new(), Default::default()).unwrap();
+    let value = serde_json::json!({ "b": "it's <b>é</b>", "a": [1, {}] });
+    let check = |source: &str, expect: &str| {
+        let context = minijinja::context! { value => value };
+        assert_eq!(template.environment.render_str(source, context).unwrap(), expect);
+    };
+    check("{{ value | tojson }}", r#"{"b": "it's <b>é</b>", "a": [1, {}]}"#);
+    check("{{ value.a | tojson(indent=2) }}", "[\n  1,\n  {}\n]");
 }

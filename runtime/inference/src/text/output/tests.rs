@@ -7,7 +7,7 @@ fn check(stops: &[&str], tokens: &[&[u8]], expect: &str) {
     let mut shown = Vec::new();
     let mut seen = Vec::new();
     for (token, bytes) in (0..).zip(tokens) {
-        let (piece, stopped) = output.push(token, bytes);
+        let (piece, stopped) = output.push(token, bytes, None);
         let mut text = String::new();
         if let Some(piece) = piece {
             seen.extend(piece.tokens);

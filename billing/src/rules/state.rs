@@ -3,10 +3,12 @@
 
 mod outbox; // Messages that wait, and their turns.
 mod remember; // Documents into their places.
+mod touched; // The accounts that a change touches.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use self::touched::Touched;
 use super::{Change, Ended};
 use crate::account::{Account, Asset, Counters};
 use crate::calendar::{Day, Period};
@@ -263,7 +265,7 @@ impl State {
     /// The counters of the accounts that a change touches, after it. Refused where one would be
     /// overdrawn or leave its range: the last guard, behind the rules' own words.
     pub(crate) fn project(&self, change: &Change) -> Result<Vec<(Account, Counters)>, Refusal> {
-        let mut touched: Vec<(Account, Counters)> = Vec::with_capacity(8);
+        let mut touched = Touched::default();
         for transfer in &change.transfers {
             let debit = self.slot(&mut touched, &transfer.debit);
             *debit = debit.debited(transfer.amount)?;
@@ -276,6 +278,7 @@ impl State {
             let credit = self.slot(&mut touched, &account.clearing());
             *credit = credit.owing(*amount)?;
         }
+        let touched = touched.all;
         let overdrawn = touched
             .iter()
             .find(|(account, counters)| account.is_limited() && counters.available().is_negative());
@@ -288,16 +291,10 @@ impl State {
         }
     }
 
-    fn slot<'a>(
-        &self,
-        touched: &'a mut Vec<(Account, Counters)>,
-        account: &Account,
-    ) -> &'a mut Counters {
-        let at = touched.iter().position(|(known, _)| known == account).unwrap_or(touched.len());
-        if at == touched.len() {
-            touched.push((account.clone(), self.counters(account)));
-        }
-        &mut touched[at].1
+    fn slot<'a>(&self, touched: &'a mut Touched, account: &Account) -> &'a mut Counters {
+        let at =
+            touched.place(account).unwrap_or_else(|| touched.push(account, self.counters(account)));
+        &mut touched.all[at].1
     }
 
     /// Takes a change over, with the counters that [`State::project`] gave for it.

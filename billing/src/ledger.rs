@@ -203,7 +203,9 @@ impl Ledger {
     /// [`BillingError::Invalid`] where the store has a way of its own (PostgreSQL),
     /// [`BillingError::Store`].
     pub async fn backup(&self, to: &Path) -> Result<(), BillingError> {
-        self.0.reader.backup(to).await
+        self.0.reader.backup(to).await?;
+        // A copy must not be ahead of what it is a copy of.
+        self.0.shared.settled().await
     }
 
     /// Hands an operation to the writer and waits for its answer.
@@ -368,12 +370,12 @@ impl Billing for Ledger {
     async fn ask(&self, query: Query) -> Result<Report, BillingError> {
         validate(&query)?;
         let reader = &self.0.reader;
-        Ok(match query {
+        let report = match query {
             Query::Account(_)
             | Query::Messages { .. }
             | Query::Platform
             | Query::Endpoint(_)
-            | Query::Prices => self.ask_writer(query).await?,
+            | Query::Prices => return self.ask_writer(query).await,
             Query::Receipt { org, call } => {
                 Report::Receipt(reader.receipt(&org, call).await?.map(Box::new))
             }
@@ -386,9 +388,13 @@ impl Billing for Ledger {
             Query::Entry(op) => Report::Entry(reader.entry(&op).await?.map(Box::new)),
             Query::Totals(query) => Report::Totals(reader.totals(&query).await?),
             Query::Periods => Report::Periods(reader.periods().await?),
-            Query::Ready => self.0.shared.stopped().map_or(Ok(Report::Ready), Err)?,
-            Query::Check => Report::Check(Box::new(self.check().await?)),
-        })
+            Query::Ready => return self.0.shared.stopped().map_or(Ok(Report::Ready), Err),
+            // It must answer after a failed sync, too.
+            Query::Check => return Ok(Report::Check(Box::new(self.check().await?))),
+        };
+        // Readers see what is committed, which a crash may take back before it is synced.
+        self.0.shared.settled().await?;
+        Ok(report)
     }
 }
 

@@ -1,11 +1,11 @@
-//! A store in memory for simulations: what was committed survives a crash, and commits can be
-//! made to fail before or after they take effect.
+//! A store in memory for simulations: what was synced survives a crash, what was only committed
+//! may be lost, and loads, commits and syncs can be made to fail.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::store::{
-    Batch, CallEnd, CallRow, EntryRow, Found, Loaded, PastEntry, Store, StoreFault, Wanted,
+    Batch, CallEnd, CallRow, EntryRow, Found, Loaded, Log, PastEntry, Store, StoreFault, Wanted,
 };
 use crate::account::{Account, Counters, Transfer};
 use crate::calendar::Day;
@@ -16,15 +16,23 @@ use crate::ids::{CallId, OpId, OrgId};
 use crate::money::Nano;
 use crate::price::PriceBook;
 
-/// What a commit does wrong, once.
+/// What goes wrong, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// It is refused, and nothing is kept: a full disk.
+    /// A commit is refused, and nothing is kept: a full disk.
     Refuse,
-    /// It is kept, and nobody knows: a failed sync.
+    /// A commit is kept, and nobody knows: a connection that was lost.
     KeepUnsure,
-    /// It is not kept, and nobody knows.
+    /// A commit is not kept, and nobody knows.
     LoseUnsure,
+    /// A sync fails, and yet what was committed survives.
+    SyncKeeps,
+    /// A sync fails, and what was committed since the last one is lost.
+    SyncLoses,
+    /// The process dies before the sync, and what was committed survives.
+    CrashKeeps,
+    /// The machine dies before the sync, and with it what was committed since the last one.
+    CrashLoses,
 }
 
 /// The disk. Clones are the same disk.
@@ -32,7 +40,7 @@ pub(super) enum Trouble {
 pub(super) struct MemoryStore(Arc<Mutex<Disk>>);
 
 /// What is on it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     pub(super) accounts: BTreeMap<u64, (Account, Counters)>,
     pub(super) transfers: Vec<Transfer>,
@@ -44,6 +52,12 @@ pub(super) struct Disk {
     pub(super) earned: BTreeMap<(OrgId, Day), Nano>,
     pub(super) at_ms: u64,
     pub(super) trouble: Option<Trouble>,
+    /// Loads that fail, and the next may not.
+    pub(super) unreadable: usize,
+    /// The most calls that one batch has had.
+    pub(super) calls_max: usize,
+    /// What is on the disk for sure, where something was committed since the last sync.
+    durable: Option<Box<Disk>>,
 }
 
 impl MemoryStore {
@@ -51,6 +65,19 @@ impl MemoryStore {
     pub(super) fn with<T>(&self, look: impl FnOnce(&mut Disk) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// The machine loses its power: what was not synced is gone.
+    pub(super) fn lose_power(&self) {
+        self.with(|disk| {
+            if let Some(durable) = disk.durable.take() {
+                *disk = *durable;
+            }
+        });
+    }
+}
+
+fn failure() -> StoreError {
+    StoreError::new(std::io::Error::other("a simulated fault"))
 }
 
 fn wide(count: usize) -> u64 {
@@ -60,6 +87,10 @@ fn wide(count: usize) -> u64 {
 impl Store for MemoryStore {
     fn load(&mut self) -> Result<Loaded, StoreFault> {
         self.with(|disk| {
+            if disk.unreadable > 0 {
+                disk.unreadable -= 1;
+                return Err(StoreFault::Passing(failure()));
+            }
             let number = |id: &str| id.parse::<u64>().unwrap();
             let last = |kind: &str| {
                 let keys = disk.documents.keys().filter(|key| key.kind == kind);
@@ -98,22 +129,50 @@ impl Store for MemoryStore {
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreFault> {
         self.with(|disk| {
-            let failure = || StoreError::new(std::io::Error::other("a simulated fault"));
-            match disk.trouble.take() {
-                Some(Trouble::Refuse) => return Err(StoreFault::Passing(failure())),
-                Some(Trouble::LoseUnsure) => return Err(StoreFault::Unsure(failure())),
+            match disk.trouble {
+                Some(Trouble::Refuse) => {
+                    disk.trouble = None;
+                    return Err(StoreFault::Passing(failure()));
+                }
+                Some(Trouble::LoseUnsure) => {
+                    disk.trouble = None;
+                    return Err(StoreFault::Unsure(failure()));
+                }
                 Some(Trouble::KeepUnsure) => {
+                    disk.trouble = None;
                     disk.keep(batch)?;
                     return Err(StoreFault::Unsure(failure()));
                 }
-                None => {}
+                _ => {}
+            }
+            if disk.durable.is_none() {
+                disk.durable = Some(Box::new(Disk { trouble: None, ..disk.clone() }));
             }
             disk.keep(batch)
         })
     }
 
+    fn log(&mut self) -> Result<Option<Box<dyn Log>>, StoreFault> {
+        Ok(Some(Box::new(self.clone())))
+    }
+
     fn close(self: Box<Self>) -> Result<(), StoreFault> {
         Ok(())
+    }
+}
+
+impl Log for MemoryStore {
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.with(|disk| match disk.trouble {
+            Some(Trouble::SyncKeeps | Trouble::SyncLoses) => {
+                disk.trouble = None;
+                Err(failure())
+            }
+            _ => {
+                disk.durable = None;
+                Ok(())
+            }
+        })
     }
 }
 
@@ -172,6 +231,7 @@ impl Disk {
                 return broken("a hold is opened twice");
             }
         }
+        self.calls_max = self.calls_max.max(batch.calls.len());
         for row in &batch.calls {
             let known = self.calls.insert((row.terms.org.clone(), row.terms.call), row.clone());
             let late = matches!(row.end, CallEnd::Captured { late: true, .. });

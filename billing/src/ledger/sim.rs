@@ -21,6 +21,7 @@ use super::writer::{Job, Reply, Request, Writer, WriterOptions};
 use super::{Clock, SystemTime, UNIX_EPOCH};
 use crate::account::Account;
 use crate::error::BillingError;
+use crate::hold::Hold;
 use crate::ids::OpId;
 use crate::operation::{Operation, digest};
 use crate::order::{Act, Outcome};
@@ -76,11 +77,22 @@ impl World {
         next.advance(self.clock.load(Ordering::SeqCst));
         let expected: Vec<Expected> =
             operations.iter().map(|operation| next.expect(operation)).collect();
-        let answers = self.serve(&operations);
-        let touched = trouble.is_some() && self.disk.with(|disk| disk.trouble.take().is_none());
-        let kept = !touched || trouble == Some(Trouble::KeepUnsure);
+        let dies = matches!(trouble, Some(Trouble::CrashKeeps | Trouble::CrashLoses));
+        let answers = self.serve(&operations, trouble);
+        let struck = trouble.is_some() && self.disk.with(|disk| disk.trouble.take().is_none());
+        let touched = struck || dies;
+        let fails_sync = matches!(trouble, Some(Trouble::SyncKeeps | Trouble::SyncLoses));
+        let mut before = self.oracle.clone();
+        before.advance(self.clock.load(Ordering::SeqCst));
+        let kept = match trouble {
+            Some(Trouble::KeepUnsure | Trouble::SyncKeeps | Trouble::CrashKeeps) => true,
+            _ => !touched,
+        };
         for ((operation, expected), answer) in operations.iter().zip(&expected).zip(&answers) {
-            if touched {
+            if touched && fails_sync && *answer != Answer::Unknown {
+                // Told before anything was written that the sync could lose.
+                assert_eq!(*answer, before.expect(operation).0, "{self} {operation:?}");
+            } else if touched {
                 assert_eq!(*answer, Answer::Unknown, "{self} {operation:?}");
                 self.plan.repeat(operation.clone());
             } else {
@@ -92,6 +104,9 @@ impl World {
             self.learn_refunds(&operations, &expected);
         }
         if touched && trouble != Some(Trouble::Refuse) || self.plan.crashes() {
+            if matches!(trouble, Some(Trouble::SyncLoses | Trouble::CrashLoses)) {
+                self.disk.lose_power();
+            }
             self.writer = open(&self.disk, &self.clock);
             let kept_ms = self.disk.with(|disk| disk.at_ms);
             self.oracle.restart(kept_ms.max(self.clock.load(Ordering::SeqCst)));
@@ -118,7 +133,28 @@ impl World {
         }
     }
 
-    fn serve(&mut self, operations: &[Operation]) -> Vec<Answer> {
+    /// Serves operations as one batch, or as two that are synced together, and then syncs, unless
+    /// the trouble is a crash before that.
+    fn serve(&mut self, operations: &[Operation], trouble: Option<Trouble>) -> Vec<Answer> {
+        // A fault of a commit strikes the first of two, and then the second is as if alone.
+        let one =
+            matches!(trouble, Some(Trouble::Refuse | Trouble::KeepUnsure | Trouble::LoseUnsure));
+        let cut = if one { operations.len() } else { self.plan.cut(operations.len()) };
+        let (first, second) = operations.split_at(cut);
+        let mut replies = self.send(first);
+        replies.extend(self.send(second));
+        let heard: Vec<Heard> = replies.into_iter().map(hear).collect();
+        let is_told = |heard: &Heard| matches!(heard, Heard::Said(_));
+        assert!(one || !heard.iter().any(is_told), "{self} somebody was told before the sync");
+        if matches!(trouble, Some(Trouble::CrashKeeps | Trouble::CrashLoses)) {
+            // Its callers hear nothing more of it.
+            return vec![Answer::Unknown; heard.len()];
+        }
+        self.writer.settle();
+        heard.into_iter().map(Heard::answer).collect()
+    }
+
+    fn send(&mut self, operations: &[Operation]) -> Vec<Answered> {
         let mut jobs = Vec::new();
         let mut replies: Vec<Answered> = Vec::new();
         for operation in operations {
@@ -133,7 +169,7 @@ impl World {
             replies.push(answer);
         }
         drop(self.writer.serve(&mut jobs, |_, _| {}));
-        replies.into_iter().map(answer).collect()
+        replies
     }
 
     /// Everything that can be seen must be what the oracle says.
@@ -142,6 +178,7 @@ impl World {
             let (reply, mut answer) = oneshot::channel();
             let question = Job::Ask(Query::Account(org.clone()), reply);
             drop(self.writer.serve(&mut vec![question], |_, _| {}));
+            self.writer.settle();
             let Ok(Ok(Report::Account(account))) = answer.try_recv() else { panic!("{self}") };
             // Asking has given the writer its time to catch up.
             self.oracle.advance(self.clock.load(Ordering::SeqCst));
@@ -203,31 +240,65 @@ fn open(disk: &MemoryStore, clock: &Arc<AtomicU64>) -> Writer {
     Writer::start(Box::new(disk.clone()), shared, options).unwrap()
 }
 
-fn answer(mut answered: Answered) -> Answer {
+/// What a caller has heard before the sync.
+enum Heard {
+    /// The hold was decided.
+    Decided(Hold),
+    Nothing(Answered),
+    Said(Result<Reply, BillingError>),
+}
+
+fn hear(mut answered: Answered) -> Heard {
     match answered.try_recv() {
-        Ok(Ok(Reply::Hold(mut hold))) => {
-            let durable = is_durable(&mut hold);
-            if durable { Answer::Held } else { Answer::Unknown }
-        }
-        Ok(Ok(Reply::Captured(captured))) => Answer::Captured(captured.receipt.amount.as_nano()),
-        Ok(Ok(Reply::Voided)) => Answer::Voided,
-        Ok(Ok(Reply::Done(Outcome::Registered { .. } | _))) => Answer::Done,
-        Ok(Err(BillingError::Refused(refusal))) => Answer::Refused(refusal.code()),
-        Ok(Err(BillingError::Conflict)) => Answer::Conflict,
-        Ok(Err(BillingError::UnknownHold)) => Answer::UnknownHold,
-        Ok(Err(BillingError::HoldEnded(_))) => Answer::Ended,
-        Ok(Err(BillingError::Store(_) | BillingError::Stopped(_))) | Err(_) => Answer::Unknown,
-        Ok(Err(error)) => panic!("{error}"),
+        Ok(Ok(Reply::Hold(mut hold))) => match durable(&mut hold) {
+            None => Heard::Decided(hold),
+            Some(_) => Heard::Said(Ok(Reply::Hold(hold))),
+        },
+        Ok(said) => Heard::Said(said),
+        Err(_) => Heard::Nothing(answered),
     }
 }
 
-/// Whether a hold is durable by now: the writer has served its batch.
-fn is_durable(hold: &mut crate::hold::Hold) -> bool {
+impl Heard {
+    /// The answer after the sync, when everybody has one.
+    fn answer(self) -> Answer {
+        match self {
+            Heard::Decided(hold) => answer(Ok(Reply::Hold(hold))),
+            Heard::Said(said) => answer(said),
+            Heard::Nothing(mut answered) => match answered.try_recv() {
+                Ok(said) => answer(said),
+                Err(error) => panic!("a batch was settled and somebody still waits: {error}"),
+            },
+        }
+    }
+}
+
+fn answer(said: Result<Reply, BillingError>) -> Answer {
+    match said {
+        Ok(Reply::Hold(mut hold)) => match durable(&mut hold) {
+            Some(true) => Answer::Held,
+            Some(false) => Answer::Unknown,
+            None => panic!("a batch was settled and a hold still waits"),
+        },
+        Ok(Reply::Captured(captured)) => Answer::Captured(captured.receipt.amount.as_nano()),
+        Ok(Reply::Voided) => Answer::Voided,
+        Ok(Reply::Done(Outcome::Registered { .. } | _)) => Answer::Done,
+        Err(BillingError::Refused(refusal)) => Answer::Refused(refusal.code()),
+        Err(BillingError::Conflict) => Answer::Conflict,
+        Err(BillingError::UnknownHold) => Answer::UnknownHold,
+        Err(BillingError::HoldEnded(_)) => Answer::Ended,
+        Err(BillingError::Store(_) | BillingError::Stopped(_)) => Answer::Unknown,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Whether a hold is durable, or that nobody knows yet.
+fn durable(hold: &mut Hold) -> Option<bool> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let waiting = std::pin::pin!(hold.durable());
     match waiting.poll(&mut context) {
-        std::task::Poll::Ready(outcome) => outcome.is_ok(),
-        std::task::Poll::Pending => panic!("a batch was served and a hold still waits"),
+        std::task::Poll::Ready(outcome) => Some(outcome.is_ok()),
+        std::task::Poll::Pending => None,
     }
 }
 

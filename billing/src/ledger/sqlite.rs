@@ -1,4 +1,5 @@
-//! The store in a SQLite file: WAL, `synchronous=FULL`, one writer, readers of their own.
+//! The store in a SQLite file: a write-ahead log that a thread of its own syncs, one writer,
+//! readers of their own.
 
 mod file; // The file, its lock and its versions.
 mod migration; // From the first version to the second.
@@ -7,6 +8,7 @@ mod names; // Names that many rows share.
 mod rows; // Rows that writer and readers read alike.
 mod load; // What the writer reads.
 mod commit; // How a batch is written.
+mod log; // How it becomes durable.
 mod reader; // Queries on their own connections.
 mod audit; // Replays the journal.
 mod backup; // Copies while others write.
@@ -14,13 +16,15 @@ mod backup; // Copies while others write.
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
 use self::commit::Writing;
 use self::file::OpenFile;
 use self::load::Accounts;
+use self::log::{Doubt, SqliteLog};
 use self::names::Names;
-use super::store::{Batch, Found, Loaded, Store, StoreFault, Wanted};
+use super::store::{Batch, Found, Loaded, Log, Store, StoreFault, Wanted};
 use crate::error::{BillingError, OpenFailure, StoreError};
 
 pub use self::audit::audit_file;
@@ -35,8 +39,12 @@ pub(super) fn open(
     now_ms: u64,
 ) -> Result<(SqliteStore, SqliteReader), OpenFailure> {
     let file = file::open(path, busy, now_ms)?;
+    let doubt = Doubt::default();
+    let log = Some(SqliteLog::open(path, doubt.clone())?);
     let store = SqliteStore {
         file,
+        log,
+        doubt,
         names: Names::default(),
         accounts: Accounts::default(),
         next_transfer: 1,
@@ -55,6 +63,9 @@ fn cannot_open(path: &Path, cause: OpenFailure) -> BillingError {
 #[derive(Debug)]
 pub(super) struct SqliteStore {
     file: OpenFile,
+    /// Until it is asked for.
+    log: Option<SqliteLog>,
+    doubt: Doubt,
     names: Names,
     accounts: Accounts,
     next_transfer: u64,
@@ -84,6 +95,7 @@ impl Store for SqliteStore {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreFault> {
+        self.doubt.check()?;
         let known = (self.names.len(), self.accounts.len());
         let written = self.write(batch).map_err(fault);
         let outcome = written.and_then(|()| self.end("COMMIT").map_err(commit_fault));
@@ -99,9 +111,20 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn log(&mut self) -> Result<Option<Box<dyn Log>>, StoreFault> {
+        let boxed = |log| -> Box<dyn Log> { Box::new(log) };
+        Ok(self.log.take().map(boxed))
+    }
+
     /// Folds the log into the file, closes it, and lets the lock go.
     fn close(self: Box<Self>) -> Result<(), StoreFault> {
         let OpenFile { connection, lock } = self.file;
+        if self.doubt.check().is_err() {
+            // What the system still shows of the log may not be what is on the disk. The file
+            // must get nothing of it but what the next start finds whole, by its checksums.
+            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            connection.set_db_config(keep, true).map_err(fault)?;
+        }
         let closed = connection.close().map_err(|(_, error)| fault(error));
         drop(lock);
         closed
@@ -113,7 +136,7 @@ impl SqliteStore {
         // A transaction that could not be rolled back would still be open.
         self.roll_back();
         self.end("BEGIN IMMEDIATE")?;
-        let Self { file, names, accounts, next_transfer, next_entry } = self;
+        let Self { file, names, accounts, next_transfer, next_entry, .. } = self;
         let mut writing = Writing { connection: &file.connection, names, accounts };
         writing.write(batch, (*next_transfer, *next_entry))
     }
@@ -149,8 +172,9 @@ fn fault(error: rusqlite::Error) -> StoreFault {
     }
 }
 
-/// What an error of the commit itself means. A failed write or sync may have left the whole batch
-/// in the log, where the next process to open the file would find it.
+/// What an error of the commit itself means. A failed write (or sync, when the log begins anew)
+/// may have left the whole batch in the log, where the next process to open the file would find
+/// it.
 fn commit_fault(error: rusqlite::Error) -> StoreFault {
     match error.sqlite_error_code() {
         Some(

@@ -1,7 +1,8 @@
 //! What the writer asks of a store, and what a store answers.
 //!
-//! A store knows no rules. It keeps what a batch says, all of it or nothing, durable before
-//! [`Store::commit`] returns; and it finds what was kept. One process at a time writes.
+//! A store knows no rules. It keeps what a batch says, all of it or nothing, and it finds what was
+//! kept. What is kept is durable when [`Store::commit`] returns, or, where the store has a [`Log`],
+//! after the log's next sync. One process at a time writes.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -32,11 +33,23 @@ pub(crate) trait Store: Send {
     /// Finds calls and entries that were kept before; those never seen are left out.
     fn find(&mut self, wanted: &Wanted) -> Result<Found, StoreFault>;
 
-    /// Keeps a batch: all of it, durable, or nothing.
+    /// Keeps a batch: all of it, or nothing.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreFault>;
+
+    /// What makes commits durable, where they are not by themselves. It is asked for once.
+    fn log(&mut self) -> Result<Option<Box<dyn Log>>, StoreFault> {
+        Ok(None)
+    }
 
     /// Closes the store and lets its lock go.
     fn close(self: Box<Self>) -> Result<(), StoreFault>;
+}
+
+/// The disk behind a store, on a thread of its own: it syncs one batch while the next is written.
+pub(crate) trait Log: Send {
+    /// Makes every batch durable whose commit returned before this began. After an error nobody
+    /// knows what is on the disk, and the store keeps nothing more.
+    fn sync(&mut self) -> Result<(), StoreError>;
 }
 
 /// The readers' side: what was committed, while others write.

@@ -4,7 +4,9 @@
 mod agree; // Answers that must agree with each other.
 mod calls; // What is tried with calls, and what comes of it.
 mod money; // The same with everything else.
+mod faults; // A store that fails, and is well again.
 mod races; // Many callers at once.
+mod speed; // How fast complete calls are, by hand.
 mod stops; // What stops writing, and that reading goes on.
 mod table; // How a row is read.
 mod upgrade; // From older versions.

@@ -1,34 +1,42 @@
 //! The writer: one thread that owns the store, decides every operation, and commits in groups.
 //!
-//! It takes what is queued, decides each operation in memory, hands all of it to the store as
-//! one batch, and only then acknowledges; a hold is answered when it is decided. There is no
-//! timer: while one batch syncs, the next one grows.
+//! It takes what is queued, decides each operation in memory, and hands all of it to the store as
+//! one batch; a hold is answered when it is decided, everything else when the batch is durable.
+//! There is no timer: while one batch syncs, the next is decided and written.
 
+mod turn; // What is served at one time.
 mod batch; // What a batch has done so far, and who waits for it.
 mod decide; // One operation at a time.
+mod settle; // From the commit to the answers.
+mod recover; // After a fault of the store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use uuid::{ContextV7, Timestamp, Uuid};
 
 use self::batch::Draft;
+use self::recover::{broken, failed};
+use self::settle::{Committed, Settling, Waiting};
+use self::turn::{Turn, drain, wanted};
 use super::Clock;
 use super::shared::Shared;
-use super::store::{CallEnd, Found, Store, StoreFault, Wanted};
+use super::store::{CallEnd, Found, Store, StoreFault};
 use crate::capture::Captured;
-use crate::document::Refunds;
 use crate::error::BillingError;
 use crate::hold::Hold;
-use crate::ids::OrgId;
 use crate::message::Message;
 use crate::operation::Operation;
-use crate::order::{Act, Endpoint, Outcome};
+use crate::order::{Endpoint, Outcome, SystemAct};
 use crate::price::PriceBook;
 use crate::report::{Query, Report};
 use crate::rules::{self, Change, State};
+
+/// A batch takes in what comes while it is decided, but no longer than this: whoever came first
+/// waits for it.
+const GROWING_MAX: Duration = Duration::from_millis(2);
 
 /// What waits for the writer.
 #[derive(Debug)]
@@ -74,6 +82,9 @@ pub(super) struct WriterOptions {
 pub(super) struct Writer {
     store: Box<dyn Store>,
     state: State,
+    /// Whether the state has what was never kept, after a failure.
+    stale: bool,
+    settling: Settling,
     shared: Arc<Shared>,
     options: WriterOptions,
     ids: ContextV7,
@@ -88,44 +99,58 @@ impl Writer {
         shared: Arc<Shared>,
         options: WriterOptions,
     ) -> Result<Writer, StoreFault> {
+        let settling = Settling::start(store.log()?, &shared)?;
         let state = State::of(store.load()?, options.holds_open_max);
-        let at_ms = state.last().at_ms;
+        let (stale, at_ms, ids) = (false, state.last().at_ms, ContextV7::new());
         shared.publish(state.books());
-        let mut writer = Writer { store, state, shared, options, ids: ContextV7::new(), at_ms };
+        let mut writer = Writer { store, state, stale, settling, shared, options, ids, at_ms };
         if let Some(broken) = writer.state.broken() {
             drop(writer.shared.stop(broken));
             return Ok(writer);
         }
         match writer.settle_in() {
-            Err(StoreFault::Broken(reason)) => drop(writer.shared.stop(reason)),
+            Err(fault @ StoreFault::Broken(_)) => drop(writer.recover(fault)),
             outcome => outcome?,
         }
+        writer.settling.settle();
         Ok(writer)
     }
 
     /// Serves the queue until it is closed.
     pub(super) fn run(mut self, runtime: &Runtime, mut queue: mpsc::Receiver<Job>) {
+        self.settling = self.settling.spawn();
         let mut jobs = Vec::with_capacity(self.options.batch_max);
-        loop {
+        let closing = loop {
             let taken = runtime.block_on(async {
                 let taking = queue.recv_many(&mut jobs, self.options.batch_max);
                 tokio::time::timeout(self.options.sweep_interval, taking).await
             });
             if taken == Ok(0) {
-                break;
+                break None;
             }
             // What comes while the batch is decided joins it: a call whose hold was just decided
             // may be captured in the same commit.
-            if let Some(closed) = self.serve(&mut jobs, |most, more| drain(&mut queue, most, more))
-            {
+            let began = Instant::now();
+            let closing = self.serve(&mut jobs, |most, more| {
+                if began.elapsed() < GROWING_MAX {
+                    drain(&mut queue, most, more);
+                }
+            });
+            self.settling.settle();
+            if closing.is_some() {
                 queue.close();
-                let outcome = self.store.close().map_err(failed);
-                drop(closed.send(outcome));
-                return;
+                break closing;
             }
-        }
-        if let Err(fault) = self.store.close() {
-            tracing::error!(?fault, "closing the ledger failed; the next start recovers it");
+        };
+        // The log is synced for the last time before the store closes it.
+        self.settling.finish();
+        let outcome = self.store.close();
+        match (closing, outcome) {
+            (Some(closed), outcome) => drop(closed.send(outcome.map_err(failed))),
+            (None, Ok(())) => {}
+            (None, Err(fault)) => {
+                tracing::error!(?fault, "closing the ledger failed; the next start recovers it");
+            }
         }
     }
 
@@ -142,15 +167,25 @@ impl Writer {
             more(batch_max.saturating_sub(taken), jobs);
             turn.sort(jobs)
         });
-        for (query, reply) in turn.questions {
-            drop(reply.send(Ok(self.answer(&query))));
+        if !turn.questions.is_empty() {
+            let questions = turn.questions.into_iter();
+            let report = |(query, reply)| Waiting::Report(reply, self.answer(&query));
+            let waiting = questions.map(report).collect();
+            self.settling.hand_over(Committed::new(waiting, None));
         }
         turn.closing
     }
 
-    /// Answers from what was committed last.
-    fn answer(&self, query: &Query) -> Report {
-        match query {
+    /// Syncs and answers; for simulations, which have no thread.
+    #[cfg(test)]
+    pub(super) fn settle(&mut self) {
+        self.settling.settle();
+    }
+
+    /// Answers from what was committed last, also when writing has stopped.
+    fn answer(&mut self, query: &Query) -> Result<Report, BillingError> {
+        self.refresh()?;
+        Ok(match query {
             Query::Account(org) => {
                 Report::Account(Box::new(rules::report_account(&self.state, org, self.at_ms)))
             }
@@ -163,7 +198,7 @@ impl Writer {
                 let books = self.state.books();
                 Report::Prices(books.iter().map(|book| book.as_ref().clone()).collect())
             }
-        }
+        })
     }
 
     fn messages(&self, limit: u32) -> Vec<(Message, Option<Endpoint>)> {
@@ -177,7 +212,7 @@ impl Writer {
         due.take(limit).map(|message| (message.clone(), endpoint(message))).collect()
     }
 
-    /// Decides, writes, commits and acknowledges. `more` is told how many operations the batch
+    /// Decides, commits, and hands over who waits. `more` is told how many operations the batch
     /// has, and gives those that came meanwhile.
     pub(super) fn run_batch(
         &mut self,
@@ -187,8 +222,11 @@ impl Writer {
         if let Some(error) = self.shared.stopped() {
             return batch::refuse(requests, &error);
         }
-        let at_ms = self.now_ms();
-        let mut draft = Draft::new(at_ms, &self.state);
+        if let Err(error) = self.refresh() {
+            return batch::refuse(requests, &error);
+        }
+        self.now_ms();
+        let mut draft = Draft::new(self.at_ms, &self.state);
         let mut requests = requests.into_iter();
         let mut taken = 0_usize;
         // What is due happens before anything else is decided at this time.
@@ -200,13 +238,10 @@ impl Writer {
                 requests = more(taken).into_iter();
             }
         }
-        match outcome.and_then(|()| self.commit(&mut draft)) {
-            Ok(()) => draft.acknowledge(),
-            Err(fault) => {
-                let error = self.recover(fault);
-                draft.fail(&error);
-                batch::refuse(requests, &error);
-            }
+        if let Err(fault) = outcome.and_then(|()| self.commit(&mut draft)) {
+            let error = self.recover(fault);
+            draft.fail(&error);
+            batch::refuse(requests, &error);
         }
     }
 
@@ -229,30 +264,65 @@ impl Writer {
         Ok(())
     }
 
-    /// Closes months, expires holds and lots.
+    /// Closes months, expires holds and lots: all that is due, in as many commits as it takes.
+    /// Requests wait for it, since what is posted at this time must find the months before closed
+    /// and what has expired gone.
     fn catch_up(&mut self, draft: &mut Draft) -> Result<(), StoreFault> {
-        // A month closes before anything is posted in the next one.
+        self.close_months(draft)?;
         while let Some(hold) = self.state.next_expired(self.at_ms) {
             self.apply(draft, rules::end(&hold, CallEnd::Expired))?;
+            self.commit_full(draft)?;
         }
         while let Some(act) = rules::due(&self.state, self.at_ms) {
-            let change = rules::apply_system(&self.state, &act, self.at_ms)
-                .map_err(|refusal| broken(&refusal))?;
-            self.act(draft, act, change)?;
+            self.do_due(draft, act)?;
+            self.commit_full(draft)?;
         }
         Ok(())
     }
 
-    /// One commit for the whole batch.
-    fn commit(&mut self, draft: &mut Draft) -> Result<(), StoreFault> {
-        if draft.is_empty() {
+    /// A month closes before anything happens in the next one, and in the same commit as the first
+    /// that does: the very first month is known by the time of the last batch only.
+    fn close_months(&mut self, draft: &mut Draft) -> Result<(), StoreFault> {
+        while let Some(act @ SystemAct::ClosePeriod { .. }) = rules::due(&self.state, self.at_ms) {
+            self.do_due(draft, act)?;
+        }
+        Ok(())
+    }
+
+    fn do_due(&mut self, draft: &mut Draft, act: SystemAct) -> Result<(), StoreFault> {
+        let change = rules::apply_system(&self.state, &act, self.at_ms)
+            .map_err(|refusal| broken(&refusal))?;
+        self.act(draft, act, change)
+    }
+
+    /// Commits a batch of what is due by itself once it is as large as a batch may be: a store
+    /// gives one that takes too long up, and would do so again each time.
+    fn commit_full(&mut self, draft: &mut Draft) -> Result<(), StoreFault> {
+        if draft.len() < self.options.batch_max {
             return Ok(());
         }
-        let batch = draft.finish(&self.state)?;
-        self.store.commit(&batch)?;
-        self.state.at(self.at_ms);
-        if !batch.books.is_empty() {
-            self.shared.publish(self.state.books());
+        self.commit(draft)?;
+        *draft = Draft::new(self.at_ms, &self.state);
+        Ok(())
+    }
+
+    /// One commit for the whole batch; those who wait are handed over.
+    fn commit(&mut self, draft: &mut Draft) -> Result<(), StoreFault> {
+        let mut books = None;
+        let is_new = !draft.is_empty();
+        if is_new {
+            let batch = draft.finish(&self.state)?;
+            self.settling.begin();
+            if let Err(fault) = self.store.commit(&batch) {
+                self.settling.withdraw();
+                return Err(fault);
+            }
+            self.state.at(self.at_ms);
+            books = (!batch.books.is_empty()).then(|| self.state.books());
+        }
+        let waiting = draft.waiting();
+        if is_new || !waiting.is_empty() {
+            self.settling.hand_over(Committed::new(waiting, books));
         }
         Ok(())
     }
@@ -262,6 +332,7 @@ impl Writer {
     fn settle_in(&mut self) -> Result<(), StoreFault> {
         self.now_ms();
         let mut draft = Draft::new(self.at_ms, &self.state);
+        self.close_months(&mut draft)?;
         if self.state.books().is_empty() {
             let book = Some(Arc::new(PriceBook::initial()));
             self.apply(&mut draft, Change { book, ..Change::default() })?;
@@ -270,35 +341,10 @@ impl Writer {
             self.state.holds().filter(|hold| hold.pinned.holder.is_none()).cloned().collect();
         for hold in orphans {
             self.apply(&mut draft, rules::end(&hold, CallEnd::Restarted))?;
+            self.commit_full(&mut draft)?;
         }
         self.catch_up(&mut draft)?;
         self.commit(&mut draft)
-    }
-
-    /// Goes on from what the store says if that can be trusted.
-    fn recover(&mut self, fault: StoreFault) -> BillingError {
-        let error = match fault {
-            StoreFault::Passing(error) => error,
-            // After a failed sync nobody knows what is on the disk until the store is opened
-            // again.
-            StoreFault::Unsure(error) => {
-                return self.shared.stop(format!("the store failed: {error}"));
-            }
-            StoreFault::Broken(reason) => return self.shared.stop(reason),
-            StoreFault::Fenced => {
-                return self.shared.stop("another process writes this ledger now".to_owned());
-            }
-        };
-        match self.store.load() {
-            Ok(loaded) => self.state = State::of(loaded, self.options.holds_open_max),
-            Err(StoreFault::Fenced) => {
-                return self.shared.stop("another process writes this ledger now".to_owned());
-            }
-            Err(fault) => {
-                return self.shared.stop(format!("the state is unreadable: {fault:?}"));
-            }
-        }
-        BillingError::Store(error)
     }
 
     /// The time of a batch.
@@ -313,82 +359,5 @@ impl Writer {
         let nanos = u32::try_from(nanos).unwrap_or(0);
         let fresh = || Uuid::new_v7(Timestamp::from_unix(&self.ids, seconds, nanos));
         [fresh(), fresh()]
-    }
-}
-
-/// What is served at one time.
-#[derive(Default)]
-struct Turn {
-    questions: Vec<(Query, oneshot::Sender<Result<Report, BillingError>>)>,
-    closing: Option<oneshot::Sender<Result<(), BillingError>>>,
-}
-
-impl Turn {
-    /// Takes the jobs apart; gives the operations.
-    fn sort(&mut self, jobs: &mut Vec<Job>) -> Vec<Request> {
-        let mut requests = Vec::with_capacity(jobs.len());
-        for job in jobs.drain(..) {
-            match (job, &self.closing) {
-                (Job::Operate(request), None) => requests.push(*request),
-                (Job::Ask(query, reply), None) => self.questions.push((query, reply)),
-                (Job::Close(closed), None) => self.closing = Some(closed),
-                // Dropping a job tells its caller that the ledger is closed.
-                (_, Some(_)) => {}
-            }
-        }
-        requests
-    }
-}
-
-/// What is in the queue by now.
-fn drain(queue: &mut mpsc::Receiver<Job>, most: usize, jobs: &mut Vec<Job>) {
-    while let Some(job) = (jobs.len() < most).then(|| queue.try_recv().ok()).flatten() {
-        jobs.push(job);
-    }
-}
-
-impl Wanted {
-    fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.entries.is_empty() && self.documents.is_empty()
-    }
-}
-
-/// What must be looked up before a batch can be decided.
-fn wanted(requests: &[Request], state: &State) -> Wanted {
-    let mut wanted = Wanted::default();
-    let is_open = |org: &OrgId, call| state.hold(call).is_some_and(|hold| hold.org == *org);
-    for request in requests {
-        match &request.operation {
-            Operation::Hold(hold) => wanted.calls.push((hold.org.clone(), hold.call)),
-            Operation::Capture(capture) if is_open(&capture.org, capture.call) => {}
-            Operation::Capture(capture) => {
-                wanted.calls.push((capture.org.clone(), capture.call));
-            }
-            Operation::Void { org, call } if is_open(org, *call) => {}
-            Operation::Void { org, call } => wanted.calls.push((org.clone(), *call)),
-            Operation::Order(order) => {
-                wanted.entries.push(order.op.clone());
-                if let Act::Refund { org, call, .. } = &order.act {
-                    wanted.calls.push((org.clone(), *call));
-                    wanted.documents.push(Refunds::key(org.as_str(), Some(*call)));
-                }
-            }
-        }
-    }
-    wanted
-}
-
-fn broken(refusal: &crate::error::Refusal) -> StoreFault {
-    StoreFault::Broken(format!("what is due cannot be done: {refusal}"))
-}
-
-/// A fault as callers are told.
-fn failed(fault: StoreFault) -> BillingError {
-    match fault {
-        StoreFault::Passing(error) | StoreFault::Unsure(error) => BillingError::Store(error),
-        StoreFault::Broken(reason) => BillingError::Stopped(reason),
-        StoreFault::Fenced => {
-            BillingError::Stopped("another process writes this ledger now".to_owned())
-        }
     }
 }

@@ -95,8 +95,18 @@ impl Plan {
             0..4 => Some(Trouble::Refuse),
             4..8 => Some(Trouble::KeepUnsure),
             8..12 => Some(Trouble::LoseUnsure),
+            12..14 => Some(Trouble::SyncKeeps),
+            14..16 => Some(Trouble::SyncLoses),
+            16..18 => Some(Trouble::CrashKeeps),
+            18..22 => Some(Trouble::CrashLoses),
             _ => None,
         }
+    }
+
+    /// Where a batch is cut in two that are synced together.
+    pub(super) fn cut(&mut self, operations: usize) -> usize {
+        let most = u64::try_from(operations).unwrap() + 1;
+        usize::try_from(self.dice.below(most)).unwrap()
     }
 
     pub(super) fn crashes(&mut self) -> bool {

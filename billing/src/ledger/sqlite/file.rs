@@ -70,6 +70,8 @@ pub(super) fn open(path: &Path, busy: Duration, now_ms: u64) -> Result<OpenFile,
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT_MAX).map_err(failure)?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX).map_err(failure)?;
     migrate(&mut connection, now_ms)?;
+    // From here on commits are synced by `SqliteLog`. Checkpoints still sync by themselves.
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failure)?;
     Ok(OpenFile { connection, lock })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::settle::Waiting;
 use super::{Reply, Request};
 use crate::account::{Account, Asset, Counters, Transfer};
 use crate::calendar::Day;
@@ -35,15 +36,6 @@ pub(super) struct Draft {
     documents: HashMap<DocumentKey, usize>,
     usage: HashMap<UsageKey, UsageSums>,
     earnings: HashMap<EarningsKey, (i64, Nano)>,
-}
-
-/// Somebody who is told after the commit.
-#[derive(Debug)]
-enum Waiting {
-    /// An answer that must be durable before it is given.
-    Answer(oneshot::Sender<Result<Reply, BillingError>>, Result<Reply, BillingError>),
-    /// A hold that was answered when it was decided.
-    Durable(oneshot::Sender<Result<(), BillingError>>),
 }
 
 /// Answers requests that were never looked at.
@@ -77,6 +69,11 @@ impl Draft {
             && batch.entries.is_empty()
             && batch.books.is_empty()
             && batch.transfers.is_empty()
+    }
+
+    /// How many calls and entries it writes.
+    pub(super) fn len(&self) -> usize {
+        self.batch.calls.len().saturating_add(self.batch.entries.len())
     }
 
     /// Takes a decided change over; gives the numbers of its transfers. The state must not have
@@ -231,24 +228,14 @@ impl Draft {
         Ok(batch)
     }
 
-    /// Tells everybody that the batch is durable.
-    pub(super) fn acknowledge(self) {
-        for waiting in self.waiting {
-            match waiting {
-                Waiting::Answer(reply, answer) => drop(reply.send(answer)),
-                Waiting::Durable(durable) => drop(durable.send(Ok(()))),
-            }
-        }
+    /// Who is told when the batch is durable.
+    pub(super) fn waiting(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.waiting)
     }
 
     /// Tells everybody that nothing of the batch was done.
     pub(super) fn fail(self, error: &BillingError) {
-        for waiting in self.waiting {
-            match waiting {
-                Waiting::Answer(reply, _) => drop(reply.send(Err(error.clone()))),
-                Waiting::Durable(durable) => drop(durable.send(Err(error.clone()))),
-            }
-        }
+        self.waiting.into_iter().for_each(|waiting| waiting.fail(error));
     }
 
     /// Answers a decided hold at once; its caller is told of the commit later.

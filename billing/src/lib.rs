@@ -100,6 +100,7 @@ mod order; // What is asked beside calls.
 mod price; // Meters, rates, price books.
 mod report; // What the ledger tells.
 mod rules; // The pure rules.
+mod quick; // Maps whose keys are hashed quickly.
 mod payment; // What a payment provider tells, as orders.
 mod webhook; // What is told to others, signed.
 mod statement; // Invoices, exports, and whether all figures agree.

@@ -5,7 +5,7 @@ mod outbox; // Messages that wait, and their turns.
 mod remember; // Documents into their places.
 mod touched; // The accounts that a change touches.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::touched::Touched;
@@ -21,32 +21,33 @@ use crate::message::Message;
 use crate::money::Nano;
 use crate::order::Platform;
 use crate::price::PriceBook;
+use crate::quick::QuickMap;
 use crate::report::Balance;
 
 /// The state between two operations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
-    accounts: HashMap<Account, Slot>,
-    open: HashMap<CallId, Arc<HoldTerms>>,
+    accounts: QuickMap<Account, Slot>,
+    open: QuickMap<CallId, Arc<HoldTerms>>,
     /// The open holds by when they expire.
     expiry: BTreeSet<(u64, CallId)>,
     books: BTreeMap<PriceVersion, Arc<PriceBook>>,
-    lots: HashMap<LotId, Lot>,
+    lots: QuickMap<LotId, Lot>,
     /// Live lots of each organisation in the order in which they burn.
-    lots_of: HashMap<OrgId, Vec<LotId>>,
+    lots_of: QuickMap<OrgId, Vec<LotId>>,
     lot_expiry: BTreeSet<(u64, LotId)>,
-    budgets: HashMap<BudgetId, Budget>,
+    budgets: QuickMap<BudgetId, Budget>,
     /// Budgets of an organisation (without a key) and of its keys.
-    budgets_of: HashMap<OrgId, HashMap<Option<KeyId>, Vec<BudgetId>>>,
-    settings: HashMap<Option<OrgId>, Settings>,
+    budgets_of: QuickMap<OrgId, QuickMap<Option<KeyId>, Vec<BudgetId>>>,
+    settings: QuickMap<Option<OrgId>, Settings>,
     platform: Platform,
-    gateways: HashMap<String, u64>,
-    messages: HashMap<MessageId, Message>,
+    gateways: QuickMap<String, u64>,
+    messages: QuickMap<MessageId, Message>,
     messages_due: BTreeSet<(u64, MessageId)>,
     /// The last month whose books were closed.
     closed: Option<Period>,
     /// What was earned on the days that may not have matured.
-    earned: HashMap<OrgId, BTreeMap<Day, Nano>>,
+    earned: QuickMap<OrgId, BTreeMap<Day, Nano>>,
     last: Last,
     holds_open_max: usize,
 }
@@ -190,7 +191,7 @@ impl State {
 
     /// All budgets of an organisation, by number.
     pub(crate) fn budgets_of(&self, org: &OrgId) -> Vec<&Budget> {
-        let levels = self.budgets_of.get(org).into_iter().flat_map(HashMap::values).flatten();
+        let levels = self.budgets_of.get(org).into_iter().flat_map(QuickMap::values).flatten();
         let mut budgets: Vec<&Budget> =
             levels.filter_map(|budget| self.budgets.get(budget)).collect();
         budgets.sort_by_key(|budget| budget.budget);

@@ -1,6 +1,5 @@
 //! What the writer reads: everything that the rules decide with, and what was kept before.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -14,11 +13,12 @@ use crate::document::DocumentKey;
 use crate::hold::HoldTerms;
 use crate::ledger::store::{Found, Loaded, MATURITY_DAYS_MAX, PastEntry, Wanted};
 use crate::money::Nano;
+use crate::quick::QuickMap;
 
 /// The numbers of accounts, so that a transfer needs no look-up.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    numbers: HashMap<Account, u64>,
+    numbers: QuickMap<Account, u64>,
     /// The account with number n stands at n - 1.
     accounts: Vec<Account>,
 }

@@ -1,22 +1,22 @@
 //! Names that many rows share: each is written once, and rows have its number.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
 use super::values::{json_text, unreadable};
 use crate::hold::{Pinned, Subject};
+use crate::quick::QuickMap;
 
 /// All names, in memory. Only the writer gives numbers.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    numbers: HashMap<Arc<str>, i64>,
+    numbers: QuickMap<Arc<str>, i64>,
     /// The name with number n stands at n - 1.
     names: Vec<Arc<str>>,
     /// Subjects and terms whose names were looked up before, so that a call needs no JSON.
-    subjects: HashMap<Subject, i64>,
-    pinned: HashMap<Pinned, i64>,
+    subjects: QuickMap<Subject, i64>,
+    pinned: QuickMap<Pinned, i64>,
 }
 
 impl Names {

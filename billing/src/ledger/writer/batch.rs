@@ -1,6 +1,5 @@
 //! What a batch has done so far, and who waits for its commit.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -17,6 +16,7 @@ use crate::ledger::store::{
     AccountChange, Batch, CallEnd, CallRow, EarningsKey, EntryRow, StoreFault, UsageKey,
 };
 use crate::money::Nano;
+use crate::quick::QuickMap;
 use crate::report::UsageSums;
 use crate::rules::{Change, Ended, State, quantities};
 
@@ -27,15 +27,15 @@ pub(super) struct Draft {
     batch: Batch,
     /// The accounts that changed, with their counters before the batch. A busy account is
     /// written once per batch, not once per call.
-    before: HashMap<Account, Option<Counters>>,
+    before: QuickMap<Account, Option<Counters>>,
     /// Holds of this batch, open or not any more.
-    opened: HashMap<CallId, Arc<HoldTerms>>,
+    opened: QuickMap<CallId, Arc<HoldTerms>>,
     /// Where the calls of `batch` are. Two organisations may use the same id.
-    calls: HashMap<(OrgId, CallId), usize>,
-    entries: HashMap<OpId, usize>,
-    documents: HashMap<DocumentKey, usize>,
-    usage: HashMap<UsageKey, UsageSums>,
-    earnings: HashMap<EarningsKey, (i64, Nano)>,
+    calls: QuickMap<(OrgId, CallId), usize>,
+    entries: QuickMap<OpId, usize>,
+    documents: QuickMap<DocumentKey, usize>,
+    usage: QuickMap<UsageKey, UsageSums>,
+    earnings: QuickMap<EarningsKey, (i64, Nano)>,
 }
 
 /// Answers requests that were never looked at.
@@ -51,13 +51,13 @@ impl Draft {
         Draft {
             waiting: Vec::new(),
             batch: Batch { at_ms, first_transfer, ..Batch::default() },
-            before: HashMap::new(),
-            opened: HashMap::new(),
-            calls: HashMap::new(),
-            entries: HashMap::new(),
-            documents: HashMap::new(),
-            usage: HashMap::new(),
-            earnings: HashMap::new(),
+            before: QuickMap::default(),
+            opened: QuickMap::default(),
+            calls: QuickMap::default(),
+            entries: QuickMap::default(),
+            documents: QuickMap::default(),
+            usage: QuickMap::default(),
+            earnings: QuickMap::default(),
         }
     }
 
@@ -204,7 +204,7 @@ impl Draft {
     /// The batch as the store takes it, checked once more: debits and credits grew alike.
     pub(super) fn finish(&mut self, state: &State) -> Result<Batch, StoreFault> {
         let mut batch = std::mem::take(&mut self.batch);
-        let mut grown: HashMap<Asset, (i128, i128)> = HashMap::new();
+        let mut grown: QuickMap<Asset, (i128, i128)> = QuickMap::default();
         for (account, before) in self.before.drain() {
             let Some((number, after)) = state.account(&account) else { continue };
             let (posted, held) = grown.entry(account.asset()).or_default();

@@ -1,8 +1,7 @@
 //! The accounts that a change touches, each once.
 
-use std::collections::HashMap;
-
 use crate::account::{Account, Counters};
+use crate::quick::QuickMap;
 
 /// The accounts that a change touches.
 #[derive(Default)]
@@ -10,7 +9,7 @@ pub(super) struct Touched {
     pub(super) all: Vec<(Account, Counters)>,
     /// Where they are, once there are many: a change that ends all calls of a gateway has
     /// hundreds of thousands.
-    places: HashMap<Account, usize>,
+    places: QuickMap<Account, usize>,
 }
 
 impl Touched {

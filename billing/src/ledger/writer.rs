@@ -131,11 +131,9 @@ impl Writer {
             // What comes while the batch is decided joins it: a call whose hold was just decided
             // may be captured in the same commit.
             let began = Instant::now();
-            let closing = self.serve(&mut jobs, |most, more| {
-                if began.elapsed() < GROWING_MAX {
-                    drain(&mut queue, most, more);
-                }
-            });
+            let most_now = |most| if began.elapsed() < GROWING_MAX { most } else { 0 };
+            let more = |most, jobs: &mut Vec<Job>| drain(&mut queue, most_now(most), jobs);
+            let closing = self.serve(&mut jobs, more);
             self.settling.settle();
             if closing.is_some() {
                 queue.close();

@@ -106,7 +106,7 @@ impl Settling {
             return Settling { shared, syncs, place };
         };
         let (sender, queue) = sync_channel(BATCHES_WAITING_MAX);
-        let serve = move || settler.serve(committed, &queue);
+        let serve = move || (*settler).serve(committed, &queue);
         let place = match spawn(serve) {
             Ok(thread) => Place::Thread(sender, thread),
             Err(error) => {
@@ -173,7 +173,7 @@ fn spawn(serve: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
 }
 
 impl Settler {
-    fn serve(mut self: Box<Self>, first: Vec<Committed>, queue: &Receiver<Committed>) {
+    fn serve(mut self, first: Vec<Committed>, queue: &Receiver<Committed>) {
         self.settle(first);
         while let Ok(committed) = queue.recv() {
             let mut all = vec![committed];

@@ -120,6 +120,7 @@ pub struct ToolCall {
 }
 
 /// One piece of work for a session.
+#[expect(clippy::large_enum_variant, reason = "one for each call, and moved a few times at most")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {

@@ -37,7 +37,7 @@ impl Desk {
             _ => [0; 32],
         };
         let (reply, answer) = oneshot::channel();
-        let request = Box::new(Request { operation, digest, reply });
+        let request = Box::new(Request { operation, digest, gateways: None, reply });
         drop(self.writer.serve(&mut vec![Job::Operate(request)], |_, _| {}));
         answer
     }

@@ -43,7 +43,7 @@ impl Choice {
     /// `InvalidRequest` when the grammar cannot be followed any further.
     pub(crate) fn next(&mut self, logits: &[f32], codec: &Codec) -> Result<Chosen, InferenceError> {
         let mask = match &mut self.constraint {
-            Some(constraint) => Some(constraint.mask().map_err(unfollowed)?),
+            Some(constraint) => Some(constraint.mask().map_err(|error| unfollowed(&error))?),
             None => None,
         };
         let token = self.sampler.pick(logits, mask.as_ref());
@@ -52,7 +52,7 @@ impl Choice {
         }
         let mut complete = false;
         if let Some(constraint) = &mut self.constraint {
-            constraint.accept(token).map_err(unfollowed)?;
+            constraint.accept(token).map_err(|error| unfollowed(&error))?;
             complete = constraint.is_complete();
         }
         let logprobs = self.logprobs.map(|count| {
@@ -104,6 +104,6 @@ fn likelihood(candidate: Candidate, codec: &Codec) -> Likelihood {
     Likelihood { token, bytes: codec.bytes(token).to_vec(), logprob }
 }
 
-fn unfollowed(error: emberbox_sampling::GrammarError) -> InferenceError {
+fn unfollowed(error: &emberbox_sampling::GrammarError) -> InferenceError {
     InferenceError::invalid("grammar", error.to_string())
 }

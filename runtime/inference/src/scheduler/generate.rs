@@ -203,7 +203,7 @@ impl Generator {
         while self.running.len() + self.texts.len() < self.options.batch_max {
             let Job { ticket, prepared } = self.inbox.pop_if(|_| true)?;
             match prepared {
-                Prepared::Generate(task) => return Some(Sequence::new(ticket, task)),
+                Prepared::Generate(task) => return Some(Sequence::new(ticket, *task)),
                 Prepared::Embed(texts) => self.texts.push_back(Texts::new(ticket, texts)),
             }
         }

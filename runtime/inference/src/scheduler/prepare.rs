@@ -16,7 +16,7 @@ const STOP_BYTES_MAX: usize = 256;
 /// A task whose every number was checked.
 #[derive(Debug)]
 pub(crate) enum Prepared {
-    Generate(Generation),
+    Generate(Box<Generation>),
     Embed(Vec<Vec<u32>>),
 }
 
@@ -48,7 +48,7 @@ impl Prepared {
 pub(crate) fn prepare(model: &Model, task: Task) -> Result<Prepared, InferenceError> {
     match (task, model.text()) {
         (Task::Generate { prompt, options }, Text::Generation { codec, .. }) => {
-            Ok(Prepared::Generate(generation((model, codec), prompt, options)?))
+            Ok(Prepared::Generate(Box::new(generation((model, codec), prompt, options)?)))
         }
         (Task::Embed { texts }, Text::Embedding { tokenizer, tokens_max }) => {
             let encode = |text: &str| codec::encode(tokenizer, text, true);

@@ -124,7 +124,7 @@ fn with_tools() -> Inference {
     let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 4;
     let len = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
     let template = "{% for m in messages %}{{ m.content }}{% endfor %}\
-                    {% if tools %}{{ tools | tojson }}{# <tool_call> #}{% endif %}";
+                    {% if tools %}{{ tools[0].function.name }}{# <tool_call> #}{% endif %}";
     let mut changed = bytes.clone();
     changed[at + 8..at + 8 + len].fill(b' ');
     changed[at + 8..at + 8 + template.len()].copy_from_slice(template.as_bytes());

@@ -1,7 +1,9 @@
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, context};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::codec::Codec;
@@ -45,7 +47,9 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_function("strftime_now", |format: String| strftime(&format, now()));
-        environment.add_filter("tojson", tojson);
+        environment.add_filter("tojson", |value: minijinja::Value, options: Kwargs| {
+            tojson(&value, &options)
+        });
         let tools = ToolStyle::of_template(&source);
         let added = environment.add_template_owned(TEMPLATE, source);
         added.map_err(|error| error.to_string())?;
@@ -152,25 +156,21 @@ fn unused_character(messages: &[Map<String, Value>], tools: &[Value]) -> Result<
 
 /// JSON as Python writes it, which models were trained on: a space after every comma and colon,
 /// and no escapes beyond what JSON needs.
-fn tojson(value: minijinja::Value, indent: minijinja::value::Kwargs) -> Result<String, Error> {
-    let spaces: Option<usize> = indent.get("indent")?;
-    indent.assert_all_used().or_else(|_unknown_options| Ok::<_, Error>(()))?;
-    let failed = |error| Error::new(ErrorKind::BadSerialization, format!("{error}"));
+fn tojson(value: &minijinja::Value, options: &Kwargs) -> Result<String, Error> {
+    // Python's other options have no bearing on what models see.
+    let spaces: Option<usize> = options.get("indent")?;
+    let failed =
+        |error: &dyn std::fmt::Display| Error::new(ErrorKind::BadSerialization, error.to_string());
     let mut out = Vec::new();
-    if let Some(spaces) = spaces {
+    let written = if let Some(spaces) = spaces {
         let indent = " ".repeat(spaces.min(DEPTH_MAX));
         let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-        let mut writer = serde_json::Serializer::with_formatter(&mut out, pretty);
-        serde::Serialize::serialize(&value, &mut writer).map_err(failed)?;
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, pretty))
     } else {
-        let mut writer = serde_json::Serializer::with_formatter(&mut out, Spaced);
-        serde::Serialize::serialize(&value, &mut writer).map_err(failed)?;
-    }
-    String::from_utf8(out).map_err(|error| failed_text(&error))
-}
-
-fn failed_text(error: &std::string::FromUtf8Error) -> Error {
-    Error::new(ErrorKind::BadSerialization, error.to_string())
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced))
+    };
+    written.map_err(|error| failed(&error))?;
+    String::from_utf8(out).map_err(|error| failed(&error))
 }
 
 /// A space after every comma and colon.

@@ -69,7 +69,7 @@ impl ToolStyle {
         token: impl Fn(&str) -> Option<u32>,
     ) -> Result<String, String> {
         let wanted = |function: &Map<String, Value>| match choice {
-            ToolChoice::Function(name) => function["name"] == Value::from(name.as_str()),
+            ToolChoice::Function(name) => function["name"] == name.as_str(),
             _ => true,
         };
         let mut calls = Vec::new();

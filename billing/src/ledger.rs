@@ -1,5 +1,6 @@
 //! The ledger: a cheap handle, one writer thread, and readers beside it.
 
+mod clock; // Where the time comes from.
 #[cfg(test)]
 mod memory; // A store for simulations.
 mod postgres; // The store in PostgreSQL.
@@ -12,9 +13,8 @@ mod writer; // Decides and commits in groups.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::error::TrySendError;
@@ -34,41 +34,15 @@ use crate::order::{Order, Outcome};
 use crate::price::PriceBook;
 use crate::report::{LedgerCheck, Query, Report};
 
+pub use self::clock::Clock;
 pub use self::postgres::{PostgresLedgerOptions, audit_database};
 pub use self::sqlite::audit_file;
 
-/// The latest time there is: what 64 bits of nanoseconds hold, in the year 2262. A clock that says
-/// more is broken, and every month until then would have to be closed.
-const TIME_MS_MAX: u64 = 9_223_372_036_854;
 /// The queue has this many slots per operation that `queue_max` allows: holds use the first,
 /// the rest is for what ends holds, so that a flood of new calls cannot keep old ones open.
 const SLOTS_PER_OPERATION: usize = 2;
 /// The most days in one question.
 pub(crate) const DAYS_MAX: u32 = 400;
-
-/// Where the ledger reads the time, in milliseconds since 1970. It never lets it run backwards.
-#[derive(Clone, Debug, Default)]
-pub enum Clock {
-    /// The system's clock.
-    #[default]
-    System,
-    /// A clock that tests move.
-    Manual(Arc<AtomicU64>),
-}
-
-impl Clock {
-    /// Now, in milliseconds since 1970.
-    #[must_use]
-    pub fn now_ms(&self) -> u64 {
-        match self {
-            Clock::System => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
-            Clock::Manual(now_ms) => now_ms.load(Ordering::SeqCst),
-        }
-        .min(TIME_MS_MAX)
-    }
-}
 
 /// How a ledger is opened.
 #[derive(Clone, Debug)]

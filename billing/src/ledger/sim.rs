@@ -9,7 +9,7 @@ mod plan; // What random callers do.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ use self::plan::{Dice, Plan};
 use super::memory::{MemoryStore, Trouble};
 use super::shared::Shared;
 use super::writer::{Job, Reply, Request, Writer, WriterOptions};
-use super::{Clock, SystemTime, UNIX_EPOCH};
+use super::Clock;
 use crate::account::Account;
 use crate::error::BillingError;
 use crate::hold::Hold;

@@ -6,13 +6,12 @@ mod calls; // What is tried with calls, and what comes of it.
 mod money; // The same with everything else.
 mod faults; // A store that fails, and is well again.
 mod races; // Many callers at once.
-mod speed; // How fast complete calls are, by hand.
 mod stops; // What stops writing, and that reading goes on.
 mod table; // How a row is read.
 mod upgrade; // From older versions.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use emberbox_postgres::PostgresServer;
 

@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 
 use self::oracle::{Expected, Oracle};
 use self::plan::{Dice, Plan};
+use super::Clock;
 use super::memory::{MemoryStore, Trouble};
 use super::shared::Shared;
 use super::writer::{Job, Reply, Request, Writer, WriterOptions};
-use super::Clock;
 use crate::account::Account;
 use crate::error::BillingError;
 use crate::hold::Hold;

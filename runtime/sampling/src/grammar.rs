@@ -159,13 +159,18 @@ fn compiled(grammar: &Grammar) -> Result<TopLevelGrammar, GrammarError> {
     }
 }
 
-/// A caller's own `x-guidance` would lift our bound on white space: it is replaced.
-fn json_grammar(mut schema: Value) -> TopLevelGrammar {
+fn json_grammar(schema: Value) -> TopLevelGrammar {
+    TopLevelGrammar::from_json_schema(with_little_space(schema))
+}
+
+/// A schema, for itself or for a `%json` of a Lark grammar, with a bound on the white space
+/// between parts: a model may write it without end. What a caller says of that is replaced.
+pub fn with_little_space(mut schema: Value) -> Value {
     if let Some(fields) = schema.as_object_mut() {
         let options = json!({ "whitespace_flexible": true, "whitespace_pattern": JSON_SPACE });
         fields.insert("x-guidance".to_owned(), options);
     }
-    TopLevelGrammar::from_json_schema(schema)
+    schema
 }
 
 /// How deep a value is nested; `None` when deeper than `most`.

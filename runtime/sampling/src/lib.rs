@@ -14,7 +14,7 @@ mod grammar;
 /// Drafts of what may come, looked up in what is there.
 mod lookup;
 
-pub use grammar::{Constraint, Grammar, GrammarError, Vocabulary};
+pub use grammar::{Constraint, Grammar, GrammarError, Vocabulary, with_little_space};
 pub use logprobs::{Candidate, Logprobs, TOP_LOGPROBS_MAX};
 pub use lookup::Lookup;
 pub use options::{BIASES_MAX, Invalid, Sampling};

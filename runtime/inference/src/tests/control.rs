@@ -119,15 +119,16 @@ async fn penalties_and_biases_change_the_text() {
 fn with_tools() -> Inference {
     let bytes = std::fs::read(artifact()).unwrap();
     let folder = crate::testing::Scratch::new();
-    // The same length, so that nothing else in the file moves: the template's tail gives way.
+    // The same length, so that nothing else in the file moves: a comment fills the rest.
     let key = b"tokenizer.chat_template";
     let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 4;
     let len = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
     let template = "{% for m in messages %}{{ m.content }}{% endfor %}\
-                    {% if tools %}{{ tools[0].function.name }}{# <tool_call> #}{% endif %}";
+                    {% if tools %}{{ tools[0].function.name }}{% endif %}{# <tool_call>";
     let mut changed = bytes;
     changed[at + 8..at + 8 + len].fill(b' ');
     changed[at + 8..at + 8 + template.len()].copy_from_slice(template.as_bytes());
+    changed[at + 6 + len..at + 8 + len].copy_from_slice(b"#}");
     let path = folder.write("tools.gguf", changed);
     let engine = Inference::new(InferenceOptions::default()).unwrap();
     engine.add(super::MODEL, ModelSource::Path(path)).unwrap();

@@ -1,3 +1,4 @@
+use emberbox_sampling::with_little_space;
 use serde_json::{Map, Value, json};
 
 use crate::api::{ToolCall, ToolChoice};
@@ -97,7 +98,7 @@ impl ToolStyle {
         };
         let (before, after) = self.marks();
         let (before, after) = (mark(before), mark(after));
-        let call = json!({ "anyOf": calls });
+        let call = with_little_space(json!({ "anyOf": calls }));
         let body = match self {
             Self::Tags => format!("{before} \"\\n\" call \"\\n\" {after}"),
             Self::Bare => "call".to_owned(),

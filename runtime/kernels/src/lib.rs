@@ -5,6 +5,8 @@
 //! one, so every function here is safe to call. Rows are `[tokens, width]`, row-major.
 #![expect(unsafe_code, reason = "calls into instruction-set-specific code, and vector loads")]
 
+/// Persistent threads that share a loop.
+pub mod pool;
 /// Rotary embedding and causal attention over a paged KV cache.
 pub mod attention;
 /// Linear layers with f32 weights.

@@ -7,6 +7,10 @@
 
 /// Persistent threads that share a loop.
 pub mod pool;
+/// GGUF's block formats.
+pub mod quant;
+/// Linear layers with quantised weights.
+pub mod linear;
 /// Rotary embedding and causal attention over a paged KV cache.
 pub mod attention;
 /// Linear layers with f32 weights.

@@ -1,0 +1,197 @@
+use super::panel::COLUMNS;
+use crate::Level;
+use crate::dense::larger;
+use crate::level::at_level;
+use crate::pool::Pool;
+
+/// The most rows that share one pass over a panel.
+pub(super) const TILE: usize = 16;
+
+/// Values that a thread quantises at once.
+const PIECE: usize = 64 * 1024;
+/// 1.5 * 2^23.
+const ROUND: f32 = 12_582_912.0;
+
+/// 32 quantised values of a row.
+pub(super) type Values = [i8; COLUMNS];
+
+/// Rows of activations as signed bytes, each 32 with a scale. The buffers are kept between calls.
+///
+/// Rows are stored in tiles of 16 (the last may have fewer): within a tile the first block of
+/// every row, then the second of every row, so that a kernel reads one stream.
+#[derive(Debug, Default)]
+pub struct Activations {
+    rows: usize,
+    columns: usize,
+    blocks: Vec<Block>,
+    values: Vec<Values>,
+}
+
+/// What goes with 32 values.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct Block {
+    /// What a step of the values is worth.
+    pub(super) scale: f32,
+    /// The values' sum, negative: times the bias of the weights' codes it corrects a product.
+    pub(super) sum: i32,
+    /// The sums, negative, of the first 16 and of the last 16.
+    pub(super) sums: [i32; 2],
+    /// The sum times the scale: what an offset of the weights is multiplied with.
+    pub(super) total: f32,
+    /// The same for the first 16 and the last 16.
+    pub(super) totals: [f32; 2],
+}
+
+/// Rows that stand together.
+pub(super) struct Tile<'a> {
+    /// Rows from the one that was asked for to the end of the tile.
+    pub(super) rows: usize,
+    /// Rows of the whole tile: the distance between a row's blocks.
+    stride: usize,
+    blocks: &'a [Block],
+    values: &'a [Values],
+}
+
+impl Tile<'_> {
+    /// The first `M` rows' block `index`, of `[Block; M]` and `[Values; M]`.
+    #[inline(always)]
+    pub(super) fn at<const M: usize>(&self, index: usize) -> (&[Block; M], &[Values; M]) {
+        let at = index * self.stride;
+        (&self.blocks[at..at + M].as_chunks().0[0], &self.values[at..at + M].as_chunks().0[0])
+    }
+}
+
+impl Activations {
+    /// Quantises `x`, `[rows, columns]`: each 32 values become signed bytes in -127..=127 times a
+    /// scale. Values that are not finite give numbers without meaning, and no panic.
+    ///
+    /// # Panics
+    /// When `columns` is not a multiple of 32, or `x` is not whole rows.
+    pub fn quantise(&mut self, level: Level, pool: &Pool, x: &[f32], columns: usize) {
+        assert_eq!(columns % COLUMNS, 0, "not whole blocks");
+        self.rows = x.len().checked_div(columns).unwrap_or(0);
+        self.columns = columns;
+        assert_eq!(x.len(), self.rows * columns, "x is not whole rows");
+        let blocks = x.len() / COLUMNS;
+        self.blocks.resize(blocks, Block::default());
+        self.values.resize(blocks, [0; COLUMNS]);
+        let tile = TILE * columns;
+        if x.len() < 2 * PIECE || pool.threads() == 1 {
+            return quantise_rows(level, x, columns, (&mut self.blocks, &mut self.values));
+        }
+        let tiles = (PIECE / tile).max(1);
+        let (x_piece, piece) = (tiles * tile, tiles * tile / COLUMNS);
+        let first = (Start(self.blocks.as_mut_ptr()), Start(self.values.as_mut_ptr()));
+        pool.run(x.len().div_ceil(x_piece), &|i| {
+            let x = &x[i * x_piece..x.len().min((i + 1) * x_piece)];
+            // SAFETY: pieces are consecutive and do not overlap, and together are as long as `x`,
+            // that is `blocks` long; nothing else uses the buffers until `run` returns.
+            let out = unsafe {
+                (
+                    first.0.part(i * piece, x.len() / COLUMNS),
+                    first.1.part(i * piece, x.len() / COLUMNS),
+                )
+            };
+            quantise_rows(level, x, columns, out);
+        });
+    }
+
+    /// Rows of the last [`Activations::quantise`].
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values of a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The rows from `row` to the end of its tile.
+    pub(super) fn tile(&self, row: usize) -> Tile<'_> {
+        let (first, within) = (row / TILE * TILE, row % TILE);
+        let stride = (self.rows - first).min(TILE);
+        let at = first * (self.columns / COLUMNS) + within;
+        let (blocks, values) = (&self.blocks[at..], &self.values[at..]);
+        Tile { rows: stride - within, stride, blocks, values }
+    }
+}
+
+/// A buffer whose parts several threads write.
+struct Start<T>(*mut T);
+
+// SAFETY: `part`'s caller sees to it that no two threads have the same part.
+unsafe impl<T: Send> Sync for Start<T> {}
+
+impl<T> Start<T> {
+    /// # Safety
+    /// The part is within the buffer, and while it lives nothing else uses that part.
+    #[expect(clippy::mut_from_ref, reason = "the caller gives each part once")]
+    unsafe fn part(&self, at: usize, len: usize) -> &mut [T] {
+        // SAFETY: the caller's.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), len) }
+    }
+}
+
+at_level! {
+    /// Whole tiles, and the last one.
+    fn quantise_rows(
+        x: &[f32],
+        columns: usize,
+        out: (&mut [Block], &mut [Values]),
+    ) = quantise_body
+}
+
+#[inline(always)]
+fn quantise_body<const FMA: bool>(
+    x: &[f32],
+    columns: usize,
+    (blocks, values): (&mut [Block], &mut [Values]),
+) {
+    let per_tile = TILE * columns / COLUMNS;
+    let out = blocks.chunks_mut(per_tile).zip(values.chunks_mut(per_tile));
+    for (x, (blocks, values)) in x.chunks(TILE * columns).zip(out) {
+        let rows = x.len() / columns;
+        for (row, x) in x.chunks_exact(columns).enumerate() {
+            for (b, x) in x.as_chunks::<COLUMNS>().0.iter().enumerate() {
+                let at = b * rows + row;
+                blocks[at] = quantise_block(x, &mut values[at]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn quantise_block(x: &[f32; COLUMNS], values: &mut Values) -> Block {
+    let largest = largest(x);
+    let scale = largest / 127.0;
+    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+    let mut sums = [0i32; 2];
+    let halves = values.as_chunks_mut::<16>().0.iter_mut().zip(x.as_chunks::<16>().0);
+    for (sum, (values, x)) in sums.iter_mut().zip(halves) {
+        for (value, x) in values.iter_mut().zip(x) {
+            // Adding this constant leaves the value, rounded to even, in the lowest bits.
+            let shifted = x * inverse + ROUND;
+            let rounded = shifted.to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
+            *value = rounded as i8;
+            *sum += i32::from(*value);
+        }
+    }
+    let sum = sums[0] + sums[1];
+    let totals = sums.map(|sum| sum as f32 * scale);
+    Block { scale, sum: -sum, sums: sums.map(|s| -s), total: sum as f32 * scale, totals }
+}
+
+/// The largest absolute value, found in halves, which vectorises.
+#[inline(always)]
+fn largest(x: &[f32; COLUMNS]) -> f32 {
+    let mut lanes = x.map(f32::abs);
+    let mut width = COLUMNS / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = larger(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}

@@ -1,0 +1,243 @@
+//! One panel with some rows of activations, with AVX2.
+//!
+//! `maddubs` multiplies unsigned by signed bytes and adds pairs with saturation to 16 bits. Codes of
+//! up to 6 bits are small enough that some pairs' sums fit; a code of 8 bits gives its sign to the
+//! activation, and its pairs are widened at once.
+
+use std::arch::x86_64::*;
+
+use super::activations::{Tile, Values};
+use super::layout::Layout;
+use super::panel::{COLUMNS, PANEL, QUADS, VECTOR};
+
+/// Bytes of a vector: a quad of 8 rows.
+const HALF: usize = VECTOR / 2;
+/// How far ahead of its use memory is asked for.
+const AHEAD: usize = 4096;
+const LINE: usize = 64;
+
+/// Two halves of a panel's rows.
+type Halves<T> = [T; 2];
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(bytes: &[u8; HALF]) -> __m256i {
+    // SAFETY: `bytes` is 32 readable bytes, and the load needs no alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+/// 16 halves as f32.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn halves(bytes: &[u8; HALF]) -> Halves<__m256> {
+    let bytes = load(bytes);
+    [
+        _mm256_cvtph_ps(_mm256_castsi256_si128(bytes)),
+        _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(bytes)),
+    ]
+}
+
+/// 16 signed bytes as f32.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn steps(bytes: &[u8; PANEL]) -> Halves<__m256> {
+    // SAFETY: `bytes` is 16 readable bytes, and the load needs no alignment.
+    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
+    [widen(bytes), widen(_mm_unpackhi_epi64(bytes, bytes))]
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen(bytes: __m128i) -> __m256 {
+    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
+}
+
+/// Four neighbouring activations, in all lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quad(values: &Values, quad: usize) -> __m256i {
+    let bytes = values.as_chunks::<4>().0[quad].map(i8::cast_unsigned);
+    _mm256_set1_epi32(i32::from_ne_bytes(bytes))
+}
+
+/// The bits of a plane that belong to `quad` of half the rows, moved to `up` in each byte.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn bits_of(plane: &[u8], (bits, up): (u32, u32), quad: usize, half: usize) -> __m256i {
+    let per_byte = 8 / bits as usize;
+    let vector = load(&plane.as_chunks::<HALF>().0[quad / per_byte * 2 + half]);
+    if bits == 8 {
+        return vector;
+    }
+    let mask = _mm256_set1_epi8((((1u32 << bits) - 1) << up) as i8);
+    let down = (quad % per_byte) as i32 * bits as i32 - up as i32;
+    // Shifts are of 16 bits at least; the mask takes away what came from the neighbour.
+    let moved = match down {
+        0 => vector,
+        1.. => _mm256_srl_epi16(vector, _mm_cvtsi32_si128(down)),
+        _ => _mm256_sll_epi16(vector, _mm_cvtsi32_si128(-down)),
+    };
+    _mm256_and_si256(moved, mask)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn code<L: Layout>(planes: &[u8], quad: usize, half: usize) -> __m256i {
+    let low_bits = L::SCHEME.low.bits;
+    let (low, high) = planes.split_at(low_bits as usize * VECTOR);
+    let code = bits_of(low, (low_bits, 0), quad, half);
+    match L::SCHEME.high {
+        Some(plane) => _mm256_or_si256(code, bits_of(high, (plane.bits, low_bits), quad, half)),
+        None => code,
+    }
+}
+
+/// Scales and offsets of a block's groups.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn factors<L: Layout>(
+    block: &[u8],
+    scale: Halves<__m256>,
+    offset: Halves<__m256>,
+) -> [(Halves<__m256>, Halves<__m256>); 2] {
+    let mut factors = [(scale, offset); 2];
+    if !L::STEPS {
+        return factors;
+    }
+    let bytes = block[..L::STEPS_BYTES].as_chunks::<PANEL>().0;
+    for (i, factors) in factors.iter_mut().enumerate().take(L::GROUPS) {
+        let scales = steps(&bytes[i]);
+        factors.0 = [_mm256_mul_ps(scale[0], scales[0]), _mm256_mul_ps(scale[1], scales[1])];
+        if L::OFFSETS {
+            let offsets = steps(&bytes[L::GROUPS + i]);
+            factors.1 =
+                [_mm256_mul_ps(offset[0], offsets[0]), _mm256_mul_ps(offset[1], offsets[1])];
+        }
+    }
+    factors
+}
+
+/// Adds the products of `M` rows with a panel to `sums`, in the order of the columns.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn tile<L: Layout, const M: usize>(
+    panel: &[u8],
+    x: &Tile<'_>,
+    sums: &mut [[f32; PANEL]; M],
+) {
+    let mut totals = [[_mm256_setzero_ps(); 2]; M];
+    let blocks = L::SCHEME.block / COLUMNS;
+    for (s, span) in panel.chunks_exact(L::SPAN_BYTES).enumerate() {
+        let (header, span) = span.split_at(L::HEADER_BYTES);
+        let header = header.as_chunks::<HALF>().0;
+        let scale = halves(&header[0]);
+        let offset = if L::OFFSETS { halves(&header[1]) } else { scale };
+        for (b, block) in span.chunks_exact(L::BLOCK_BYTES).enumerate() {
+            prefetch(block);
+            let factors = factors::<L>(block, scale, offset);
+            for (group, factors) in factors.iter().enumerate().take(L::GROUPS) {
+                let place = (s * blocks + b, group);
+                let products = products::<L, M>(&block[L::STEPS_BYTES..], x, place);
+                add_group::<L, M>(&products, factors, x, place, &mut totals);
+            }
+        }
+    }
+    for (sums, totals) in sums.iter_mut().zip(totals) {
+        for (sums, total) in sums.as_chunks_mut::<8>().0.iter_mut().zip(totals) {
+            // SAFETY: `sums` is 8 writable floats, and the store needs no alignment.
+            unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), total) };
+        }
+    }
+}
+
+/// Quads whose products fit 16 bits together: 2 * 127 * 63 * 2 < 2^15, and so on.
+const fn together<L: Layout>() -> usize {
+    let high = match L::SCHEME.high {
+        Some(plane) => plane.bits,
+        None => 0,
+    };
+    match L::SCHEME.low.bits + high {
+        8 => 1,
+        6 => 2,
+        5 => 4,
+        _ => 8,
+    }
+}
+
+/// Products of 4 columns of 8 rows, as sums of pairs of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn multiply<L: Layout>(code: __m256i, value: __m256i) -> __m256i {
+    if L::SCHEME.low.bits < 8 {
+        return _mm256_maddubs_epi16(code, value);
+    }
+    let code = _mm256_xor_si256(code, _mm256_set1_epi8(-128));
+    _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(value, code))
+}
+
+/// The integer products of a group's columns, without the bias's part but for 8 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn products<L: Layout, const M: usize>(
+    planes: &[u8],
+    x: &Tile<'_>,
+    (index, group): (usize, usize),
+) -> [Halves<__m256i>; M] {
+    let (_, values) = x.at::<M>(index);
+    let quads = QUADS / L::GROUPS;
+    let range = group * quads..(group + 1) * quads;
+    let mut sums = [[_mm256_setzero_si256(); 2]; M];
+    let ones = _mm256_set1_epi16(1);
+    let together = together::<L>();
+    for (first, half) in range.step_by(together).flat_map(|first| [(first, 0), (first, 1)]) {
+        let last = (first + together).min((group + 1) * quads);
+        let mut pairs = [_mm256_setzero_si256(); M];
+        for q in first..last {
+            let code = code::<L>(planes, q, half);
+            let values = values.iter().map(|values| quad(values, q));
+            for (pairs, value) in pairs.iter_mut().zip(values) {
+                *pairs = _mm256_add_epi16(*pairs, multiply::<L>(code, value));
+            }
+        }
+        for (sums, pairs) in sums.iter_mut().zip(pairs) {
+            sums[half] = _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs, ones));
+        }
+    }
+    sums
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_group<L: Layout, const M: usize>(
+    products: &[Halves<__m256i>; M],
+    factors: &(Halves<__m256>, Halves<__m256>),
+    x: &Tile<'_>,
+    (index, group): (usize, usize),
+    totals: &mut [Halves<__m256>; M],
+) {
+    let (blocks, _) = x.at::<M>(index);
+    let biased = L::SCHEME.bias != 0 && L::SCHEME.low.bits != 8;
+    for ((totals, products), x) in totals.iter_mut().zip(products).zip(blocks) {
+        let (sum, total) =
+            if L::GROUPS == 1 { (x.sum, x.total) } else { (x.sums[group], x.totals[group]) };
+        let bias = _mm256_set1_epi32(if biased { sum << L::BIAS_BITS } else { 0 });
+        for half in 0..2 {
+            let product = _mm256_cvtepi32_ps(_mm256_add_epi32(products[half], bias));
+            let scale = _mm256_mul_ps(factors.0[half], _mm256_set1_ps(x.scale));
+            totals[half] = _mm256_fmadd_ps(product, scale, totals[half]);
+            if L::OFFSETS {
+                totals[half] =
+                    _mm256_fnmadd_ps(factors.1[half], _mm256_set1_ps(total), totals[half]);
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "sse")]
+fn prefetch(block: &[u8]) {
+    for line in (0..block.len()).step_by(LINE) {
+        // A hint only: it may lie behind the panel or the matrix.
+        let address = block.as_ptr().wrapping_add(AHEAD + line);
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+}

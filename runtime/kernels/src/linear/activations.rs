@@ -1,4 +1,4 @@
-use super::panel::COLUMNS;
+use super::panel::{COLUMNS, QUADS};
 use crate::Level;
 use crate::dense::larger;
 use crate::level::at_level;
@@ -12,8 +12,9 @@ const PIECE: usize = 64 * 1024;
 /// 1.5 * 2^23.
 const ROUND: f32 = 12_582_912.0;
 
-/// 32 quantised values of a row.
-pub(super) type Values = [i8; COLUMNS];
+/// 32 quantised values of a row, in fours, the first in the lowest byte: kernels copy four of them
+/// to all lanes at once.
+pub(super) type Values = [i32; QUADS];
 
 /// Rows of activations as signed bytes, each 32 with a scale. The buffers are kept between calls.
 ///
@@ -75,7 +76,7 @@ impl Activations {
         assert_eq!(x.len(), self.rows * columns, "x is not whole rows");
         let blocks = x.len() / COLUMNS;
         self.blocks.resize(blocks, Block::default());
-        self.values.resize(blocks, [0; COLUMNS]);
+        self.values.resize(blocks, [0; QUADS]);
         let tile = TILE * columns;
         if x.len() < 2 * PIECE || pool.threads() == 1 {
             return quantise_rows(level, x, columns, (&mut self.blocks, &mut self.values));
@@ -167,7 +168,8 @@ fn quantise_block(x: &[f32; COLUMNS], values: &mut Values) -> Block {
     let scale = largest / 127.0;
     let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
     let mut sums = [0i32; 2];
-    let halves = values.as_chunks_mut::<16>().0.iter_mut().zip(x.as_chunks::<16>().0);
+    let mut bytes = [0i8; COLUMNS];
+    let halves = bytes.as_chunks_mut::<16>().0.iter_mut().zip(x.as_chunks::<16>().0);
     for (sum, (values, x)) in sums.iter_mut().zip(halves) {
         for (value, x) in values.iter_mut().zip(x) {
             // Adding this constant leaves the value, rounded to even, in the lowest bits.
@@ -176,6 +178,10 @@ fn quantise_block(x: &[f32; COLUMNS], values: &mut Values) -> Block {
             *value = rounded as i8;
             *sum += i32::from(*value);
         }
+    }
+    for (quad, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        let [a, b, c, d] = *bytes;
+        *quad = i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]);
     }
     let sum = sums[0] + sums[1];
     let totals = sums.map(|sum| sum as f32 * scale);

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::activations::{Tile, Values};
+use super::activations::Tile;
 use super::layout::Layout;
 use super::panel::{COLUMNS, PANEL, QUADS, VECTOR};
 
@@ -50,14 +50,6 @@ fn steps(bytes: &[u8; PANEL]) -> Halves<__m256> {
 #[target_feature(enable = "avx2")]
 fn widen(bytes: __m128i) -> __m256 {
     _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
-}
-
-/// Four neighbouring activations, in all lanes.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn quad(values: &Values, quad: usize) -> __m256i {
-    let bytes = values.as_chunks::<4>().0[quad].map(i8::cast_unsigned);
-    _mm256_set1_epi32(i32::from_ne_bytes(bytes))
 }
 
 /// The bits of a plane that belong to `quad` of half the rows, moved to `up` in each byte.
@@ -193,7 +185,7 @@ fn products<L: Layout, const M: usize>(
         let mut pairs = [_mm256_setzero_si256(); M];
         for q in first..last {
             let code = code::<L>(planes, q, half);
-            let values = values.iter().map(|values| quad(values, q));
+            let values = values.iter().map(|values| _mm256_set1_epi32(values[q]));
             for (pairs, value) in pairs.iter_mut().zip(values) {
                 *pairs = _mm256_add_epi16(*pairs, multiply::<L>(code, value));
             }

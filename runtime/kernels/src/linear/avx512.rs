@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::activations::{Tile, Values};
+use super::activations::Tile;
 use super::layout::Layout;
 use super::panel::{COLUMNS, PANEL, QUADS, VECTOR};
 
@@ -33,14 +33,6 @@ fn steps(bytes: &[u8; PANEL]) -> __m512 {
     // SAFETY: `bytes` is 16 readable bytes, and the load needs no alignment.
     let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
     _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
-}
-
-/// Four neighbouring activations, in all lanes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn quad(values: &Values, quad: usize) -> __m512i {
-    let bytes = values.as_chunks::<4>().0[quad].map(i8::cast_unsigned);
-    _mm512_set1_epi32(i32::from_ne_bytes(bytes))
 }
 
 /// The bits of a plane that belong to `quad`, moved to `up` in each byte.
@@ -150,8 +142,8 @@ fn add_block<L: Layout, const M: usize>(
             }
             let mut odd = _mm512_setzero_si512();
             for q in (group * quads..(group + 1) * quads).step_by(2) {
-                even = _mm512_dpbusd_epi32(even, codes[q], quad(values, q));
-                odd = _mm512_dpbusd_epi32(odd, codes[q + 1], quad(values, q + 1));
+                even = _mm512_dpbusd_epi32(even, codes[q], _mm512_set1_epi32(values[q]));
+                odd = _mm512_dpbusd_epi32(odd, codes[q + 1], _mm512_set1_epi32(values[q + 1]));
             }
             let product = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
             let scale = _mm512_mul_ps(factors.0, _mm512_set1_ps(x.scale));

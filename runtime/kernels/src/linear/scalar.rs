@@ -1,4 +1,4 @@
-use super::activations::Tile;
+use super::activations::{Tile, Values};
 use super::panel::{self, COLUMNS, PANEL};
 use crate::quant::{Parts, Scheme};
 
@@ -17,10 +17,19 @@ pub(super) fn tile<const M: usize>(
         for b in 0..blocks {
             let (blocks, values) = x.at::<M>(span * blocks + b);
             for (m, sums) in sums.iter_mut().enumerate() {
-                add_block(scheme, &parts, b, (&values[m], blocks[m].scale), &mut sums[lane]);
+                let values = bytes(&values[m]);
+                add_block(scheme, &parts, b, (&values, blocks[m].scale), &mut sums[lane]);
             }
         }
     }
+}
+
+fn bytes(values: &Values) -> [i8; COLUMNS] {
+    let mut bytes = [0; COLUMNS];
+    for (bytes, quad) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *bytes = quad.to_le_bytes().map(u8::cast_signed);
+    }
+    bytes
 }
 
 /// Adds the product of 32 columns, group by group.

@@ -1,8 +1,9 @@
-//! Measures the linear layers: `cargo run --release -p emberbox-kernels --example linear -- [FORMAT...]`.
+//! Measures the linear layers:
+//! `cargo run --release -p emberbox-kernels --example linear -- [FORMAT|LEVEL|COLUMNS]...`.
 //!
 //! For each format, threads and rows it prints the speed at which packed weights pass (GB/s) and
 //! the giga-operations a second (two to a multiply-add), beside the machine's read bandwidth.
-//! The weights are larger than the caches at one row, and at many rows as large as a layer's.
+//! Weights are larger than the caches, and one call takes about a megabyte of them.
 
 use std::hint::black_box;
 use std::io::{self, Write};
@@ -14,7 +15,6 @@ use emberbox_kernels::linear::{Activations, Matrix, linear};
 use emberbox_kernels::pool::Pool;
 use emberbox_kernels::quant::Format;
 
-const COLUMNS: usize = 2048;
 /// More than any cache.
 const WEIGHT_BYTES: usize = 128 << 20;
 /// What one call reads: about one matrix of a small model.
@@ -25,11 +25,13 @@ const ENOUGH: Duration = Duration::from_millis(600);
 fn main() -> io::Result<()> {
     let mut out = io::stdout();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let chosen =
-        |format: &Format| arguments.is_empty() || arguments.iter().any(|a| a == format.name());
-    let level = Level::detect();
+    let named = |name: &str| arguments.iter().any(|argument| argument == name);
+    let all = !Format::ALL.iter().any(|format| named(format.name()));
+    let columns = arguments.iter().find_map(|a| a.parse().ok()).unwrap_or(2048);
+    let mut levels = Level::available().into_iter();
+    let level = levels.find(|level| named(level.name())).unwrap_or(Level::detect());
     let pools = [Pool::new(1), Pool::new(2)];
-    writeln!(out, "level {}, {COLUMNS} columns", level.name())?;
+    writeln!(out, "level {}, {columns} columns", level.name())?;
     let bytes = vec![1u8; WEIGHT_BYTES];
     for pool in &pools {
         let seconds = typical(|i| read(pool, call_of(&bytes, CALL_BYTES, i)));
@@ -37,11 +39,11 @@ fn main() -> io::Result<()> {
         writeln!(out, "read {} threads {speed:6.1} GB/s", pool.threads())?;
     }
     drop(bytes);
-    for format in Format::ALL.into_iter().filter(chosen) {
+    for format in Format::ALL.into_iter().filter(|format| all || named(format.name())) {
         for (rows, pool) in
             [1, 8, 64, 512].into_iter().flat_map(|r| pools.iter().map(move |p| (r, p)))
         {
-            let (speed, operations) = measure(level, pool, format, rows);
+            let (speed, operations) = measure((level, pool), format, columns, rows);
             let (name, threads) = (format.name(), pool.threads());
             writeln!(
                 out,
@@ -80,19 +82,19 @@ fn read(pool: &Pool, bytes: &[u8]) {
     black_box(total);
 }
 
-fn measure(level: Level, pool: &Pool, format: Format, m: usize) -> (f64, f64) {
-    let outputs = CALL_BYTES / format.packed_bytes(16, COLUMNS) * 16;
-    let len = format.packed_bytes(outputs, COLUMNS);
+fn measure((level, pool): (Level, &Pool), format: Format, columns: usize, m: usize) -> (f64, f64) {
+    let outputs = CALL_BYTES / format.packed_bytes(16, columns) * 16;
+    let len = format.packed_bytes(outputs, columns);
     let packed = vec![0x11u8; WEIGHT_BYTES];
     let mut x = Activations::default();
-    x.quantise(level, pool, &vec![1.0; m * COLUMNS], COLUMNS);
+    x.quantise(level, pool, &vec![1.0; m * columns], columns);
     let mut y = vec![0.0; m * outputs];
     let seconds = typical(|i| {
         let packed = call_of(&packed, len, i);
-        let w = Matrix { format, packed, rows: outputs, columns: COLUMNS };
+        let w = Matrix { format, packed, rows: outputs, columns };
         linear(level, pool, &x, &[w], &mut y);
     });
     black_box(&y);
-    let operations = 2.0 * (m * outputs * COLUMNS) as f64;
+    let operations = 2.0 * (m * outputs * columns) as f64;
     (len as f64 / seconds / 1e9, operations / seconds / 1e9)
 }

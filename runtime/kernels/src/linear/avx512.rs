@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::activations::Tile;
+use super::activations::{Block, TILE, Tile, Values};
 use super::layout::Layout;
 use super::panel::{COLUMNS, PANEL, QUADS, VECTOR};
 
@@ -96,6 +96,7 @@ pub(super) fn tile<L: Layout, const M: usize>(
     x: &Tile<'_>,
     sums: &mut [[f32; PANEL]; M],
 ) {
+    const { assert!(M <= TILE, "more rows than are written out") };
     let mut totals = [_mm512_setzero_ps(); M];
     let blocks = L::SCHEME.block / COLUMNS;
     for (s, span) in panel.chunks_exact(L::SPAN_BYTES).enumerate() {
@@ -116,6 +117,7 @@ pub(super) fn tile<L: Layout, const M: usize>(
     }
 }
 
+/// Adds a block's products, row after row.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn add_block<L: Layout, const M: usize>(
@@ -126,33 +128,49 @@ fn add_block<L: Layout, const M: usize>(
     totals: &mut [__m512; M],
 ) {
     let (blocks, values) = x.at::<M>(index);
+    // Written out, as the compiler does not unroll so long a loop, and its sums would not be in
+    // registers.
+    macro_rules! rows {
+        ($($m:literal)*) => {
+            $(if $m < M {
+                totals[$m] = add_row::<L>(codes, factors, (&blocks[$m], &values[$m]), totals[$m]);
+            })*
+        };
+    }
+    rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn add_row<L: Layout>(
+    codes: &[__m512i; QUADS],
+    factors: &[(__m512, __m512); 2],
+    (x, values): (&Block, &Values),
+    mut total: __m512,
+) -> __m512 {
     let quads = QUADS / L::GROUPS;
-    for m in 0..M {
-        let (x, values) = (&blocks[m], &values[m]);
-        for (group, factors) in factors.iter().enumerate().take(L::GROUPS) {
-            let (sum, total) =
-                if L::GROUPS == 1 { (x.sum, x.total) } else { (x.sums[group], x.totals[group]) };
-            // Two chains, as one instruction's result takes several cycles.
-            let mut even = _mm512_setzero_si512();
-            if L::SCHEME.bias != 0 {
-                even = _mm512_sll_epi32(
-                    _mm512_set1_epi32(sum),
-                    _mm_cvtsi32_si128(L::BIAS_BITS as i32),
-                );
-            }
-            let mut odd = _mm512_setzero_si512();
-            for q in (group * quads..(group + 1) * quads).step_by(2) {
-                even = _mm512_dpbusd_epi32(even, codes[q], _mm512_set1_epi32(values[q]));
-                odd = _mm512_dpbusd_epi32(odd, codes[q + 1], _mm512_set1_epi32(values[q + 1]));
-            }
-            let product = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
-            let scale = _mm512_mul_ps(factors.0, _mm512_set1_ps(x.scale));
-            totals[m] = _mm512_fmadd_ps(product, scale, totals[m]);
-            if L::OFFSETS {
-                totals[m] = _mm512_fnmadd_ps(factors.1, _mm512_set1_ps(total), totals[m]);
-            }
+    for (group, factors) in factors.iter().enumerate().take(L::GROUPS) {
+        let (sum, offset) =
+            if L::GROUPS == 1 { (x.sum, x.total) } else { (x.sums[group], x.totals[group]) };
+        // Two chains, as one instruction's result takes several cycles.
+        let mut even = _mm512_setzero_si512();
+        if L::SCHEME.bias != 0 {
+            let bits = _mm_cvtsi32_si128(L::BIAS_BITS as i32);
+            even = _mm512_sll_epi32(_mm512_set1_epi32(sum), bits);
+        }
+        let mut odd = _mm512_setzero_si512();
+        for q in (group * quads..(group + 1) * quads).step_by(2) {
+            even = _mm512_dpbusd_epi32(even, codes[q], _mm512_set1_epi32(values[q]));
+            odd = _mm512_dpbusd_epi32(odd, codes[q + 1], _mm512_set1_epi32(values[q + 1]));
+        }
+        let product = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+        let scale = _mm512_mul_ps(factors.0, _mm512_set1_ps(x.scale));
+        total = _mm512_fmadd_ps(product, scale, total);
+        if L::OFFSETS {
+            total = _mm512_fnmadd_ps(factors.1, _mm512_set1_ps(offset), total);
         }
     }
+    total
 }
 
 #[inline]

@@ -108,6 +108,11 @@ impl Job<'_> {
 
     fn matrix<L: Layout>(&self, (w, output): (&Matrix<'_>, usize), panels: Range, rows: &Range) {
         let bytes = panel::bytes(&L::SCHEME, w.columns);
+        let most = match self.level.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => avx2::ROWS,
+            _ => TILE,
+        };
         for p in panels {
             let panel = &w.packed[p * bytes..(p + 1) * bytes];
             let used = (w.rows - p * PANEL).min(PANEL);
@@ -115,7 +120,7 @@ impl Job<'_> {
             while row < rows.end {
                 let tile = self.x.tile(row);
                 let place = (row, output + p * PANEL, used);
-                row += match tile.rows.min(rows.end - row) {
+                row += match tile.rows.min(rows.end - row).min(most) {
                     16.. => self.tile::<L, 16>(panel, &tile, place),
                     8.. => self.tile::<L, 8>(panel, &tile, place),
                     4.. => self.tile::<L, 4>(panel, &tile, place),

@@ -6,12 +6,14 @@
 
 use std::arch::x86_64::*;
 
-use super::activations::Tile;
+use super::activations::{Block, TILE, Tile, Values};
 use super::layout::Layout;
 use super::panel::{COLUMNS, PANEL, QUADS, VECTOR};
 
 /// Bytes of a vector: a quad of 8 rows.
 const HALF: usize = VECTOR / 2;
+/// The rows that are faster together than apart: their sums fit the 16 registers.
+pub(super) const ROWS: usize = 8;
 /// How far ahead of its use memory is asked for.
 const AHEAD: usize = 4096;
 const LINE: usize = 64;
@@ -50,6 +52,13 @@ fn steps(bytes: &[u8; PANEL]) -> Halves<__m256> {
 #[target_feature(enable = "avx2")]
 fn widen(bytes: __m128i) -> __m256 {
     _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
+}
+
+/// Four neighbouring activations, in all lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quad(values: &Values, quad: usize) -> __m256i {
+    _mm256_set1_epi32(values[quad])
 }
 
 /// The bits of a plane that belong to `quad` of half the rows, moved to `up` in each byte.
@@ -109,6 +118,20 @@ fn factors<L: Layout>(
     factors
 }
 
+/// Runs a statement for each of `M` rows. Written out, as the compiler does not unroll so long a
+/// loop, and its sums would not be in registers.
+macro_rules! rows {
+    ($count:ident, $row:ident => $body:expr) => {
+        rows!(@ $count, $row => $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $count:ident, $row:ident => $body:expr, $($m:literal)*) => {
+        $(if $m < $count {
+            const $row: usize = $m;
+            $body;
+        })*
+    };
+}
+
 /// Adds the products of `M` rows with a panel to `sums`, in the order of the columns.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn tile<L: Layout, const M: usize>(
@@ -116,7 +139,7 @@ pub(super) fn tile<L: Layout, const M: usize>(
     x: &Tile<'_>,
     sums: &mut [[f32; PANEL]; M],
 ) {
-    let mut totals = [[_mm256_setzero_ps(); 2]; M];
+    let mut totals = [[_mm256_setzero_ps(); M]; 2];
     let blocks = L::SCHEME.block / COLUMNS;
     for (s, span) in panel.chunks_exact(L::SPAN_BYTES).enumerate() {
         let (header, span) = span.split_at(L::HEADER_BYTES);
@@ -125,18 +148,19 @@ pub(super) fn tile<L: Layout, const M: usize>(
         let offset = if L::OFFSETS { halves(&header[1]) } else { scale };
         for (b, block) in span.chunks_exact(L::BLOCK_BYTES).enumerate() {
             prefetch(block);
-            let factors = factors::<L>(block, scale, offset);
-            for (group, factors) in factors.iter().enumerate().take(L::GROUPS) {
-                let place = (s * blocks + b, group);
-                let products = products::<L, M>(&block[L::STEPS_BYTES..], x, place);
-                add_group::<L, M>(&products, factors, x, place, &mut totals);
+            let (factors, planes) = (factors::<L>(block, scale, offset), &block[L::STEPS_BYTES..]);
+            let x = x.at::<M>(s * blocks + b);
+            let parts = factors.iter().enumerate().take(L::GROUPS);
+            for (group, (scale, offset)) in parts {
+                add_group::<L, M>(planes, (scale[0], offset[0]), x, (group, 0), &mut totals[0]);
+                add_group::<L, M>(planes, (scale[1], offset[1]), x, (group, 1), &mut totals[1]);
             }
         }
     }
-    for (sums, totals) in sums.iter_mut().zip(totals) {
-        for (sums, total) in sums.as_chunks_mut::<8>().0.iter_mut().zip(totals) {
+    for (m, sums) in sums.iter_mut().enumerate() {
+        for (sums, totals) in sums.as_chunks_mut::<8>().0.iter_mut().zip(&totals) {
             // SAFETY: `sums` is 8 writable floats, and the store needs no alignment.
-            unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), total) };
+            unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), totals[m]) };
         }
     }
 }
@@ -166,62 +190,59 @@ fn multiply<L: Layout>(code: __m256i, value: __m256i) -> __m256i {
     _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(value, code))
 }
 
-/// The integer products of a group's columns, without the bias's part but for 8 bits.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn products<L: Layout, const M: usize>(
-    planes: &[u8],
-    x: &Tile<'_>,
-    (index, group): (usize, usize),
-) -> [Halves<__m256i>; M] {
-    let (_, values) = x.at::<M>(index);
-    let quads = QUADS / L::GROUPS;
-    let range = group * quads..(group + 1) * quads;
-    let mut sums = [[_mm256_setzero_si256(); 2]; M];
-    let ones = _mm256_set1_epi16(1);
-    let together = together::<L>();
-    for (first, half) in range.step_by(together).flat_map(|first| [(first, 0), (first, 1)]) {
-        let last = (first + together).min((group + 1) * quads);
-        let mut pairs = [_mm256_setzero_si256(); M];
-        for q in first..last {
-            let code = code::<L>(planes, q, half);
-            let values = values.iter().map(|values| _mm256_set1_epi32(values[q]));
-            for (pairs, value) in pairs.iter_mut().zip(values) {
-                *pairs = _mm256_add_epi16(*pairs, multiply::<L>(code, value));
-            }
-        }
-        for (sums, pairs) in sums.iter_mut().zip(pairs) {
-            sums[half] = _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs, ones));
-        }
-    }
-    sums
-}
-
+/// Adds the products of a group's columns with half of the panel's rows.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn add_group<L: Layout, const M: usize>(
-    products: &[Halves<__m256i>; M],
-    factors: &(Halves<__m256>, Halves<__m256>),
-    x: &Tile<'_>,
-    (index, group): (usize, usize),
-    totals: &mut [Halves<__m256>; M],
+    planes: &[u8],
+    (scale, offset): (__m256, __m256),
+    (blocks, values): (&[Block; M], &[Values; M]),
+    (group, half): (usize, usize),
+    totals: &mut [__m256; M],
 ) {
-    let (blocks, _) = x.at::<M>(index);
-    let biased = L::SCHEME.bias != 0 && L::SCHEME.low.bits != 8;
-    for ((totals, products), x) in totals.iter_mut().zip(products).zip(blocks) {
-        let (sum, total) =
-            if L::GROUPS == 1 { (x.sum, x.total) } else { (x.sums[group], x.totals[group]) };
-        let bias = _mm256_set1_epi32(if biased { sum << L::BIAS_BITS } else { 0 });
-        for half in 0..2 {
-            let product = _mm256_cvtepi32_ps(_mm256_add_epi32(products[half], bias));
-            let scale = _mm256_mul_ps(factors.0[half], _mm256_set1_ps(x.scale));
-            totals[half] = _mm256_fmadd_ps(product, scale, totals[half]);
-            if L::OFFSETS {
-                totals[half] =
-                    _mm256_fnmadd_ps(factors.1[half], _mm256_set1_ps(total), totals[half]);
-            }
+    const { assert!(M <= TILE, "more rows than are written out") };
+    let quads = QUADS / L::GROUPS;
+    let mut sums = [_mm256_setzero_si256(); M];
+    let ones = _mm256_set1_epi16(1);
+    let together = const { together::<L>() };
+    for first in (group * quads..(group + 1) * quads).step_by(together) {
+        let mut pairs = [_mm256_setzero_si256(); M];
+        for q in first..(first + together).min((group + 1) * quads) {
+            let code = code::<L>(planes, q, half);
+            rows!(M, ROW => {
+                let product = multiply::<L>(code, quad(&values[ROW], q));
+                pairs[ROW] = _mm256_add_epi16(pairs[ROW], product);
+            });
         }
+        rows!(M, ROW => {
+            sums[ROW] = _mm256_add_epi32(sums[ROW], _mm256_madd_epi16(pairs[ROW], ones));
+        });
     }
+    rows!(M, ROW => {
+        totals[ROW] = add_product::<L>(sums[ROW], (scale, offset), (&blocks[ROW], group), totals[ROW]);
+    });
+}
+
+/// Adds an integer product, as a number, to the sum of a row.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_product<L: Layout>(
+    product: __m256i,
+    (scale, offset): (__m256, __m256),
+    (x, group): (&Block, usize),
+    total: __m256,
+) -> __m256 {
+    let (sum, offset_by) =
+        if L::GROUPS == 1 { (x.sum, x.total) } else { (x.sums[group], x.totals[group]) };
+    // `multiply` has taken the bias from codes of 8 bits.
+    let biased = L::SCHEME.bias != 0 && L::SCHEME.low.bits != 8;
+    let bias = _mm256_set1_epi32(if biased { sum << L::BIAS_BITS } else { 0 });
+    let product = _mm256_cvtepi32_ps(_mm256_add_epi32(product, bias));
+    let total = _mm256_fmadd_ps(product, _mm256_mul_ps(scale, _mm256_set1_ps(x.scale)), total);
+    if !L::OFFSETS {
+        return total;
+    }
+    _mm256_fnmadd_ps(offset, _mm256_set1_ps(offset_by), total)
 }
 
 #[inline]

@@ -1,11 +1,35 @@
-use crate::dense::{add_product, larger, reduce};
-use crate::level::at_level;
-use crate::pointwise::exp;
+use std::cell::RefCell;
+use std::sync::atomic::AtomicUsize;
+
+use crate::Level;
+use crate::pool::Pool;
+use crate::shared::Shared;
+use crate::simd::{LANES, Line};
+
+mod cache;
+mod rows;
+mod plan;
+mod tile;
+mod products;
+mod plain;
+
+pub use cache::{CacheKind, cache_bytes};
+pub use plain::{Angles, Batch, Cache, attend};
+
+use cache::Layout;
+use plan::{Plan, plan};
+use rows::{Prepare, Slot, prepare};
+use tile::{Job, attend_tile};
 
 /// Tokens in one block of the KV cache.
 pub const BLOCK_TOKENS: usize = 32;
 
-const LANES: usize = 16;
+/// Tokens of the past that are summed together before they meet the others. It is fixed, and
+/// pieces start at its multiples, so that a result does not depend on who computes which piece.
+const PIECE_TOKENS: usize = 256;
+
+/// Values of new rows that one thread prepares at once.
+const PREPARE_VALUES: usize = 1 << 14;
 
 /// Sizes of an attention layer. Query heads share key heads in groups of `heads / kv_heads`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +52,11 @@ impl Heads {
     pub fn block(self) -> usize {
         self.kv * BLOCK_TOKENS * self.dims
     }
+
+    /// Query heads of one key head.
+    fn group(self) -> usize {
+        self.query / self.kv
+    }
 }
 
 /// The rows of one sequence in a batch.
@@ -41,214 +70,183 @@ pub struct Span {
     pub blocks: Vec<u32>,
 }
 
-/// One layer's keys and values.
-#[derive(Debug)]
-pub struct Cache<'a> {
-    /// Rotated keys, `[blocks, kv, dims, BLOCK_TOKENS]`: one query meets all tokens of a block in
-    /// one pass over the dimensions, without a sum across lanes.
-    pub keys: &'a mut [f32],
-    /// Values, `[blocks, kv, BLOCK_TOKENS, dims]`.
-    pub values: &'a mut [f32],
-}
-
 /// Angles of the rotary embedding, each `[positions, dims / 2]`.
+///
+/// The first `dims` values of a head turn, its first half paired with its second (the convention
+/// of Hugging Face); the others pass. Source: Su et al. 2021.
 #[derive(Clone, Copy, Debug)]
-pub struct Angles<'a> {
+pub struct Rope<'a> {
+    /// Values of a head that turn: even, and at most all.
+    pub dims: usize,
     /// Cosines.
     pub cos: &'a [f32],
     /// Sines.
     pub sin: &'a [f32],
 }
 
-/// A batch of rows for one attention layer.
-#[derive(Debug)]
-pub struct Batch<'a> {
+/// What attention does in one layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
     /// Sizes.
     pub heads: Heads,
-    /// `[rows, query + key + value]`; rotated in place.
+    /// Factor of the products of queries and keys; mostly `1 / sqrt(dims)`.
+    pub scale: f32,
+    /// A token sees this many tokens, itself among them; `None` sees all before it.
+    pub window: Option<usize>,
+    /// A score `s` becomes `softcap * tanh(s / softcap)` (Gemma 2).
+    pub softcap: Option<f32>,
+    /// Rotary embedding, where the layer has one.
+    pub rope: Option<Rope<'a>>,
+    /// Weights of the RMS norm of queries before they turn: `[dims]` for each head alone
+    /// (Qwen 3), or `[query * dims]` for all heads of a row together (OLMo 2).
+    pub query_norm: Option<&'a [f32]>,
+    /// As `query_norm`, for keys: `[dims]` or `[kv * dims]`.
+    pub key_norm: Option<&'a [f32]>,
+    /// Added to the mean square in both norms.
+    pub norm_epsilon: f32,
+}
+
+/// One layer's keys and values, each of [`cache_bytes`]. Fastest on a boundary of 64 bytes.
+#[derive(Debug)]
+pub struct KvCache<'a> {
+    /// How values are stored.
+    pub kind: CacheKind,
+    /// Rotated keys.
+    pub keys: &'a mut [u8],
+    /// Values.
+    pub values: &'a mut [u8],
+}
+
+/// A batch for one layer.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    /// `[rows, query + key + value]`; normalised and turned in place.
     pub qkv: &'a mut [f32],
-    /// Rotary angles.
-    pub angles: Angles<'a>,
     /// Whose the rows are, in order.
     pub spans: &'a [Span],
+    /// `[rows, query * dims]`.
+    pub out: &'a mut [f32],
 }
 
-at_level! {
-    /// Rotates queries and keys, stores keys and values in the cache, and attends causally.
-    ///
-    /// A head's first half pairs with its second half (the convention of Hugging Face). `out` is
-    /// `[rows, query * dims]`. Sources: Su et al. 2021 (rotary), Kwon et al. 2023 (paged cache).
-    ///
-    /// # Panics
-    /// When sizes do not agree, a span needs more blocks than it has, or a block or position is
-    /// outside the cache or the angles.
-    pub fn attend(batch: Batch<'_>, cache: Cache<'_>, out: &mut [f32]) = attend_body
+thread_local! {
+    /// Sums of pieces until they meet; kept, for fresh memory would cost a page fault a page.
+    static PARTIALS: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    /// What one thread needs for one tile.
+    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-#[inline(always)]
-fn attend_body<const FMA: bool>(batch: Batch<'_>, cache: Cache<'_>, out: &mut [f32]) {
-    let Batch { heads, qkv, angles, spans } = batch;
-    let Cache { keys, values } = cache;
-    let rows: usize = spans.iter().map(|s| s.rows).sum();
-    let out_row = heads.query * heads.dims;
-    assert_eq!(qkv.len(), rows * heads.row(), "qkv has the wrong size");
-    assert_eq!(out.len(), rows * out_row, "out has the wrong size");
-    let mut qkv = qkv.chunks_exact_mut(heads.row());
-    let mut out = out.chunks_exact_mut(out_row);
-    let mut scores = Vec::new();
-    for span in spans {
-        assert!(span.position + span.rows <= span.blocks.len() * BLOCK_TOKENS, "too few blocks");
-        for position in span.position..span.position + span.rows {
-            let (Some(row), Some(out)) = (qkv.next(), out.next()) else { return };
-            rotate(heads, row, angles, position);
-            let (queries, rest) = row.split_at(out_row);
-            let (new_keys, new_values) = rest.split_at(heads.kv * heads.dims);
-            append_keys(heads, new_keys, span, position, keys);
-            append_values(heads, new_values, span, position, values);
-            for head in 0..heads.query {
-                let at = head * heads.dims..(head + 1) * heads.dims;
-                let kv_head = head / (heads.query / heads.kv);
-                let past = Past { heads, kv_head, span, tokens: position + 1 };
-                past.attend::<FMA>(&queries[at.clone()], (keys, values), &mut scores, &mut out[at]);
-            }
+/// Hands out at least `len` values of a thread's own, with anything in them.
+fn with_values<R>(
+    own: &'static std::thread::LocalKey<RefCell<Vec<Line>>>,
+    len: usize,
+    f: impl FnOnce(&mut [f32]) -> R,
+) -> R {
+    own.with(|lines| {
+        let mut lines = lines.take();
+        if lines.len() * LANES < len {
+            lines.resize(len.div_ceil(LANES), Line::ZERO);
+        }
+        let result = f(Line::values(&mut lines));
+        own.set(lines);
+        result
+    })
+}
+
+/// Normalises and turns queries and keys, stores keys and values in the cache, and attends
+/// causally.
+///
+/// Each row's result depends on its sequence alone, bit for bit: not on its neighbours in the
+/// batch, on how its sequence came in steps, or on the number of threads.
+/// Sources: Kwon et al. 2023 (paged cache), Dao 2023 (tiles, and pieces of the past).
+///
+/// # Panics
+/// When sizes do not agree, a span needs more blocks than it has, a block or position is outside
+/// the cache or the angles, or two spans would write one block.
+pub fn forward(level: Level, pool: &Pool, layer: &Layer<'_>, rows: Rows<'_>, cache: KvCache<'_>) {
+    let Rows { qkv, spans, out } = rows;
+    let heads = layer.heads;
+    let layout = Layout { kind: cache.kind, heads };
+    let slots = check(layer, layout, spans, &cache);
+    assert_eq!(qkv.len(), slots.len() * heads.row(), "qkv has the wrong size");
+    assert_eq!(out.len(), slots.len() * heads.query * heads.dims, "out has the wrong size");
+    if slots.is_empty() {
+        return;
+    }
+    let KvCache { keys, values, .. } = cache;
+    store_rows(
+        (level, pool),
+        &Prepare {
+            layer,
+            layout,
+            slots: &slots,
+            qkv: Shared::new(qkv),
+            keys: Shared::new(keys),
+            values: Shared::new(values),
+        },
+    );
+    let Plan { items, groups, partials } = plan(layer, spans);
+    let lefts: Vec<_> = groups.iter().map(|g| AtomicUsize::new(g.pieces)).collect();
+    let row = tile::state_row(heads);
+    with_values(&PARTIALS, partials * row, |partials| {
+        let partials = Shared::new(partials);
+        let out = Shared::new(out);
+        let (items, groups, lefts) = (&items[..], &groups[..], &lefts[..]);
+        let job =
+            Job { layer, layout, qkv, keys, values, spans, items, groups, lefts, partials, out };
+        pool.run(items.len(), &|item| {
+            let len = tile::scratch_values(heads, items[item].rows * heads.group());
+            with_values(&SCRATCH, len, |scratch| {
+                // SAFETY: `check` has checked all sizes, and each item runs once.
+                unsafe { attend_tile(level, &job, item, scratch) };
+            });
+        });
+    });
+}
+
+/// Writes the new rows to the cache, by several threads when there are many.
+fn store_rows((level, pool): (Level, &Pool), job: &Prepare<'_>) {
+    let rows = job.slots.len();
+    let step = PREPARE_VALUES.div_ceil(job.layer.heads.row());
+    pool.run(rows.div_ceil(step), &|i| {
+        let rows = i * step..rows.min((i + 1) * step);
+        // SAFETY: `check` has checked all sizes and that no slot is written twice; each row is
+        // prepared once.
+        unsafe { prepare(level, job, rows) };
+    });
+}
+
+/// Checks everything that the kernels rely on, and finds each row's slot in the cache.
+fn check(layer: &Layer<'_>, layout: Layout, spans: &[Span], cache: &KvCache<'_>) -> Vec<Slot> {
+    let heads = layer.heads;
+    assert!(heads.dims > 0 && heads.kv > 0 && heads.query > 0, "a layer without heads");
+    assert_eq!(heads.query % heads.kv, 0, "query heads do not share key heads evenly");
+    assert!(layer.window != Some(0), "a window of nothing");
+    assert_eq!(cache.keys.len(), cache.values.len(), "keys and values differ in size");
+    for (norm, count) in [(layer.query_norm, heads.query), (layer.key_norm, heads.kv)] {
+        let width = norm.map_or(heads.dims, <[f32]>::len);
+        assert!(width == heads.dims || width == count * heads.dims, "a norm has the wrong size");
+    }
+    let blocks = cache.keys.len() / layout.block_bytes();
+    let mut slots = Vec::with_capacity(spans.iter().map(|s| s.rows).sum());
+    let mut written = Vec::new();
+    for span in spans.iter().filter(|s| s.rows > 0) {
+        let end = span.position + span.rows;
+        assert!(end <= span.blocks.len() * BLOCK_TOKENS, "too few blocks");
+        let used = &span.blocks[..end.div_ceil(BLOCK_TOKENS)];
+        assert!(used.iter().all(|b| (*b as usize) < blocks), "a block outside the cache");
+        if let Some(rope) = layer.rope {
+            assert!(rope.dims % 2 == 0 && rope.dims <= heads.dims, "wrong rotary dimensions");
+            let angles = rope.cos.len().min(rope.sin.len());
+            assert!(end * rope.dims / 2 <= angles, "a position outside the angles");
+        }
+        written.extend_from_slice(&used[span.position / BLOCK_TOKENS..]);
+        for position in span.position..end {
+            slots.push(Slot { position, block: span.blocks[position / BLOCK_TOKENS] as usize });
         }
     }
-}
-
-#[inline(always)]
-fn rotate(heads: Heads, row: &mut [f32], angles: Angles<'_>, position: usize) {
-    let half = heads.dims / 2;
-    let cos = &angles.cos[position * half..(position + 1) * half];
-    let sin = &angles.sin[position * half..(position + 1) * half];
-    let rotated = (heads.query + heads.kv) * heads.dims;
-    for head in row[..rotated].chunks_exact_mut(heads.dims) {
-        let (first, second) = head.split_at_mut(half);
-        for i in 0..half {
-            let (a, b) = (first[i], second[i]);
-            first[i] = a * cos[i] - b * sin[i];
-            second[i] = b * cos[i] + a * sin[i];
-        }
-    }
-}
-
-/// Where the cache holds a head of a block.
-#[inline(always)]
-fn head_at(heads: Heads, block: u32, kv_head: usize) -> std::ops::Range<usize> {
-    let len = BLOCK_TOKENS * heads.dims;
-    let start = (block as usize * heads.kv + kv_head) * len;
-    start..start + len
-}
-
-#[inline(always)]
-fn append_keys(heads: Heads, row: &[f32], span: &Span, position: usize, cache: &mut [f32]) {
-    let block = span.blocks[position / BLOCK_TOKENS];
-    for (kv_head, values) in row.chunks_exact(heads.dims).enumerate() {
-        let head = &mut cache[head_at(heads, block, kv_head)];
-        let column = head.iter_mut().skip(position % BLOCK_TOKENS).step_by(BLOCK_TOKENS);
-        column.zip(values).for_each(|(slot, value)| *slot = *value);
-    }
-}
-
-#[inline(always)]
-fn append_values(heads: Heads, row: &[f32], span: &Span, position: usize, cache: &mut [f32]) {
-    let block = span.blocks[position / BLOCK_TOKENS];
-    for (kv_head, values) in row.chunks_exact(heads.dims).enumerate() {
-        let head = &mut cache[head_at(heads, block, kv_head)];
-        let at = position % BLOCK_TOKENS * heads.dims;
-        head[at..at + heads.dims].copy_from_slice(values);
-    }
-}
-
-/// Products of one query with the 32 tokens of a block, `[dims, BLOCK_TOKENS]`.
-#[inline(always)]
-fn block_scores<const FMA: bool>(query: &[f32], keys: &[f32], scale: f32) -> [f32; BLOCK_TOKENS] {
-    let mut sums = [0f32; BLOCK_TOKENS];
-    for (query, keys) in query.iter().zip(keys.as_chunks::<BLOCK_TOKENS>().0) {
-        for token in 0..BLOCK_TOKENS {
-            sums[token] = add_product::<FMA>(*query, keys[token], sums[token]);
-        }
-    }
-    sums.map(|sum| sum * scale)
-}
-
-/// Adds the weighted values of a block's first tokens to `out`, `LANES` dimensions at a time.
-#[inline(always)]
-fn add_values<const FMA: bool>(weights: &[f32], values: &[f32], out: &mut [f32]) {
-    let dims = out.len();
-    let (whole, rest) = out.as_chunks_mut::<LANES>();
-    let split = whole.len() * LANES;
-    for (chunk, out) in whole.iter_mut().enumerate() {
-        let mut sums = *out;
-        for (weight, value) in weights.iter().zip(values.chunks_exact(dims)) {
-            let value = &value[chunk * LANES..(chunk + 1) * LANES];
-            for lane in 0..LANES {
-                sums[lane] = add_product::<FMA>(*weight, value[lane], sums[lane]);
-            }
-        }
-        *out = sums;
-    }
-    for (weight, value) in weights.iter().zip(values.chunks_exact(dims)) {
-        for (out, value) in rest.iter_mut().zip(&value[split..]) {
-            *out = add_product::<FMA>(*weight, *value, *out);
-        }
-    }
-}
-
-/// What one query may see.
-struct Past<'a> {
-    heads: Heads,
-    kv_head: usize,
-    span: &'a Span,
-    tokens: usize,
-}
-
-impl Past<'_> {
-    #[inline(always)]
-    fn attend<const FMA: bool>(
-        &self,
-        query: &[f32],
-        (keys, values): (&[f32], &[f32]),
-        scores: &mut Vec<[f32; BLOCK_TOKENS]>,
-        out: &mut [f32],
-    ) {
-        let scale = 1.0 / (self.heads.dims as f32).sqrt();
-        scores.clear();
-        let mut largest = [f32::NEG_INFINITY; BLOCK_TOKENS];
-        for (block, tokens) in self.blocks() {
-            let keys = &keys[head_at(self.heads, block, self.kv_head)];
-            let mut row = block_scores::<FMA>(query, keys, scale);
-            // What lies behind the last token is of no sequence, and may be anything.
-            row[tokens..].fill(f32::NEG_INFINITY);
-            for (largest, score) in largest.iter_mut().zip(row) {
-                *largest = larger(*largest, score);
-            }
-            scores.push(row);
-        }
-        let largest = largest.into_iter().fold(f32::NEG_INFINITY, larger);
-        let mut sums = [0f32; BLOCK_TOKENS];
-        for row in scores.iter_mut() {
-            for (score, sum) in row.iter_mut().zip(&mut sums) {
-                *score = exp::<FMA>(*score - largest);
-                *sum += *score;
-            }
-        }
-        out.fill(0.0);
-        for ((block, tokens), row) in self.blocks().zip(scores.iter()) {
-            let values = &values[head_at(self.heads, block, self.kv_head)];
-            add_values::<FMA>(&row[..tokens], values, out);
-        }
-        let inverse = 1.0 / reduce(&sums);
-        out.iter_mut().for_each(|value| *value *= inverse);
-    }
-
-    /// The blocks that hold the past, each with the number of its tokens that count.
-    #[inline(always)]
-    fn blocks(&self) -> impl Iterator<Item = (u32, usize)> {
-        let tokens = self.tokens;
-        let used = tokens.div_ceil(BLOCK_TOKENS);
-        let blocks = self.span.blocks[..used].iter().enumerate();
-        blocks.map(move |(i, block)| (*block, (tokens - i * BLOCK_TOKENS).min(BLOCK_TOKENS)))
-    }
+    written.sort_unstable();
+    assert!(written.windows(2).all(|w| w[0] != w[1]), "two spans would write one block");
+    slots
 }
 
 #[cfg(test)]

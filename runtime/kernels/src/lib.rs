@@ -16,6 +16,8 @@ pub mod attention;
 /// Linear layers with f32 weights.
 pub mod dense;
 mod level;
+mod shared;
+mod simd;
 /// Normalisation and activation.
 pub mod pointwise;
 /// Linear layers with GGUF's Q8_0 weights.

@@ -1,0 +1,286 @@
+//! Sixteen f32 lanes under one name on every instruction set.
+//!
+//! A kernel is written once, generic over [`Simd`], `#[inline(always)]`, and without closures on
+//! its hot path, so that all of it ends up inside the function that enables the instructions.
+//! [`dispatch`] defines that function. A token of a type that implements [`Simd`] is the proof
+//! that the CPU has the instructions.
+
+use half::{bf16, f16};
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
+
+/// Lanes of a vector.
+pub(crate) const LANES: usize = 16;
+
+/// Sixteen values on the boundary of a cache line, which no aligned load then crosses.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(crate) struct Line(#[expect(dead_code, reason = "read as plain values")] [f32; LANES]);
+
+impl Line {
+    pub(crate) const ZERO: Self = Self([0.0; LANES]);
+
+    /// The same memory as plain values.
+    pub(crate) fn values(lines: &mut [Self]) -> &mut [f32] {
+        // SAFETY: a line is 16 floats without padding, and the result borrows `lines`.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LANES) }
+    }
+}
+
+/// The operations of one instruction set on vectors of [`LANES`] values.
+pub(crate) trait Simd: Copy {
+    /// A vector.
+    type F: Copy;
+    /// Whether 32 vector registers hold 16 lanes each: kernels take larger tiles then.
+    const WIDE: bool;
+
+    fn splat(self, v: f32) -> Self::F;
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The larger; `b` where either is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; `b` where either is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, fused where the instruction set fuses.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The nearest integer, ties to even.
+    fn round(self, a: Self::F) -> Self::F;
+    /// `2^n` for whole `n` in -126..=127; anything for others.
+    fn pow2(self, n: Self::F) -> Self::F;
+
+    /// # Safety
+    /// 64 bytes are readable at `p`; no alignment is needed, here and below.
+    unsafe fn load(self, p: *const f32) -> Self::F;
+    /// # Safety
+    /// 64 bytes are writable at `p`.
+    unsafe fn store(self, p: *mut f32, v: Self::F);
+    /// # Safety
+    /// 32 bytes are readable at `p`: f16.
+    unsafe fn load_f16(self, p: *const u8) -> Self::F;
+    /// # Safety
+    /// 32 bytes are readable at `p`: bf16.
+    unsafe fn load_bf16(self, p: *const u8) -> Self::F;
+    /// # Safety
+    /// 16 bytes are readable at `p`: i8.
+    unsafe fn load_i8(self, p: *const u8) -> Self::F;
+    /// Rounds to f16, ties to even.
+    fn to_f16(self, v: Self::F) -> [u16; LANES];
+    /// Asks for a cache line that will be read soon; any address will do.
+    fn prefetch(self, p: *const u8);
+    /// Runs a kernel as a function of its own.
+    ///
+    /// # Safety
+    /// What the kernel asks for.
+    unsafe fn call<K: Kernel>(self, kernel: K);
+
+    #[inline(always)]
+    fn to_array(self, v: Self::F) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        // SAFETY: the array is 64 bytes.
+        unsafe { self.store(out.as_mut_ptr(), v) };
+        out
+    }
+
+    #[inline(always)]
+    fn of(self, v: [f32; LANES]) -> Self::F {
+        // SAFETY: the array is 64 bytes.
+        unsafe { self.load(v.as_ptr()) }
+    }
+
+    /// Sums the lanes in halves.
+    #[inline(always)]
+    fn sum(self, v: Self::F) -> f32 {
+        crate::dense::reduce(&self.to_array(v))
+    }
+
+    #[inline(always)]
+    fn largest(self, v: Self::F) -> f32 {
+        let mut lanes = self.to_array(v);
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                lanes[i] = crate::dense::larger(lanes[i], lanes[i + width]);
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+
+    /// `e^x` within 2 units in the last place; 0 and infinity are reached only as about 1e-38 and
+    /// 1e38. Source: the expf of Cephes.
+    #[inline(always)]
+    fn exp(self, x: Self::F) -> Self::F {
+        // NaN must come through, so it is the second operand here.
+        let x = self.max(self.splat(-87.0), self.min(self.splat(88.0), x));
+        let power = self.round(self.mul(x, self.splat(std::f32::consts::LOG2_E)));
+        let r = self.fma(power, self.splat(-0.693_359_4), x);
+        let r = self.fma(power, self.splat(2.121_944_4e-4), r);
+        let mut p = self.splat(1.987_569_1e-4);
+        for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+            p = self.fma(p, r, self.splat(c));
+        }
+        let r1 = self.add(r, self.splat(1.0));
+        self.mul(self.pow2(power), self.fma(p, self.mul(r, r), r1))
+    }
+
+    /// `tanh(x)` within 2e-7.
+    #[inline(always)]
+    fn tanh(self, x: Self::F) -> Self::F {
+        let e = self.exp(self.add(x, x));
+        let one = self.splat(1.0);
+        self.sub(one, self.div(self.splat(2.0), self.add(e, one)))
+    }
+}
+
+/// A body that is compiled by itself for each instruction set: where one function has many forms
+/// of an inner loop, they would otherwise all be inlined into it.
+pub(crate) trait Kernel {
+    /// # Safety
+    /// What the kernel's constructor asks for.
+    unsafe fn run<S: Simd>(self, s: S);
+}
+
+/// How 16 neighbouring values lie in memory.
+pub(crate) trait Stored {
+    /// Bytes of 16 values.
+    const BYTES: usize;
+    /// # Safety
+    /// [`Self::BYTES`] are readable at `p`.
+    unsafe fn load<S: Simd>(s: S, p: *const u8) -> S::F;
+}
+
+macro_rules! stored {
+    ($name:ident, $bytes:literal, $load:ident) => {
+        pub(crate) struct $name;
+        impl Stored for $name {
+            const BYTES: usize = $bytes;
+            #[inline(always)]
+            unsafe fn load<S: Simd>(s: S, p: *const u8) -> S::F {
+                // SAFETY: the caller's promise.
+                unsafe { s.$load(p.cast()) }
+            }
+        }
+    };
+}
+stored!(F32s, 64, load);
+stored!(F16s, 32, load_f16);
+stored!(Bf16s, 32, load_bf16);
+stored!(I8s, 16, load_i8);
+
+/// No instructions beyond the target's baseline. The compiler vectorises what it can.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain;
+
+macro_rules! lanewise {
+    ($($name:ident($($arg:ident),+) = $value:expr;)+) => {
+        $(#[inline(always)]
+        fn $name(self, $($arg: Self::F),+) -> Self::F {
+            let mut out = [0.0; LANES];
+            for i in 0..LANES {
+                $(let $arg = $arg[i];)+
+                out[i] = $value;
+            }
+            out
+        })+
+    };
+}
+
+impl Simd for Plain {
+    type F = [f32; LANES];
+    const WIDE: bool = false;
+
+    lanewise! {
+        add(a, b) = a + b;
+        sub(a, b) = a - b;
+        mul(a, b) = a * b;
+        div(a, b) = a / b;
+        max(a, b) = if a > b { a } else { b };
+        min(a, b) = if a < b { a } else { b };
+        fma(a, b, c) = a * b + c;
+        round(a) = a.round_ties_even();
+        pow2(n) = f32::from_bits(((n as i32).wrapping_add(127) << 23) as u32);
+    }
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::F {
+        [v; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<Self::F>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Self::F) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<Self::F>().write_unaligned(v) };
+    }
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const u8) -> Self::F {
+        // SAFETY: the caller's promise.
+        let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
+        bits.map(|bits| f16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u8) -> Self::F {
+        // SAFETY: the caller's promise.
+        let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
+        bits.map(|bits| bf16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const u8) -> Self::F {
+        // SAFETY: the caller's promise.
+        let values = unsafe { p.cast::<[i8; LANES]>().read_unaligned() };
+        values.map(f32::from)
+    }
+    #[inline(always)]
+    fn to_f16(self, v: Self::F) -> [u16; LANES] {
+        v.map(|v| f16::from_f32(v).to_bits())
+    }
+    #[inline(always)]
+    fn prefetch(self, _: *const u8) {}
+    #[inline(never)]
+    unsafe fn call<K: Kernel>(self, kernel: K) {
+        // SAFETY: the caller's promise.
+        unsafe { kernel.run(self) }
+    }
+}
+
+/// Defines a function that runs one body, generic over [`Simd`], at the caller's level.
+macro_rules! dispatch {
+    ($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
+        $(#[$meta])*
+        $vis unsafe fn $name(level: $crate::Level, $($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            unsafe fn avx2($($arg: $ty),*) {
+                // SAFETY: the features are those of this function; the rest is the caller's.
+                unsafe { $body($crate::simd::x86::Avx2::new(), $($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+            unsafe fn avx512($($arg: $ty),*) {
+                // SAFETY: as above.
+                unsafe { $body($crate::simd::x86::Avx512::new(), $($arg),*) }
+            }
+            // SAFETY: a level exists only if the CPU has its instructions; the rest is promised
+            // by the caller.
+            unsafe {
+                match level.0 {
+                    $crate::level::Kind::Scalar => $body($crate::simd::Plain, $($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::level::Kind::Avx2 => avx2($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::level::Kind::Avx512Vnni => avx512($($arg),*),
+                }
+            }
+        }
+    };
+}
+pub(crate) use dispatch;
+
+#[cfg(test)]
+mod tests;

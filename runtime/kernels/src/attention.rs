@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use crate::Level;
 use crate::pool::Pool;
 use crate::shared::Shared;
-use crate::simd::{LANES, Line};
+use crate::simd::{Line, with_values};
 
 mod cache;
 mod rows;
@@ -133,23 +133,6 @@ thread_local! {
     static PARTIALS: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
     /// What one thread needs for one tile.
     static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Hands out at least `len` values of a thread's own, with anything in them.
-fn with_values<R>(
-    own: &'static std::thread::LocalKey<RefCell<Vec<Line>>>,
-    len: usize,
-    f: impl FnOnce(&mut [f32]) -> R,
-) -> R {
-    own.with(|lines| {
-        let mut lines = lines.take();
-        if lines.len() * LANES < len {
-            lines.resize(len.div_ceil(LANES), Line::ZERO);
-        }
-        let result = f(Line::values(&mut lines));
-        own.set(lines);
-        result
-    })
 }
 
 /// Normalises and turns queries and keys, stores keys and values in the cache, and attends

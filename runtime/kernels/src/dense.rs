@@ -1,11 +1,79 @@
+use crate::Level;
 use crate::level::at_level;
+use crate::pool::Pool;
+
+mod pack;
+mod gemm;
+mod product;
+
+pub use pack::Kind;
 
 const LANES: usize = 16;
 /// Rows of activations that share one pass over a row of weights.
 const TILE: usize = 4;
 
+/// A matrix of weights, packed by [`Kind::pack`].
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    /// How values are stored.
+    pub kind: Kind,
+    /// [`Kind::packed_bytes`] of them. Fastest on a boundary of 64 bytes.
+    pub packed: &'a [u8],
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub columns: usize,
+}
+
+/// `y[m, n] = sum over k of x[m, k] * w[n, k]`, for weights of any [`Kind`], summed in f32.
+///
+/// `x` is `[m, columns]`, `y` is `[m, rows]`. Each value of `y` is summed in one order, whatever
+/// the number of rows and threads. Sources: Goto and van de Geijn 2008, Van Zee and van de Geijn
+/// 2015 (the blocks and their order).
+///
+/// # Panics
+/// When the sizes do not agree.
+pub fn packed_linear(level: Level, pool: &Pool, x: &[f32], w: &Weights<'_>, y: &mut [f32]) {
+    let size = w.kind.packed_bytes(w.rows, w.columns);
+    assert_eq!(w.packed.len(), size, "the weights have the wrong size");
+    let right = gemm::Right::Packed(w.kind, w.packed);
+    gemm::multiply((level, pool), x, (right, w.columns, w.rows), y);
+}
+
+/// The second operand of [`multiply`], row-major f32.
+#[derive(Clone, Copy, Debug)]
+pub enum Right<'a> {
+    /// `[inner, columns]`: the usual product.
+    Plain(&'a [f32]),
+    /// `[columns, inner]`: the product with the transposed matrix, as in a linear layer.
+    Transposed(&'a [f32]),
+}
+
+/// `c[m, n] = sum over k of a[m, k] * b[k, n]`, of operands that are not packed.
+///
+/// `a` is `[m, inner]`, `c` is `[m, n]`. The order of each sum is that of [`packed_linear`].
+///
+/// # Panics
+/// When the sizes do not agree.
+pub fn multiply(
+    level: Level,
+    pool: &Pool,
+    (a, inner): (&[f32], usize),
+    b: Right<'_>,
+    c: &mut [f32],
+) {
+    let (right, len) = match b {
+        Right::Plain(b) => (gemm::Right::Plain(b), b.len()),
+        Right::Transposed(b) => (gemm::Right::Transposed(b), b.len()),
+    };
+    let columns = if inner == 0 { 0 } else { len / inner };
+    assert_eq!(columns * inner, len, "b is not whole rows");
+    gemm::multiply((level, pool), a, (right, inner, columns), c);
+}
+
 at_level! {
-    /// `y[m, n] = sum over k of x[m, k] * w[n, k]`.
+    /// `y[m, n] = sum over k of x[m, k] * w[n, k]`, on the calling thread: the first form, which
+    /// goes with its last caller.
     ///
     /// `x` is `[m, columns]`, `w` is `[n, columns]`, `y` is `[m, n]`.
     ///

@@ -2,8 +2,11 @@
 //!
 //! A kernel is written once, generic over [`Simd`], `#[inline(always)]`, and without closures on
 //! its hot path, so that all of it ends up inside the function that enables the instructions.
-//! [`dispatch`] defines that function. A token of a type that implements [`Simd`] is the proof
+//! [`dispatch`] defines that function. `Iterator::zip` counts as a closure: loops over two slices
+//! go by index. A token of a type that implements [`Simd`] is the proof
 //! that the CPU has the instructions.
+
+use std::cell::RefCell;
 
 use half::{bf16, f16};
 
@@ -26,6 +29,23 @@ impl Line {
         // SAFETY: a line is 16 floats without padding, and the result borrows `lines`.
         unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LANES) }
     }
+}
+
+/// Hands out at least `len` values of a thread's own, with anything in them.
+pub(crate) fn with_values<R>(
+    own: &'static std::thread::LocalKey<RefCell<Vec<Line>>>,
+    len: usize,
+    f: impl FnOnce(&mut [f32]) -> R,
+) -> R {
+    own.with(|lines| {
+        let mut lines = lines.take();
+        if lines.len() * LANES < len {
+            lines.resize(len.div_ceil(LANES), Line::ZERO);
+        }
+        let result = f(Line::values(&mut lines));
+        own.set(lines);
+        result
+    })
 }
 
 /// The operations of one instruction set on vectors of [`LANES`] values.

@@ -128,8 +128,12 @@ pub(super) fn padded(heads: Heads) -> usize {
 /// Up to 16 values as f16, without infinities: these would make NaN of a neighbour's zero weight.
 #[inline(always)]
 fn halves<S: Simd>(s: S, values: &[f32]) -> [u16; LANES] {
-    let mut lanes = [0.0; LANES];
-    lanes[..values.len()].copy_from_slice(values);
+    // The compiler makes one load of the common case, and a call of the other.
+    let lanes = values.first_chunk().copied().unwrap_or_else(|| {
+        let mut lanes = [0.0; LANES];
+        lanes[..values.len()].copy_from_slice(values);
+        lanes
+    });
     let largest = f16::MAX.to_f32();
     let bounded = s.min(s.splat(largest), s.of(lanes));
     s.to_f16(s.max(s.splat(-largest), bounded))

@@ -128,8 +128,8 @@ unsafe fn dots<S: Simd, K: Read, const Q: usize, const V: usize>(
         for (q, sums) in sums.iter_mut().enumerate() {
             // SAFETY: query `q` of `Q`.
             let query = s.splat(unsafe { *queries.add(d * Q + q) });
-            for (sum, key) in sums.iter_mut().zip(key) {
-                *sum = s.fma(query, key, *sum);
+            for v in 0..V {
+                sums[v] = s.fma(query, key[v], sums[v]);
             }
         }
     }
@@ -147,8 +147,8 @@ unsafe fn rescale<S: Simd, const Q: usize, const V: usize>(
     for v in 0..V {
         // SAFETY: the caller's promise.
         let scale = unsafe { F16s::load(s, scales.add(v * SCALES)) };
-        for (total, sum) in totals.iter_mut().zip(sums) {
-            total[v] = s.fma(sum[v], scale, total[v]);
+        for q in 0..Q {
+            totals[q][v] = s.fma(sums[q][v], scale, totals[q][v]);
         }
     }
 }
@@ -200,6 +200,11 @@ impl<K: Read, const Q: usize, const V: usize> Kernel for Add<K, Q, V> {
         let Self { weights, values, tokens, at: (first, dims, stride), out, .. } = self;
         // SAFETY: the caller's promise.
         let scaled = unsafe { scale_weights::<S, K, Q>(s, weights, values, first) };
+        let (weights, step) = if K::SCALED {
+            (scaled.as_ptr().cast(), BLOCK_TOKENS)
+        } else {
+            (weights, PIECE_TOKENS)
+        };
         let size = <K::As as Stored>::BYTES / LANES;
         let mut sums = [[s.splat(0.0); V]; Q];
         for (q, sums) in sums.iter_mut().enumerate() {
@@ -216,16 +221,11 @@ impl<K: Read, const Q: usize, const V: usize> Kernel for Add<K, Q, V> {
                 // SAFETY: token `t` of the block.
                 *value = unsafe { K::As::load(s, values.data.add(at + v * LANES * size)) };
             }
-            for (q, (sums, scaled)) in sums.iter_mut().zip(&scaled).enumerate() {
-                let weight = if K::SCALED {
-                    scaled[t]
-                } else {
-                    // SAFETY: row `q` of `Q`, token `t` of the block.
-                    unsafe { *weights.add(q * PIECE_TOKENS + t) }
-                };
-                let weight = s.splat(weight);
-                for (sum, value) in sums.iter_mut().zip(value) {
-                    *sum = s.fma(weight, value, *sum);
+            for q in 0..Q {
+                // SAFETY: row `q` of `Q`, token `t` of the block.
+                let weight = s.splat(unsafe { *weights.add(q * step + t) });
+                for v in 0..V {
+                    sums[q][v] = s.fma(weight, value[v], sums[q][v]);
                 }
             }
         }

@@ -82,8 +82,8 @@ fn normalise<S: Simd>(s: S, row: &mut [f32], weight: &[f32], epsilon: f32) {
             sum += value * value;
         }
         let scale = 1.0 / (sum / weight.len() as f32 + epsilon).sqrt();
-        for (value, weight) in part.iter_mut().zip(weight) {
-            *value = *value * scale * weight;
+        for i in 0..weight.len() {
+            part[i] = part[i] * scale * weight[i];
         }
     }
 }

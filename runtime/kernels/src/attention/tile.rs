@@ -134,9 +134,7 @@ impl Tile<'_> {
                 let (row, head) = ((first + q) / group, (first + q) % group);
                 let at = (self.item.row + row) * heads.row();
                 let at = at + (self.item.kv_head * group + head) * dims;
-                let column = tile.iter_mut().skip(q).step_by(count);
-                let query = &self.job.qkv[at..at + dims];
-                column.zip(query).for_each(|(out, value)| *out = value * scale);
+                lay(&self.job.qkv[at..at + dims], scale, &mut tile[q..], count);
             }
         }
     }
@@ -268,10 +266,21 @@ impl Tile<'_> {
             // SAFETY: the caller's promise.
             let out = unsafe { self.job.out.part(at * heads.dims..(at + 1) * heads.dims) };
             let inverse = 1.0 / state[row - LANES + 1];
-            for (out, sum) in out.iter_mut().zip(state) {
-                *out = sum * inverse;
+            let sums = &state[..heads.dims];
+            for d in 0..heads.dims {
+                out[d] = sums[d] * inverse;
             }
         }
+    }
+}
+
+/// Scales a query into a column of its tile.
+#[inline(always)]
+fn lay(query: &[f32], scale: f32, tile: &mut [f32], count: usize) {
+    let mut at = 0;
+    for value in query {
+        tile[at] = value * scale;
+        at += count;
     }
 }
 
@@ -340,10 +349,11 @@ fn meet<S: Simd>(s: S, state: &mut [f32], piece: &[f32]) {
     let keep = s.exp(s.splat(before - both));
     let take = s.exp(s.splat(largest - both));
     let sum = s.fma(s.splat(piece[dims + 1]), take, s.mul(s.splat(state[dims + 1]), keep));
-    let pieces = piece.as_chunks::<LANES>().0;
-    for (lanes, piece) in state[..dims].as_chunks_mut::<LANES>().0.iter_mut().zip(pieces) {
-        let kept = s.mul(s.of(*lanes), keep);
-        *lanes = s.to_array(s.fma(s.of(*piece), take, kept));
+    let pieces = piece[..dims].as_chunks::<LANES>().0;
+    let lanes = state[..dims].as_chunks_mut::<LANES>().0;
+    for i in 0..pieces.len() {
+        let kept = s.mul(s.of(lanes[i]), keep);
+        lanes[i] = s.to_array(s.fma(s.of(pieces[i]), take, kept));
     }
     state[dims] = both;
     state[dims + 1] = s.to_array(sum)[0];

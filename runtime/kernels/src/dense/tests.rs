@@ -1,5 +1,6 @@
-use super::linear;
+use super::{Kind, Right, Weights, linear, multiply, packed_linear};
 use crate::Level;
+use crate::pool::Pool;
 use crate::q8_0::tests::{assert_close, noise};
 
 /// The definition, in f64.
@@ -24,6 +25,160 @@ fn every_level_equals_the_definition() {
             let mut y = vec![f32::NAN; rows * outputs];
             linear(level, &x, &w, columns, &mut y);
             assert_close(&y, &expect, 1e-5, &format!("{level:?} {rows}x{outputs}x{columns}"));
+        }
+    }
+}
+
+const KINDS: [Kind; 3] = [Kind::F32, Kind::F16, Kind::Bf16];
+
+/// Shapes with every remainder of tiles, panels and depths.
+const SHAPES: [(usize, usize, usize); 12] = [
+    (1, 1, 1),
+    (1, 33, 300),
+    (2, 16, 256),
+    (3, 31, 257),
+    (5, 40, 64),
+    (7, 129, 33),
+    (8, 64, 512),
+    (11, 48, 100),
+    (13, 17, 600),
+    (30, 130, 70),
+    (97, 50, 20),
+    (400, 35, 30),
+];
+
+fn to_bytes(kind: Kind, values: &[f32]) -> Vec<u8> {
+    let halves = |to: fn(f32) -> u16| values.iter().flat_map(|v| to(*v).to_le_bytes()).collect();
+    match kind {
+        Kind::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Kind::F16 => halves(|v| half::f16::from_f32(v).to_bits()),
+        Kind::Bf16 => halves(|v| half::bf16::from_f32(v).to_bits()),
+    }
+}
+
+fn packed(kind: Kind, w: &[f32], rows: usize, columns: usize) -> Vec<u8> {
+    let mut packed = vec![1; kind.packed_bytes(rows, columns)];
+    kind.pack(&to_bytes(kind, w), rows, columns, &mut packed);
+    packed
+}
+
+fn product(
+    (level, threads): (Level, usize),
+    x: &[f32],
+    w: (Kind, &[u8]),
+    (rows, columns): (usize, usize),
+) -> Vec<f32> {
+    let mut y = vec![f32::NAN; x.len() / columns * rows];
+    let w = Weights { kind: w.0, packed: w.1, rows, columns };
+    packed_linear(level, &Pool::new(threads), x, &w, &mut y);
+    y
+}
+
+#[test]
+fn packed_weights_of_every_kind_equal_the_definition_in_any_batch() {
+    for (m, rows, columns) in SHAPES {
+        let (x, w) = (noise(m * columns, 1), noise(rows * columns, 2));
+        for kind in KINDS {
+            let packed = packed(kind, &w, rows, columns);
+            let mut unpacked = vec![0.0; rows * columns];
+            for (row, out) in unpacked.chunks_exact_mut(columns).enumerate() {
+                kind.unpack_row(&packed, columns, row, out);
+            }
+            let same = to_bytes(kind, &unpacked) == to_bytes(kind, &w);
+            assert!(same, "{kind:?} unpacks to other values");
+            let expect = expected(&x, &unpacked, columns);
+            for level in Level::available() {
+                let what = format!("{level:?} {kind:?} {m}x{rows}x{columns}");
+                let w = (kind, &packed[..]);
+                let y = product((level, 1), &x, w, (rows, columns));
+                assert_close(&y, &expect, 1e-5, &what);
+                let threads = product((level, 3), &x, w, (rows, columns));
+                assert!(threads == y, "{what}: threads");
+                for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact(rows)).take(20) {
+                    assert!(product((level, 1), x, w, (rows, columns)) == y, "{what}: single");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn unpacked_operands_give_the_bits_of_packed_ones() {
+    for (m, n, k) in SHAPES {
+        let (a, b) = (noise(m * k, 1), noise(n * k, 2));
+        let mut plain = vec![0.0; n * k];
+        for (i, value) in b.iter().enumerate() {
+            plain[i % k * n + i / k] = *value;
+        }
+        let packed = packed(Kind::F32, &b, n, k);
+        for level in Level::available() {
+            let expect = product((level, 1), &a, (Kind::F32, &packed), (n, k));
+            for (right, threads) in [(Right::Plain(&plain), 1), (Right::Transposed(&b), 3)] {
+                let mut c = vec![f32::NAN; m * n];
+                multiply(level, &Pool::new(threads), (&a, k), right, &mut c);
+                assert!(c == expect, "{level:?} {m}x{n}x{k} {threads}");
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_operands_give_empty_or_zero_results() {
+    let pool = Pool::new(2);
+    multiply(Level::detect(), &pool, (&[], 4), Right::Plain(&[0.0; 8]), &mut []);
+    multiply(Level::detect(), &pool, (&[1.0; 4], 4), Right::Plain(&[]), &mut []);
+    let w = Weights { kind: Kind::F16, packed: &[], rows: 0, columns: 4 };
+    packed_linear(Level::detect(), &pool, &[1.0; 8], &w, &mut []);
+}
+
+#[test]
+#[should_panic(expected = "the weights have the wrong size")]
+fn weights_of_another_size_are_refused() {
+    let w = Weights { kind: Kind::F32, packed: &[0; 64], rows: 17, columns: 1 };
+    packed_linear(Level::detect(), &Pool::new(1), &[0.0], &w, &mut [0.0; 17]);
+}
+
+#[test]
+#[ignore = "prints speeds"]
+fn speeds() {
+    for threads in [1, 2] {
+        let pool = Pool::new(threads);
+        for (m, n, k) in [
+            (512, 512, 512),
+            (1, 2048, 8192),
+            (8, 2048, 8192),
+            (8, 8192, 2048),
+            (128, 1536, 576),
+            (512, 2048, 2048),
+        ] {
+            let (x, b) = (noise(m * k, 1), noise(n * k, 2));
+            let mut y = vec![0.0; m * n];
+            let mut time = |name: &str, run: &mut dyn FnMut(&mut [f32])| {
+                let mut best = f64::INFINITY;
+                for _ in 0..60 {
+                    let start = std::time::Instant::now();
+                    run(&mut y);
+                    best = best.min(start.elapsed().as_secs_f64());
+                }
+                let (flop, bytes) = ((2 * m * n * k) as f64, (n * k * 4) as f64);
+                println!(
+                    "{threads} threads {m}x{n}x{k} {name}: {:.0} us, {:.1} Gflop/s, {:.1} GB/s as f32",
+                    best * 1e6,
+                    flop / best / 1e9,
+                    bytes / best / 1e9
+                );
+            };
+            for kind in KINDS {
+                let packed = packed(kind, &b, n, k);
+                let w = Weights { kind, packed: &packed, rows: n, columns: k };
+                time(&format!("{kind:?}"), &mut |y| {
+                    packed_linear(Level::detect(), &pool, &x, &w, y)
+                });
+            }
+            for right in [Right::Plain(&b), Right::Transposed(&b)] {
+                let name = if matches!(right, Right::Plain(_)) { "plain" } else { "transposed" };
+                time(name, &mut |y| multiply(Level::detect(), &pool, (&x, k), right, y));
+            }
         }
     }
 }

@@ -1,0 +1,288 @@
+//! A matrix product by blocks that stay in the caches of one core.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::Kind;
+use super::product::{Block, block_product, tile_rows};
+use crate::Level;
+use crate::pool::Pool;
+use crate::shared::Shared;
+use crate::simd::{Bf16s, F16s, F32s, LANES, Line, Simd, Stored, dispatch, with_values};
+
+/// Products that are summed before they meet the others: two panels of so many stay in the first
+/// cache. Fixed, as it is part of the order of a sum.
+pub(super) const DEPTH: usize = 256;
+/// Panels of the second operand that one piece of work takes.
+const PANELS: usize = 8;
+/// Rows of the first operand that one piece of work takes at most: with [`DEPTH`], half of the
+/// second cache.
+const ROWS: usize = 384;
+/// Fewest rows of a piece where rows are cut only to give each thread some work.
+const ROWS_MIN: usize = 48;
+/// Values that are worth another thread to lay out.
+const LAY_VALUES: usize = 1 << 15;
+
+/// The second operand.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    Packed(Kind, &'a [u8]),
+    /// `[inner, columns]`.
+    Plain(&'a [f32]),
+    /// `[columns, inner]`.
+    Transposed(&'a [f32]),
+}
+
+/// One product.
+struct Job<'a> {
+    /// The first operand in tiles of rows: `[tile][inner][rows of the tile]`.
+    tiles: &'a [f32],
+    right: Right<'a>,
+    rows: usize,
+    inner: usize,
+    columns: usize,
+    out: Shared<'a, f32>,
+}
+
+thread_local! {
+    static TILES: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    static PANEL: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `y = x * right`, where `right` has `inner` by `columns` values in its own order.
+pub(super) fn multiply(
+    (level, pool): (Level, &Pool),
+    x: &[f32],
+    (right, inner, columns): (Right<'_>, usize, usize),
+    y: &mut [f32],
+) {
+    if inner == 0 || columns == 0 || x.is_empty() {
+        assert!(inner == 0 || y.is_empty(), "y has the wrong size");
+        return y.fill(0.0);
+    }
+    let rows = x.len() / inner;
+    assert_eq!(x.len(), rows * inner, "x is not whole rows");
+    assert_eq!(y.len(), rows * columns, "y has the wrong size");
+    let out = Shared::new(y);
+    if rows == 1 {
+        return by_pieces((level, pool), &Job { tiles: x, right, rows, inner, columns, out });
+    }
+    with_values(&TILES, x.len(), |tiles| {
+        let tiles = &mut tiles[..x.len()];
+        lay_out((level, pool), x, inner, tiles);
+        by_pieces((level, pool), &Job { tiles, right, rows, inner, columns, out });
+    });
+}
+
+/// Rows `first..` of a tile: as many as one kernel takes at once.
+fn tiles(level: Level, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let mut first = rows.start;
+    std::iter::from_fn(move || {
+        let count = tile_rows(level, rows.end - first);
+        first += count;
+        (count > 0).then(|| first - count..first)
+    })
+}
+
+/// Lays the rows of `x` out in tiles, so that a kernel reads one value of each row side by side.
+fn lay_out((level, pool): (Level, &Pool), x: &[f32], inner: usize, out: &mut [f32]) {
+    let rows = x.len() / inner;
+    let largest = tile_rows(level, usize::MAX);
+    let step = LAY_VALUES.div_ceil(inner).next_multiple_of(largest);
+    let out = Shared::new(out);
+    pool.run(rows.div_ceil(step), &|i| {
+        for tile in tiles(level, i * step..rows.min((i + 1) * step)) {
+            let at = tile.start * inner..tile.end * inner;
+            // SAFETY: each tile is laid out once.
+            let out = unsafe { out.part(at.clone()) };
+            transpose(&x[at], inner, tile.len(), out);
+        }
+    });
+}
+
+/// `[rows, inner]` to `[inner, rows]`.
+fn transpose(x: &[f32], inner: usize, rows: usize, out: &mut [f32]) {
+    for (k, out) in out.chunks_exact_mut(rows).enumerate() {
+        for (r, out) in out.iter_mut().enumerate() {
+            *out = x[r * inner + k];
+        }
+    }
+}
+
+fn by_pieces((level, pool): (Level, &Pool), job: &Job<'_>) {
+    let across = job.columns.div_ceil(PANELS * LANES);
+    let wanted = (4 * pool.threads()).div_ceil(across).min(job.rows / ROWS_MIN);
+    let down = job.rows.div_ceil(ROWS).max(wanted);
+    // Whole tiles, so that a piece starts where a tile does.
+    let step = job.rows.div_ceil(down).next_multiple_of(tile_rows(level, usize::MAX));
+    let down = job.rows.div_ceil(step);
+    pool.run(across * down, &|i| {
+        let (column, row) = (i / down * PANELS * LANES, i % down * step);
+        let piece = Piece {
+            rows: row..job.rows.min(row + step),
+            columns: column..job.columns.min(column + PANELS * LANES),
+        };
+        with_values(&PANEL, PANELS * LANES * DEPTH, |panels| {
+            // SAFETY: `multiply` has checked the sizes; the pieces are disjoint.
+            unsafe { run_piece(level, (job, level), &piece, panels) };
+        });
+    });
+}
+
+/// A part of the result.
+struct Piece {
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+dispatch! {
+    unsafe fn run_piece(job: (&Job<'_>, Level), piece: &Piece, panels: &mut [f32]) = piece_body
+}
+
+#[inline(always)]
+unsafe fn piece_body<S: Simd>(
+    s: S,
+    (job, level): (&Job<'_>, Level),
+    piece: &Piece,
+    panels: &mut [f32],
+) {
+    let few = piece.rows.len() <= tile_rows(level, usize::MAX);
+    let mut first = 0;
+    while first < job.inner {
+        let depth = first..job.inner.min(first + DEPTH);
+        // SAFETY: the caller's promise; a packed panel holds all of `inner`.
+        unsafe {
+            match job.right {
+                Right::Packed(Kind::F32, bytes) => {
+                    job.sweep::<S, F32s>(
+                        s,
+                        level,
+                        piece,
+                        (&depth, job.packed::<F32s>(bytes, piece, first)),
+                    );
+                }
+                Right::Packed(Kind::F16, bytes) if few => {
+                    job.sweep::<S, F16s>(
+                        s,
+                        level,
+                        piece,
+                        (&depth, job.packed::<F16s>(bytes, piece, first)),
+                    );
+                }
+                Right::Packed(Kind::Bf16, bytes) if few => {
+                    job.sweep::<S, Bf16s>(
+                        s,
+                        level,
+                        piece,
+                        (&depth, job.packed::<Bf16s>(bytes, piece, first)),
+                    );
+                }
+                _ => {
+                    job.gather(s, piece, &depth, panels);
+                    let data = panels.as_ptr().cast();
+                    let stride = depth.len() * <F32s as Stored>::BYTES;
+                    job.sweep::<S, F32s>(s, level, piece, (&depth, (data, stride)));
+                }
+            }
+        }
+        first = depth.end;
+    }
+}
+
+impl Job<'_> {
+    /// Where the piece's first panel has depth `first`, and how far apart panels are.
+    #[inline(always)]
+    fn packed<K: Stored>(&self, bytes: &[u8], piece: &Piece, first: usize) -> (*const u8, usize) {
+        let stride = self.inner * K::BYTES;
+        let panels = piece.columns.end.div_ceil(LANES) - piece.columns.start / LANES;
+        let at = piece.columns.start / LANES * stride;
+        (bytes[at..at + panels * stride].as_ptr().wrapping_add(first * K::BYTES), stride)
+    }
+
+    /// Multiplies one depth of all panels with all tiles of rows.
+    #[inline(always)]
+    unsafe fn sweep<S: Simd, K: Stored>(
+        &self,
+        s: S,
+        level: Level,
+        piece: &Piece,
+        (depth, (data, stride)): (&Range<usize>, (*const u8, usize)),
+    ) {
+        let width = if S::WIDE { 2 * LANES } else { LANES };
+        let mut column = piece.columns.start;
+        while column < piece.columns.end {
+            let columns = width.min(piece.columns.end - column);
+            let panel = (column - piece.columns.start) / LANES;
+            let mut row = piece.rows.start;
+            while row < piece.rows.end {
+                let rows = tile_rows(level, piece.rows.end - row);
+                let block = Block {
+                    left: self.tiles.as_ptr().wrapping_add(row * self.inner + depth.start * rows),
+                    right: data.wrapping_add(panel * stride),
+                    stride,
+                    depth: depth.len(),
+                    columns,
+                    out: self
+                        .out
+                        .at(row * self.columns..(row + rows) * self.columns)
+                        .wrapping_add(column),
+                    out_stride: self.columns,
+                    first: depth.start == 0,
+                };
+                // SAFETY: the tile, the panels and the results are inside what the caller gave.
+                unsafe { block_product::<S, K>(s, rows, block) };
+                row += rows;
+            }
+            column += width;
+        }
+    }
+
+    /// One depth of the piece's panels as f32, `[panel][depth][16]`.
+    #[inline(always)]
+    unsafe fn gather<S: Simd>(&self, s: S, piece: &Piece, depth: &Range<usize>, out: &mut [f32]) {
+        let panels = piece.columns.clone().step_by(LANES);
+        for (column, out) in panels.zip(out.chunks_exact_mut(depth.len() * LANES)) {
+            let lanes = LANES.min(self.columns - column);
+            match self.right {
+                Right::Packed(kind, bytes) => {
+                    let at = (column * self.inner + depth.start * LANES) * kind.bytes();
+                    let bytes = &bytes[at..at + depth.len() * LANES * kind.bytes()];
+                    // SAFETY: both are as long as `depth` lines.
+                    unsafe {
+                        match kind {
+                            Kind::F32 => widen::<S, F32s>(s, bytes, out),
+                            Kind::F16 => widen::<S, F16s>(s, bytes, out),
+                            Kind::Bf16 => widen::<S, Bf16s>(s, bytes, out),
+                        }
+                    }
+                }
+                Right::Plain(values) => {
+                    for (k, out) in depth.clone().zip(out.as_chunks_mut::<LANES>().0) {
+                        let row = &values[k * self.columns + column..][..lanes];
+                        match row.first_chunk() {
+                            Some(row) => *out = *row,
+                            None => out[..lanes].copy_from_slice(row),
+                        }
+                    }
+                }
+                Right::Transposed(values) => {
+                    for lane in 0..lanes {
+                        let row = &values[(column + lane) * self.inner..][depth.clone()];
+                        for (k, value) in row.iter().enumerate() {
+                            out[k * LANES + lane] = *value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Lines of 16 values as f32.
+#[inline(always)]
+unsafe fn widen<S: Simd, K: Stored>(s: S, bytes: &[u8], out: &mut [f32]) {
+    for (k, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *out = s.to_array(unsafe { K::load(s, bytes.as_ptr().add(k * K::BYTES)) });
+    }
+}

@@ -40,6 +40,8 @@ fn main() -> io::Result<()> {
     }
     drop(bytes);
     for format in Format::ALL.into_iter().filter(|format| all || named(format.name())) {
+        let (pack, unpack) = measure_packing(format, columns);
+        writeln!(out, "{} pack {pack:5.2} GB/s, dequantise {unpack:5.2} GB/s", format.name())?;
         for (rows, pool) in
             [1, 8, 64, 512].into_iter().flat_map(|r| pools.iter().map(move |p| (r, p)))
         {
@@ -97,4 +99,16 @@ fn measure((level, pool): (Level, &Pool), format: Format, columns: usize, m: usi
     black_box(&y);
     let operations = 2.0 * (m * outputs * columns) as f64;
     (len as f64 / seconds / 1e9, operations / seconds / 1e9)
+}
+
+/// GB/s of a file's bytes, one thread.
+fn measure_packing(format: Format, columns: usize) -> (f64, f64) {
+    let rows = CALL_BYTES / columns / 16 * 16;
+    let blocks = vec![0x11u8; rows * columns / format.block() * format.block_bytes()];
+    let mut packed = vec![0; format.packed_bytes(rows, columns)];
+    let mut values = vec![0.0; rows * columns];
+    let pack = typical(|_| format.pack(&blocks, rows, columns, &mut packed));
+    let dequantise = typical(|_| format.dequantise(&blocks, &mut values));
+    black_box((&packed, &values));
+    (blocks.len() as f64 / pack / 1e9, blocks.len() as f64 / dequantise / 1e9)
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use emberbox_kernels::pool::Pool;
+
 use crate::api::{Event, ModelInfo, Open, Plan, SessionId, Task, Usage};
 use crate::models::load;
 use crate::scheduler::lock;
@@ -21,6 +23,8 @@ pub struct Inference {
     models: Arc<Mutex<BTreeMap<String, Arc<Model>>>>,
     sessions: Arc<Sessions>,
     last_session: Arc<AtomicU64>,
+    /// The threads of all models' kernels.
+    pool: Arc<Pool>,
 }
 
 impl Inference {
@@ -31,6 +35,7 @@ impl Inference {
     pub fn new(options: InferenceOptions) -> Result<Self, InferenceError> {
         options.check()?;
         Ok(Self {
+            pool: Arc::new(Pool::new(options.threads)),
             options: Arc::new(options),
             models: Arc::default(),
             sessions: Arc::new(Mutex::new(HashMap::new())),
@@ -61,13 +66,17 @@ impl Inference {
         }
         let checked = load::check(name, &source, self.options.model_bytes_max)?;
         drop(source);
-        let model = Model::start(checked, Arc::clone(&self.options), &self.sessions)?;
+        let model = self.start(checked)?;
         let info = model.info().clone();
         let replaced = lock(&self.models).insert(name.to_owned(), model);
         if let Some(replaced) = replaced {
             self.end(&replaced);
         }
         Ok(info)
+    }
+
+    fn start(&self, checked: load::Checked) -> Result<Arc<Model>, InferenceError> {
+        Model::start(checked, Arc::clone(&self.options), &self.sessions, Arc::clone(&self.pool))
     }
 
     /// Stops a model. Its sessions end with `UnknownSession`. False when there is none.

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 pub use error::InferenceError;
 pub use inference::Inference;
-pub use options::InferenceOptions;
+pub use options::{InferenceOptions, KvStorage};
 
 /// Where a model's weights are.
 #[derive(Clone, Debug)]

@@ -4,10 +4,12 @@
 pub(crate) mod bert;
 /// Shapes and numbers of a network, from either format.
 pub(crate) mod config;
+/// Names of tensors, and what families have in common.
+pub(crate) mod families;
 /// The keys and values of running sequences.
 pub(crate) mod kv;
-/// Llama: tokens to logits.
-pub(crate) mod llama;
+/// Decoders: tokens to logits.
+pub(crate) mod decoder;
 /// From a source to a model that can run.
 pub(crate) mod load;
 /// The operations of a decoder, by kernels or by burn's own operations.

@@ -2,16 +2,41 @@
 
 use std::time::Duration;
 
+use emberbox_kernels::attention::CacheKind;
+
 use crate::InferenceError;
 
 /// Keeps positions and blocks far inside 32 bits.
 const KV_TOKENS_LIMIT: usize = 1 << 24;
 
+/// How the keys and values of sequences are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvStorage {
+    /// Exact, 4 bytes a value.
+    F32,
+    /// 2 bytes a value, a relative error of 5e-4.
+    #[default]
+    F16,
+    /// 8.5 bits a value: integers of 8 bits, with a scale for each 32.
+    Q8,
+}
+
+impl From<KvStorage> for CacheKind {
+    fn from(storage: KvStorage) -> Self {
+        match storage {
+            KvStorage::F32 => Self::F32,
+            KvStorage::F16 => Self::F16,
+            KvStorage::Q8 => Self::Q8_0,
+        }
+    }
+}
+
 /// Limits of an engine. Every one has a default that suits one machine with a few gigabytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceOptions {
-    /// Threads that one forward pass may use. Our kernels use one so far; burn's own operations,
-    /// which embedding models are made of, share one pool of all cores.
+    /// Threads that one forward pass may use, the model's own among them; all models share the
+    /// others. burn's own operations, which embedding models are made of, share one pool of all
+    /// cores.
     pub threads: usize,
     /// Most sessions open at once, over all models.
     pub sessions_max: usize,
@@ -23,6 +48,8 @@ pub struct InferenceOptions {
     pub batch_max: usize,
     /// Most tokens whose keys and values one model keeps. Memory is taken as it is used.
     pub kv_tokens_max: usize,
+    /// How keys and values are kept.
+    pub kv_storage: KvStorage,
     /// Most prompt tokens computed in one step, so that a long prompt does not hold up others.
     pub prefill_tokens_max: usize,
     /// Most events that wait for a session's client before its sequence is parked.
@@ -48,6 +75,7 @@ impl Default for InferenceOptions {
             queue_tokens_max: 1 << 18,
             batch_max: 64,
             kv_tokens_max: 16_384,
+            kv_storage: KvStorage::default(),
             prefill_tokens_max: 64,
             stream_events_max: 64,
             text_bytes_max: 1 << 20,

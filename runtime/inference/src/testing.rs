@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use emberbox_kernels::q8_0;
+use emberbox_kernels::quant::Format;
 use serde_json::{Map, Value, json};
 
 /// Reproducible values in -1..1 (xorshift64*).
@@ -133,7 +133,7 @@ impl GgufFile {
     /// Adds a matrix, `shape` outermost first, as F32 or Q8_0.
     pub(crate) fn tensor(&mut self, name: &str, shape: &[usize], values: &[f32], quantise: bool) {
         let (kind, bytes) = if quantise {
-            (8, q8_0::quantise(values))
+            (8, Format::Q8_0.quantise(values))
         } else {
             (0, values.iter().flat_map(|v| v.to_le_bytes()).collect())
         };

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use emberbox_kernels::quant::Format;
+
 use super::blob::Blob;
 use super::weights::{Entry, Storage, Weights};
 use crate::InferenceError;
@@ -161,7 +163,7 @@ fn read_entry(reader: &mut Reader<'_>, alignment: u64) -> Result<(String, Entry)
         shape.push(reader.u64()?);
     }
     let storage = storage(reader.u32()?).map_err(|kind| {
-        bad(format!("is of type {kind}, which is not supported (F32, F16, BF16, Q8_0 are)"))
+        bad(format!("is of type {kind}, which is not supported (F32, F16, BF16, Q4_0 to Q6_K are)"))
     })?;
     let offset = reader.u64()?;
     if !offset.is_multiple_of(alignment) {
@@ -212,18 +214,18 @@ fn storage(id: u32) -> Result<Storage, String> {
     let name = match id {
         0 => return Ok(Storage::F32),
         1 => return Ok(Storage::F16),
-        8 => return Ok(Storage::Q8_0),
         30 => return Ok(Storage::Bf16),
-        2 => "Q4_0",
-        3 => "Q4_1",
-        6 => "Q5_0",
-        7 => "Q5_1",
+        2 => return Ok(Storage::Blocks(Format::Q4_0)),
+        3 => return Ok(Storage::Blocks(Format::Q4_1)),
+        6 => return Ok(Storage::Blocks(Format::Q5_0)),
+        7 => return Ok(Storage::Blocks(Format::Q5_1)),
+        8 => return Ok(Storage::Blocks(Format::Q8_0)),
+        10 => return Ok(Storage::Blocks(Format::Q2K)),
+        11 => return Ok(Storage::Blocks(Format::Q3K)),
+        12 => return Ok(Storage::Blocks(Format::Q4K)),
+        13 => return Ok(Storage::Blocks(Format::Q5K)),
+        14 => return Ok(Storage::Blocks(Format::Q6K)),
         9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        12 => "Q4_K",
-        13 => "Q5_K",
-        14 => "Q6_K",
         15 => "Q8_K",
         16..=23 | 29 => "IQ (importance quantised)",
         24..=28 => "an integer or F64",

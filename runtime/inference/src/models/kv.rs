@@ -1,21 +1,50 @@
-use burn::tensor::{Device, Tensor, TensorData};
-use emberbox_kernels::attention::{BLOCK_TOKENS, Heads};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use emberbox_kernels::attention::{BLOCK_TOKENS, CacheKind, Heads, cache_bytes};
 
-/// Keys and values of every layer, each `[blocks, kv heads, BLOCK_TOKENS, head dims]`.
+use super::ops::Path;
+
+/// Keys and values of every layer.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    pub(crate) layers: Vec<(Tensor<4>, Tensor<4>)>,
+    pub(crate) layers: Vec<LayerCache>,
+}
+
+/// Keys and values of one layer.
+#[derive(Debug)]
+pub(crate) enum LayerCache {
+    /// Bytes in the kernels' layout.
+    Packed(Tensor<1, Int>, Tensor<1, Int>),
+    /// Each `[blocks, kv heads, BLOCK_TOKENS, head dims]`.
+    Plain(Tensor<4>, Tensor<4>),
 }
 
 impl Cache {
     /// Room for `blocks`. The system gives the memory when a block is first written.
-    pub(crate) fn new(layers: usize, blocks: usize, heads: Heads, device: &Device) -> Self {
-        let zeros = || {
+    pub(crate) fn new(layers: usize, blocks: usize, shape: Shape, device: &Device) -> Self {
+        let Shape { heads, kind, path } = shape;
+        let bytes = || {
+            let len = cache_bytes(kind, heads, blocks);
+            let data = TensorData::from_bytes_vec(vec![0; len], [len], DType::U8);
+            Tensor::from_data(data, (device, DType::U8))
+        };
+        let plain = || {
             let shape = [blocks, heads.kv, BLOCK_TOKENS, heads.dims];
             Tensor::from_data(TensorData::new(vec![0f32; blocks * heads.block()], shape), device)
         };
-        Self { layers: (0..layers).map(|_| (zeros(), zeros())).collect() }
+        let layer = |_| match path {
+            Path::Kernels => LayerCache::Packed(bytes(), bytes()),
+            Path::Reference => LayerCache::Plain(plain(), plain()),
+        };
+        Self { layers: (0..layers).map(layer).collect() }
     }
+}
+
+/// What a cache is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) heads: Heads,
+    pub(crate) kind: CacheKind,
+    pub(crate) path: Path,
 }
 
 /// Which blocks are free.

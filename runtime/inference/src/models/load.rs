@@ -3,17 +3,19 @@
 use std::path::Path as FilePath;
 
 use burn::tensor::Device;
+use emberbox_kernels::attention::CacheKind;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::bert::{self, Bert};
-use super::config::{BertConfig, LlamaConfig};
-use super::llama::{self, Llama, Loader, Naming};
+use super::config::{BertConfig, DecoderConfig};
+use super::decoder::{self, Decoder, Loader};
+use super::families::{Family, Naming};
 use super::ops::Path;
 use crate::api::{ModelInfo, ModelKind};
 use crate::formats::blob::{self, Blob};
-use crate::formats::gguf::{self, Gguf, Metadata};
+use crate::formats::gguf::{self, Gguf};
 use crate::formats::hf::Folder;
 use crate::formats::weights::Weights;
 use crate::text::chat::ChatTemplate;
@@ -36,13 +38,13 @@ pub(crate) enum Text {
 }
 
 enum Config {
-    Llama(LlamaConfig, Naming),
+    Decoder(Box<DecoderConfig>, Naming),
     Bert(BertConfig),
 }
 
 /// A network that can run.
 pub(crate) enum Network {
-    Llama(Box<Llama>),
+    Decoder(Box<Decoder>),
     Bert(Box<Bert>),
 }
 
@@ -60,33 +62,34 @@ pub(crate) fn check(
 }
 
 impl Checked {
-    /// Loads the weights.
+    /// Loads the weights, for sequences of up to `positions_max` tokens.
     pub(crate) fn build(
         self,
         positions_max: usize,
+        cache: CacheKind,
     ) -> Result<(ModelInfo, Text, Network), InferenceError> {
         let device = Device::flex();
         let weights = &self.weights;
         let network = match &self.network {
-            Config::Llama(config, naming) => {
+            Config::Decoder(config, naming) => {
                 let (naming, path) = (*naming, Path::Kernels);
-                let loader = Loader { weights, config, naming, path, device: &device };
+                let loader = Loader { weights, config, naming, path, cache, device: &device };
                 let positions = config.context.min(positions_max);
-                Network::Llama(Box::new(Llama::load(&loader, positions)?))
+                Network::Decoder(Box::new(Decoder::load(&loader, positions)?))
             }
             Config::Bert(config) => Network::Bert(Box::new(Bert::load(weights, config, &device)?)),
         };
         Ok((self.info, self.text, network))
     }
 
-    /// The same network over burn's own operations, for tests.
+    /// The network on either path with an exact cache, for tests.
     #[cfg(test)]
-    pub(crate) fn reference(&self, path: Path) -> Llama {
-        let Config::Llama(config, naming) = &self.network else { panic!("not a Llama") };
-        let device = Device::flex();
-        let weights = &self.weights;
-        let loader = Loader { weights, config, naming: *naming, path, device: &device };
-        Llama::load(&loader, config.context).unwrap()
+    pub(crate) fn decoder(&self, path: Path) -> Decoder {
+        let Config::Decoder(config, naming) = &self.network else { panic!("not a decoder") };
+        let (weights, naming, cache) = (&self.weights, *naming, CacheKind::F32);
+        let device = &Device::flex();
+        let loader = Loader { weights, config, naming, path, cache, device };
+        Decoder::load(&loader, config.context).unwrap()
     }
 }
 
@@ -94,16 +97,9 @@ fn check_gguf(name: &str, blob: Blob) -> Result<Checked, InferenceError> {
     let mut digest = Sha256::new();
     blob.digest_into(&mut digest)?;
     let Gguf { metadata, weights } = gguf::parse(blob)?;
-    const ARCHITECTURE: &str = "general.architecture";
-    match metadata.text(ARCHITECTURE)? {
-        Some("llama") => {}
-        Some(other) => {
-            return Err(metadata.bad(ARCHITECTURE, format!("`{other}` is not supported")));
-        }
-        None => return Err(metadata.bad(ARCHITECTURE, "is missing")),
-    }
-    let config = gguf_config(&metadata, &weights)?;
-    llama::check(&weights, &config, Naming::Gguf)?;
+    let vocabulary = gguf_text::vocabulary(&metadata)?;
+    let config = DecoderConfig::from_gguf(&metadata, &weights, vocabulary)?;
+    decoder::check(&weights, &config, Naming::Gguf)?;
     let codec = gguf_text::codec(&metadata)?;
     const TEMPLATE: &str = "tokenizer.chat_template";
     let template = match metadata.text(TEMPLATE)? {
@@ -113,25 +109,10 @@ fn check_gguf(name: &str, blob: Blob) -> Result<Checked, InferenceError> {
             Some(Box::new(template.map_err(|reason| metadata.bad(TEMPLATE, reason))?))
         }
     };
-    let shape = Shape::of_llama(&config, template.is_some());
+    let shape = Shape::of_decoder(&config, template.is_some());
     let info = info(name, &weights, shape, blob::hex(digest));
     let text = Text::Generation { codec: Box::new(codec), template };
-    Ok(Checked { info, text, weights, network: Config::Llama(config, Naming::Gguf) })
-}
-
-fn gguf_config(metadata: &Metadata, weights: &Weights) -> Result<LlamaConfig, InferenceError> {
-    const DIVISORS: &str = "rope_freqs.weight";
-    let vocabulary = gguf_text::vocabulary(metadata)?;
-    let tied = !weights.contains(Naming::Gguf.output());
-    let config = LlamaConfig::from_gguf(metadata, vocabulary, tied, None)?;
-    if !weights.contains(DIVISORS) {
-        return Ok(config);
-    }
-    let divisors = weights.f32(DIVISORS, &[config.head_dims / 2])?;
-    if !divisors.iter().all(|d| d.is_finite() && *d > 0.0) {
-        return Err(weights.bad(format!("tensor `{DIVISORS}` holds something but divisors")));
-    }
-    LlamaConfig::from_gguf(metadata, vocabulary, tied, Some(divisors))
+    Ok(Checked { info, text, weights, network: Config::Decoder(Box::new(config), Naming::Gguf) })
 }
 
 /// What a model's description takes from its configuration.
@@ -145,10 +126,10 @@ struct Shape {
 }
 
 impl Shape {
-    fn of_llama(config: &LlamaConfig, chat_template: bool) -> Self {
+    fn of_decoder(config: &DecoderConfig, chat_template: bool) -> Self {
         Self {
             kind: ModelKind::Generation,
-            architecture: "llama",
+            architecture: config.family.name(),
             context: config.context,
             hidden: config.hidden,
             chat_template,
@@ -202,8 +183,10 @@ fn check_folder(name: &str, path: &FilePath, bytes_max: u64) -> Result<Checked, 
     let folder = Folder::new(path);
     let model: ModelJson = folder.required("config.json")?;
     match model.model_type.as_deref() {
-        Some("llama") => check_llama(name, &folder, model, bytes_max),
         Some("bert") => check_bert(name, &folder, bytes_max),
+        Some(family) if Family::of_hf(family).is_some() => {
+            check_decoder(name, &folder, model, bytes_max)
+        }
         Some(other) => {
             Err(folder.bad("config.json", format_args!("`model_type`: `{other}` is not supported")))
         }
@@ -235,14 +218,18 @@ fn check_bert(name: &str, folder: &Folder, bytes_max: u64) -> Result<Checked, In
     Ok(Checked { info, text, weights, network: Config::Bert(config) })
 }
 
-fn check_llama(
+fn check_decoder(
     name: &str,
     folder: &Folder,
     model: ModelJson,
     bytes_max: u64,
 ) -> Result<Checked, InferenceError> {
-    let config = LlamaConfig::from_hf(folder)?;
+    // The configuration is checked twice: before tokenizer and weights are read, and with them.
+    DecoderConfig::from_hf(folder, true)?;
     let (json, tokenizer) = tokenizer(folder)?;
+    let (weights, digest) = folder.weights(bytes_max)?;
+    let output = weights.contains(Naming::HuggingFace.output());
+    let config = DecoderConfig::from_hf(folder, output)?;
     let settings: Value = folder.json("tokenizer_config.json")?.unwrap_or_default();
     let mut ends = model.eos_token_id.map_or_else(Vec::new, Ids::into_vec);
     let generation: Option<GenerationJson> = folder.json("generation_config.json")?;
@@ -261,11 +248,15 @@ fn check_llama(
     };
     let codec = Codec::new(parts).map_err(bad)?;
     let template = template(folder, &settings, (special(&settings, "bos_token"), last))?;
-    let (weights, digest) = folder.weights(bytes_max)?;
-    llama::check(&weights, &config, Naming::HuggingFace)?;
-    let info = info(name, &weights, Shape::of_llama(&config, template.is_some()), digest);
+    decoder::check(&weights, &config, Naming::HuggingFace)?;
+    let info = info(name, &weights, Shape::of_decoder(&config, template.is_some()), digest);
     let text = Text::Generation { codec: Box::new(codec), template };
-    Ok(Checked { info, text, weights, network: Config::Llama(config, Naming::HuggingFace) })
+    Ok(Checked {
+        info,
+        text,
+        weights,
+        network: Config::Decoder(Box::new(config), Naming::HuggingFace),
+    })
 }
 
 /// No text may become a token that the network has no row for: its thread would die of it.

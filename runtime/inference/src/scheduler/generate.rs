@@ -15,8 +15,8 @@ use super::states::Texts;
 use crate::InferenceError;
 use crate::InferenceOptions;
 use crate::api::FinishReason;
+use crate::models::decoder::{Decoder, Rows};
 use crate::models::kv::{Blocks, Cache};
-use crate::models::llama::{Llama, Rows};
 use crate::models::load::Text;
 
 /// How often sessions are looked at for clients that went away, when nothing else happens.
@@ -24,7 +24,7 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A generation model's thread.
 pub(crate) struct Generator {
-    llama: Llama,
+    decoder: Decoder,
     text: Arc<Text>,
     inbox: Arc<Inbox<Job>>,
     options: Arc<InferenceOptions>,
@@ -83,15 +83,15 @@ impl Sequence {
 
 impl Generator {
     pub(crate) fn new(
-        llama: Llama,
+        decoder: Decoder,
         text: Arc<Text>,
         inbox: Arc<Inbox<Job>>,
         options: Arc<InferenceOptions>,
     ) -> Self {
         let blocks = Blocks::needed(options.kv_tokens_max);
         Self {
-            cache: Some(llama.cache(blocks)),
-            llama,
+            cache: Some(decoder.cache(blocks)),
+            decoder,
             text,
             inbox,
             options,
@@ -223,7 +223,7 @@ impl Generator {
         let Some(cache) = self.cache.take() else { return false };
         let rows = texts.chunk(self.options.prefill_tokens_max);
         let count = rows.tokens.len();
-        let (cache, states) = self.llama.states(cache, rows);
+        let (cache, states) = self.decoder.states(cache, rows);
         self.cache = Some(cache);
         let done = texts.take(count, &states);
         if texts.within_text() {
@@ -313,7 +313,7 @@ impl Generator {
     fn step(&mut self, rows: Rows, shares: &[(usize, usize)]) {
         let Some(cache) = self.cache.take() else { return };
         let wanted = rows.wanted.len();
-        let (cache, logits) = self.llama.forward(cache, rows);
+        let (cache, logits) = self.decoder.forward(cache, rows);
         self.cache = Some(cache);
         let vocabulary = logits.len().checked_div(wanted).unwrap_or(0);
         let mut logits = logits.chunks_exact(vocabulary.max(1));

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
+use emberbox_kernels::pool::Pool;
 use tokio::sync::oneshot;
 
 use super::embed::Embedder;
@@ -42,8 +43,10 @@ impl Model {
         checked: Checked,
         options: Arc<InferenceOptions>,
         sessions: &Arc<Sessions>,
+        pool: Arc<Pool>,
     ) -> Result<Arc<Self>, InferenceError> {
-        let (mut info, text, network) = checked.build(options.kv_tokens_max)?;
+        let (mut info, text, network) =
+            checked.build(options.kv_tokens_max, options.kv_storage.into())?;
         let context = options.kv_tokens_max.min(info.context_length as usize);
         info.context_length = u32::try_from(context).unwrap_or(u32::MAX);
         let text = Arc::new(text);
@@ -55,6 +58,7 @@ impl Model {
         let (watched, sessions) = (Arc::downgrade(&model), Arc::downgrade(sessions));
         let inbox = Arc::clone(&model.inbox);
         spawn(&format!("model {}", model.info.name), move || {
+            let _pool = Pool::enter(pool);
             if catch_unwind(AssertUnwindSafe(body)).is_err() {
                 inbox.end(Status::Dead);
                 fail_all(&watched, &sessions);
@@ -68,8 +72,8 @@ impl Model {
         let (inbox, options) = (Arc::clone(&self.inbox), Arc::clone(&self.options));
         let text = Arc::clone(&self.text);
         match network {
-            Network::Llama(llama) => {
-                Box::new(move || Generator::new(*llama, text, inbox, options).run())
+            Network::Decoder(decoder) => {
+                Box::new(move || Generator::new(*decoder, text, inbox, options).run())
             }
             Network::Bert(bert) => Box::new(move || Embedder::new(*bert, inbox, options).run()),
         }

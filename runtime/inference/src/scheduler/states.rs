@@ -5,8 +5,8 @@ use emberbox_kernels::attention::Span;
 
 use super::embed::deliver;
 use super::session::Ticket;
+use crate::models::decoder::Rows;
 use crate::models::kv::Blocks;
-use crate::models::llama::Rows;
 
 /// Texts of one task; one of them is being computed, chunk by chunk.
 pub(super) struct Texts {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{greedy, run_in};
 use crate::api::{ModelKind, Open, Prompt, Task};
-use crate::models::llama::{Llama, Rows};
+use crate::models::decoder::{Decoder, Rows};
 use crate::models::load::{Checked, Text, check};
 use crate::models::ops::Path as BurnPath;
 use crate::{Inference, InferenceOptions, ModelSource};
@@ -69,13 +69,13 @@ fn checked() -> Checked {
 }
 
 /// Logits after a prompt.
-fn last_logits(llama: &Llama, ids: &[u32]) -> Vec<f32> {
+fn last_logits(decoder: &Decoder, ids: &[u32]) -> Vec<f32> {
     let rows = Rows {
         tokens: ids.to_vec(),
         spans: vec![Span { position: 0, rows: ids.len(), blocks: (0..8).collect() }],
         wanted: vec![ids.len() as u32 - 1],
     };
-    llama.forward(llama.cache(8), rows).1
+    decoder.forward(decoder.cache(8), rows).1
 }
 
 #[test]
@@ -100,9 +100,9 @@ fn the_tokenizer_agrees_with_the_one_that_trained_the_model() {
 fn logits_agree_with_the_program_that_trained_the_model() {
     let checked = checked();
     for (path, tolerance) in [(BurnPath::Reference, 1e-3), (BurnPath::Kernels, 4e-2)] {
-        let llama = checked.reference(path);
+        let decoder = checked.decoder(path);
         for prompt in reference().prompts {
-            let logits = last_logits(&llama, &prompt.ids);
+            let logits = last_logits(&decoder, &prompt.ids);
             let largest = prompt.last_logits_top.iter().fold(0f32, |a, l| a.max(l.logit.abs()));
             for ReferenceLogit { id, logit } in prompt.last_logits_top {
                 let off = (logits[id as usize] - logit).abs() / largest;
@@ -117,12 +117,12 @@ fn logits_agree_with_the_program_that_trained_the_model() {
 #[test]
 fn greedy_tokens_agree_with_the_program_that_trained_the_model() {
     let checked = checked();
-    let llama = checked.reference(BurnPath::Reference);
+    let decoder = checked.decoder(BurnPath::Reference);
     let Text::Generation { codec, .. } = &checked.text else { panic!("not a generation model") };
     for prompt in reference().prompts {
         let mut ids = prompt.ids.clone();
         for expect in &prompt.greedy_ids {
-            let logits = last_logits(&llama, &ids);
+            let logits = last_logits(&decoder, &ids);
             let best = (0u32..).zip(&logits).max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
             assert_eq!(best, *expect, "{:?} after {} tokens", prompt.user, ids.len());
             ids.push(best);

@@ -42,7 +42,8 @@ fn a_wrong_description_is_refused_with_its_reason() {
     check(|f| f.tensors[0].dims = vec![], "0 dimensions");
     check(|f| f.tensors[0].dims = vec![1; 5], "5 dimensions");
     check(|f| f.tensors[1].dims = vec![2, 32], "do not fit Q8_0");
-    check(|f| f.tensors[0].kind = 12, "Q4_K, which is not supported");
+    check(|f| f.tensors[0].kind = 12, "do not fit Q4_K");
+    check(|f| f.tensors[0].kind = 15, "Q8_K, which is not supported");
     check(|f| f.tensors[0].kind = 999, "number 999");
     check(|f| f.tensors[0].name = "x".repeat(257), "more than 256");
     check(|f| f.set("general.alignment", Field::U32(24)), "`general.alignment`");

@@ -79,7 +79,7 @@ pub(crate) fn folder() -> Scratch {
 
 fn load(folder: &Scratch) -> (Text, Box<Bert>) {
     let checked = check("m", &ModelSource::Path(folder.path().to_owned()), u64::MAX).unwrap();
-    let (_, text, network) = checked.build(1).unwrap();
+    let (_, text, network) = checked.build(1, Default::default()).unwrap();
     let Network::Bert(bert) = network else { panic!("not a BERT") };
     (text, bert)
 }

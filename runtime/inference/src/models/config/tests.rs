@@ -1,4 +1,4 @@
-use super::{LlamaConfig, RopeScaling};
+use super::{Rope, RopeScaling};
 use crate::ModelSource;
 use crate::models::load::check;
 use crate::testing::{Field, GgufFile, SIZES, Scratch, random_folder, random_gguf};
@@ -31,14 +31,14 @@ fn a_gguf_that_is_no_plain_llama_is_refused_with_its_field() {
     check_gguf(number("llama.block_count", 0), "is zero");
     check_gguf(number("llama.block_count", u32::MAX), "more than");
     check_gguf(number("llama.block_count", 3), "`blk.2.attn_norm.weight` is missing");
-    check_gguf(number("llama.block_count", 1), "is not part of a plain Llama");
+    check_gguf(number("llama.block_count", 1), "is not part of a `llama` network");
     check_gguf(number("llama.embedding_length", 32), "has shape");
     check_gguf(number("llama.attention.head_count", 8), "has shape");
     check_gguf(number("llama.attention.head_count_kv", 3), "do not share");
     check_gguf(number("llama.rope.dimension_count", 8), "differs from the head's");
     check_gguf(number("llama.expert_count", 8), "mixtures of experts");
     check_gguf(text("llama.context_length", "x"), "`llama.context_length`: is not a whole number");
-    check_gguf(text("llama.rope.scaling.type", "yarn"), "`yarn` is not supported");
+    check_gguf(text("llama.rope.scaling.type", "ntk"), "`ntk` is not supported");
     check_gguf(text("tokenizer.ggml.model", "bert"), "`bert` is not supported");
     check_gguf(text("tokenizer.ggml.pre", "tekken"), "`tekken` is not supported");
     check_gguf(number("tokenizer.ggml.eos_token_id", 9_999), "outside the vocabulary");
@@ -49,7 +49,10 @@ fn a_gguf_that_is_no_plain_llama_is_refused_with_its_field() {
     check_gguf(|f| f.set("tokenizer.ggml.tokens", Field::Texts(vec![])), "0 entries");
     check_gguf(|f| f.set("tokenizer.ggml.tokens", Field::I32s(vec![1; 264])), "but strings");
     check_gguf(|f| f.set("tokenizer.ggml.token_type", Field::I32s(vec![1])), "has 1 entries");
-    check_gguf(|f| f.tensor("blk.0.attn_q.bias", &[64], &[0.0; 64], false), "attn_q.bias");
+    check_gguf(
+        |f| f.tensor("blk.0.attn_q.bias", &[64], &[0.0; 64], false),
+        "`blk.0.attn_k.bias` is missing",
+    );
     check_gguf(|f| f.tensors.truncate(5), "is missing");
 }
 
@@ -73,12 +76,17 @@ fn a_folder_that_is_no_plain_llama_is_refused_with_its_file_and_field() {
     check_folder(CONFIG, "\"hidden_size\":64", "\"hidden_size\":0", "`hidden_size`: is zero");
     check_folder(CONFIG, "\"vocab_size\":264", "\"vocab_size\":265", "has shape");
     check_folder(CONFIG, "\"vocab_size\":264", "\"vocab_size\":2", "outside the vocabulary");
-    check_folder(CONFIG, "\"eos_token_id\":3", "\"mlp_bias\":true", "`mlp_bias`");
     check_folder(
         CONFIG,
         "\"eos_token_id\":3",
-        "\"rope_scaling\":{\"rope_type\":\"yarn\"}",
-        "`yarn` is not supported",
+        "\"mlp_bias\":true",
+        "mlp.gate_proj.bias` is missing",
+    );
+    check_folder(
+        CONFIG,
+        "\"eos_token_id\":3",
+        "\"rope_scaling\":{\"rope_type\":\"dynamic\"}",
+        "`dynamic` is not supported",
     );
     check_folder("tokenizer.json", "{", "", "tokenizer.json: ");
     check_folder("tokenizer.json", "\"BPE\"", "\"XYZ\"", "tokenizer.json: ");
@@ -112,32 +120,23 @@ fn shards_are_found_by_the_index_and_stay_in_the_folder() {
 
 #[test]
 fn rope_scaling_stretches_the_low_frequencies() {
-    let mut config = LlamaConfig {
-        layers: 1,
-        hidden: 64,
-        heads: 1,
-        kv_heads: 1,
-        head_dims: 64,
-        feed_forward: 1,
-        vocabulary: 1,
-        context: 1,
-        norm_epsilon: 1e-5,
-        rope_theta: 500_000.0,
-        rope_scaling: RopeScaling::None,
-        tied: true,
-    };
-    let plain = config.frequencies();
+    let mut rope = Rope { dims: 64, theta: 500_000.0, scaling: RopeScaling::None };
+    let plain = rope.frequencies(1).0;
     assert!((plain[0] - 1.0).abs() < 1e-12 && (plain[16] - 500_000f64.powf(-0.5)).abs() < 1e-12);
-    config.rope_scaling =
+    rope.scaling =
         RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 8_192.0 };
-    let scaled = config.frequencies();
+    let scaled = rope.frequencies(1).0;
     assert_eq!(scaled[0], plain[0]);
     assert!((scaled[31] - plain[31] / 8.0).abs() < 1e-15);
     // Between the two ends: wavelengths from 2048 to 8192.
     let between = (0..32).filter(|i| scaled[*i] < plain[*i] && scaled[*i] > plain[*i] / 7.999);
     assert!(between.count() >= 2);
-    config.rope_scaling = RopeScaling::Linear(4.0);
-    assert_eq!(config.frequencies()[5], plain[5] / 4.0);
-    config.rope_scaling = RopeScaling::Divisors(vec![2.0; 32]);
-    assert_eq!(config.frequencies()[5], plain[5] / 2.0);
+    rope.scaling = RopeScaling::Linear(4.0);
+    assert_eq!(rope.frequencies(1).0[5], plain[5] / 4.0);
+    rope.scaling = RopeScaling::Divisors(vec![2.0; 32]);
+    assert_eq!(rope.frequencies(1).0[5], plain[5] / 2.0);
+    let (short, long) = (vec![2.0; 32], vec![4.0; 32]);
+    rope.scaling = RopeScaling::Long { short, long, original_context: 100.0, magnitude: 1.5 };
+    assert_eq!(rope.frequencies(100).0[5], plain[5] / 2.0);
+    assert_eq!(rope.frequencies(101), (plain.iter().map(|f| f / 4.0).collect(), 1.5));
 }

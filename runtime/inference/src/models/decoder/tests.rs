@@ -1,6 +1,6 @@
 use emberbox_kernels::attention::Span;
 
-use super::{Llama, Rows};
+use super::{Decoder, Rows};
 use crate::ModelSource;
 use crate::models::kv::Blocks;
 use crate::models::load::{Checked, check};
@@ -14,8 +14,8 @@ fn checked(sizes: Sizes, quantise: bool) -> Checked {
 }
 
 /// Logits of every token, the sequence computed in the given steps.
-fn run(llama: &Llama, tokens: &[u32], steps: &[usize]) -> Vec<f32> {
-    let mut cache = llama.cache(8);
+fn run(decoder: &Decoder, tokens: &[u32], steps: &[usize]) -> Vec<f32> {
+    let mut cache = decoder.cache(8);
     let mut all = Vec::new();
     let mut position = 0;
     for count in steps {
@@ -24,7 +24,7 @@ fn run(llama: &Llama, tokens: &[u32], steps: &[usize]) -> Vec<f32> {
             spans: vec![Span { position, rows: *count, blocks: vec![6, 1, 3] }],
             wanted: (0..*count as u32).collect(),
         };
-        let (after, logits) = llama.forward(cache, rows);
+        let (after, logits) = decoder.forward(cache, rows);
         cache = after;
         all.extend(logits);
         position += count;
@@ -51,8 +51,8 @@ fn kernels_equal_burns_own_operations() {
         [(SIZES, false, 1e-5), (many, false, 1e-5), (SIZES, true, 0.03), (many, true, 0.03)]
     {
         let model = checked(sizes, quantise);
-        let kernels = run(&model.reference(Path::Kernels), &tokens(), &[70]);
-        let reference = run(&model.reference(Path::Reference), &tokens(), &[40, 1, 29]);
+        let kernels = run(&model.decoder(Path::Kernels), &tokens(), &[70]);
+        let reference = run(&model.decoder(Path::Reference), &tokens(), &[40, 1, 29]);
         let off = distance(&kernels, &reference);
         assert!(off < tolerance, "{sizes:?} quantised {quantise}: off by {off}");
     }
@@ -61,21 +61,21 @@ fn kernels_equal_burns_own_operations() {
 #[test]
 fn both_formats_give_the_same_network() {
     for sizes in [SIZES, Sizes { tied: true, ..SIZES }] {
-        let gguf = run(&checked(sizes, false).reference(Path::Kernels), &tokens(), &[70]);
+        let gguf = run(&checked(sizes, false).decoder(Path::Kernels), &tokens(), &[70]);
         let folder = random_folder(sizes);
         let source = ModelSource::Path(folder.path().to_owned());
         let folder = check("folder", &source, u64::MAX).unwrap();
-        assert_eq!(gguf, run(&folder.reference(Path::Kernels), &tokens(), &[70]));
+        assert_eq!(gguf, run(&folder.decoder(Path::Kernels), &tokens(), &[70]));
     }
 }
 
 #[test]
 fn chunks_and_neighbours_change_no_bit() {
     for quantise in [false, true] {
-        let llama = checked(SIZES, quantise).reference(Path::Kernels);
-        let alone = run(&llama, &tokens(), &[70]);
-        assert_eq!(alone, run(&llama, &tokens(), &[1; 70]));
-        assert_eq!(alone, run(&llama, &tokens(), &[33, 5, 32]));
+        let decoder = checked(SIZES, quantise).decoder(Path::Kernels);
+        let alone = run(&decoder, &tokens(), &[70]);
+        assert_eq!(alone, run(&decoder, &tokens(), &[1; 70]));
+        assert_eq!(alone, run(&decoder, &tokens(), &[33, 5, 32]));
         let mut rows = Rows::default();
         for i in 0..5u32 {
             rows.tokens.extend(&tokens()[i as usize..]);
@@ -85,6 +85,6 @@ fn chunks_and_neighbours_change_no_bit() {
             rows.spans.push(Span { position: 0, rows: count, blocks });
         }
         rows.wanted = (0..70).collect();
-        assert_eq!(alone, llama.forward(llama.cache(16), rows).1);
+        assert_eq!(alone, decoder.forward(decoder.cache(16), rows).1);
     }
 }

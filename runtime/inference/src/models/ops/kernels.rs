@@ -1,0 +1,159 @@
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use burn::backend::Flex;
+use burn::tensor::{Bytes, DType, Shape};
+use burn_flex::{FlexTensor, Layout};
+use emberbox_kernels::attention::{self, KvCache, Layer, Rope, Span};
+use emberbox_kernels::linear::{self, Activations};
+use emberbox_kernels::{Level, dense, pointwise, pool};
+
+use super::linear::{Form, Packing};
+use super::{Attention, DecoderOps};
+use crate::models::config::Activation;
+
+thread_local! {
+    /// The input of a quantised layer; kept, for fresh memory would cost a page fault a page.
+    static ACTIVATIONS: RefCell<Activations> = RefCell::default();
+}
+
+fn tensor(shape: [usize; 2], values: Vec<f32>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), DType::F32)
+}
+
+/// The values of a contiguous tensor; the kernels refuse the wrong length that others give.
+fn floats(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().unwrap_or_default()
+}
+
+fn dims2(tensor: &FlexTensor) -> [usize; 2] {
+    let shape = tensor.layout().shape();
+    [shape[0], shape[1]]
+}
+
+impl DecoderOps for Flex {
+    fn linear(x: FlexTensor, w: FlexTensor, p: Arc<Packing>) -> FlexTensor {
+        let [tokens, _] = dims2(&x);
+        let x = x.to_contiguous();
+        let width = p.rows();
+        let mut y = vec![0.0; tokens * width];
+        pool::current(|pool| {
+            let level = Level::detect();
+            if let Some(matrices) = p.quantised(w.bytes()) {
+                return ACTIVATIONS.with_borrow_mut(|activations| {
+                    activations.quantise(level, pool, floats(&x), p.columns);
+                    linear::linear(level, pool, activations, &matrices, &mut y);
+                });
+            }
+            let mut first = 0;
+            for (part, packed) in p.parts(w.bytes()) {
+                let mut own = vec![0.0; tokens * part.rows];
+                match part.form {
+                    Form::Dense(kind) => {
+                        let (rows, columns) = (part.rows, p.columns);
+                        let w = dense::Weights { kind, packed, rows, columns };
+                        dense::packed_linear(level, pool, floats(&x), &w, &mut own);
+                    }
+                    Form::Blocks(format) => ACTIVATIONS.with_borrow_mut(|activations| {
+                        activations.quantise(level, pool, floats(&x), p.columns);
+                        let (rows, columns) = (part.rows, p.columns);
+                        let w = linear::Matrix { format, packed, rows, columns };
+                        linear::linear(level, pool, activations, &[w], &mut own);
+                    }),
+                }
+                if part.rows == width {
+                    y = own;
+                    return;
+                }
+                let rows = y.chunks_exact_mut(width).zip(own.chunks_exact(part.rows));
+                rows.for_each(|(y, own)| y[first..first + part.rows].copy_from_slice(own));
+                first += part.rows;
+            }
+        });
+        tensor([tokens, width], y)
+    }
+
+    fn rows(w: FlexTensor, ids: FlexTensor, p: Arc<Packing>) -> FlexTensor {
+        let ids: &[i32] = ids.as_slice().unwrap_or_default();
+        let mut y = vec![0.0; ids.len() * p.columns];
+        if let Some((part, packed)) = p.parts(w.bytes()).next() {
+            for (id, row) in ids.iter().zip(y.chunks_exact_mut(p.columns)) {
+                let id = id.cast_unsigned() as usize;
+                match part.form {
+                    Form::Dense(kind) => kind.unpack_row(packed, p.columns, id, row),
+                    Form::Blocks(format) => format.unpack_row(packed, p.columns, id, row),
+                }
+            }
+        }
+        tensor([ids.len(), p.columns], y)
+    }
+
+    fn norm(x: FlexTensor, w: FlexTensor, epsilon: f32) -> FlexTensor {
+        let x = x.to_contiguous();
+        let mut y = vec![0.0; floats(&x).len()];
+        pointwise::rms_norm(Level::detect(), floats(&x), floats(&w), epsilon, &mut y);
+        tensor(dims2(&x), y)
+    }
+
+    fn gate(x: FlexTensor, activation: Activation) -> FlexTensor {
+        let [tokens, both] = dims2(&x);
+        let x = x.to_contiguous();
+        let mut y = vec![0.0; tokens * both / 2];
+        match activation {
+            Activation::Silu => pointwise::silu_mul(Level::detect(), floats(&x), both / 2, &mut y),
+            Activation::GeluTanh => gelu_tanh_mul(floats(&x), both / 2, &mut y),
+        }
+        tensor([tokens, both / 2], y)
+    }
+
+    fn smooth_gate(x: FlexTensor) -> FlexTensor {
+        let x = x.to_contiguous();
+        let mut y = vec![0.0; floats(&x).len()];
+        pointwise::gelu(Level::detect(), floats(&x), &mut y);
+        tensor(dims2(&x), y)
+    }
+
+    fn attend(
+        qkv: FlexTensor,
+        mut keys: FlexTensor,
+        mut values: FlexTensor,
+        angles: FlexTensor,
+        norms: FlexTensor,
+        (plan, spans): (Attention, Arc<Vec<Span>>),
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let [tokens, _] = dims2(&qkv);
+        let width = plan.heads.query * plan.heads.dims;
+        let mut qkv = qkv.to_contiguous();
+        let (cos, sin) = floats(&angles).split_at(floats(&angles).len() / 2);
+        let dims = 2 * angles.layout().shape()[2];
+        let (query, key) = floats(&norms).split_at(plan.norms[0].min(floats(&norms).len()));
+        let layer = Layer {
+            heads: plan.heads,
+            scale: plan.scale,
+            window: plan.window,
+            softcap: plan.softcap,
+            rope: plan.rotary.then_some(Rope { dims, cos, sin }),
+            query_norm: (plan.norms[0] > 0).then_some(query),
+            key_norm: (plan.norms[1] > 0).then_some(key),
+            norm_epsilon: plan.epsilon,
+        };
+        let mut y = vec![0.0; tokens * width];
+        let rows = attention::Rows { qkv: qkv.storage_mut(), spans: spans.as_slice(), out: &mut y };
+        let (keys_out, values_out) = (keys.storage_mut(), values.storage_mut());
+        let cache = KvCache { kind: plan.cache, keys: keys_out, values: values_out };
+        pool::current(|pool| attention::forward(Level::detect(), pool, &layer, rows, cache));
+        (tensor([tokens, width], y), keys, values)
+    }
+}
+
+/// Gemma's gate. Source: Hendrycks and Gimpel 2016, the approximation with `tanh`.
+fn gelu_tanh_mul(x: &[f32], width: usize, y: &mut [f32]) {
+    const FACTOR: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+    for (x, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(width)) {
+        let (gate, up) = x.split_at(width);
+        for ((y, g), up) in y.iter_mut().zip(gate).zip(up) {
+            let inner = FACTOR * (g + 0.044_715 * g * g * g);
+            *y = 0.5 * g * (1.0 + inner.tanh()) * up;
+        }
+    }
+}

@@ -66,7 +66,7 @@ pub fn multiply(
         Right::Plain(b) => (gemm::Right::Plain(b), b.len()),
         Right::Transposed(b) => (gemm::Right::Transposed(b), b.len()),
     };
-    let columns = if inner == 0 { 0 } else { len / inner };
+    let columns = len.checked_div(inner).unwrap_or(0);
     assert_eq!(columns * inner, len, "b is not whole rows");
     gemm::multiply((level, pool), a, (right, inner, columns), c);
 }

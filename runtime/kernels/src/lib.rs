@@ -20,7 +20,12 @@ mod shared;
 mod simd;
 /// Normalisation and activation.
 pub mod pointwise;
+/// Normalisation, activation and softmax, by rows over a pool.
+pub mod rows;
 /// Linear layers with GGUF's Q8_0 weights.
 pub mod q8_0;
+
+#[cfg(test)]
+mod speed;
 
 pub use level::Level;

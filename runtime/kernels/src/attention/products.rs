@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::cache::{GROUP_DIMS, Read};
 use super::{BLOCK_TOKENS, PIECE_TOKENS};
-use crate::simd::{F16s, Kernel, LANES, Simd, Stored};
+use crate::simd::{F16s, F32s, Kernel, LANES, Simd, Stored};
 
 /// Bytes of 16 f16 scales.
 const SCALES: usize = 2 * LANES;
@@ -76,34 +76,50 @@ struct Score<K, const Q: usize, const V: usize> {
 impl<K: Read, const Q: usize, const V: usize> Kernel for Score<K, Q, V> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
-        const VECTORS: usize = BLOCK_TOKENS / LANES;
-        let Self { queries, keys, dims, out, .. } = self;
         let mut first = 0;
-        while first < VECTORS {
-            let mut totals = [[s.splat(0.0); V]; Q];
-            let mut start = 0;
-            // One group of dimensions where they have scales, else all of them.
-            while start < dims {
-                let end = if K::SCALED { dims.min(start + GROUP_DIMS) } else { dims };
-                // SAFETY: the caller's promise, dimensions `start..end`.
-                let sums = unsafe { dots::<S, K, Q, V>(s, queries, keys, (start..end, first)) };
-                if K::SCALED {
-                    let at = (start / GROUP_DIMS * VECTORS + first) * SCALES;
-                    // SAFETY: the scales of this group.
-                    unsafe { rescale(s, keys.scales.wrapping_add(at), &sums, &mut totals) };
-                } else {
-                    totals = sums;
-                }
-                start = end;
-            }
-            for (q, totals) in totals.iter().enumerate() {
-                for (v, total) in totals.iter().enumerate() {
-                    // SAFETY: row `q` of `Q`, a block of it.
-                    unsafe { s.store(out.add(q * PIECE_TOKENS + (first + v) * LANES), *total) };
-                }
+        while first < BLOCK_TOKENS / LANES {
+            // SAFETY: the caller's promise.
+            let totals = unsafe { self.totals(s, first) };
+            for (q, totals) in totals.into_iter().enumerate() {
+                // SAFETY: row `q` of `Q`, a block of it.
+                unsafe { store(s, totals, self.out.add(q * PIECE_TOKENS + first * LANES)) };
             }
             first += V;
         }
+    }
+}
+
+impl<K: Read, const Q: usize, const V: usize> Score<K, Q, V> {
+    /// Products with the tokens of some vectors.
+    #[inline(always)]
+    unsafe fn totals<S: Simd>(&self, s: S, first: usize) -> [[S::F; V]; Q] {
+        let Self { queries, keys, dims, .. } = *self;
+        if !K::SCALED {
+            // SAFETY: the caller's promise, here and below.
+            return unsafe { dots::<S, K, Q, V>(s, queries, keys, (0..dims, first)) };
+        }
+        let mut totals = [[s.splat(0.0); V]; Q];
+        let mut start = 0;
+        while start < dims {
+            let end = dims.min(start + GROUP_DIMS);
+            let at = (start / GROUP_DIMS * (BLOCK_TOKENS / LANES) + first) * SCALES;
+            // SAFETY: dimensions `start..end`, and the scales of this group.
+            unsafe {
+                let sums = dots::<S, K, Q, V>(s, queries, keys, (start..end, first));
+                rescale(s, keys.scales.wrapping_add(at), &sums, &mut totals);
+            }
+            start = end;
+        }
+        totals
+    }
+}
+
+/// Stores vectors side by side.
+#[inline(always)]
+unsafe fn store<S: Simd, const V: usize>(s: S, vectors: [S::F; V], out: *mut f32) {
+    for (v, vector) in vectors.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { s.store(out.add(v * LANES), vector) };
     }
 }
 
@@ -120,17 +136,10 @@ unsafe fn dots<S: Simd, K: Read, const Q: usize, const V: usize>(
     for d in dims {
         let at = (d * (BLOCK_TOKENS / LANES) + first) * bytes;
         s.prefetch(keys.ahead.wrapping_add(at));
-        let mut key = [s.splat(0.0); V];
-        for (v, key) in key.iter_mut().enumerate() {
-            // SAFETY: dimension `d` of this block.
-            *key = unsafe { K::As::load(s, keys.data.add(at + v * bytes)) };
-        }
-        for (q, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: query `q` of `Q`.
-            let query = s.splat(unsafe { *queries.add(d * Q + q) });
-            for v in 0..V {
-                sums[v] = s.fma(query, key[v], sums[v]);
-            }
+        // SAFETY: dimension `d` of this block, and of each query.
+        unsafe {
+            let keys = load::<S, K::As, V>(s, keys.data.add(at));
+            add_token(s, queries.add(d * Q), 1, keys, &mut sums);
         }
     }
     sums
@@ -197,7 +206,7 @@ struct Add<K, const Q: usize, const V: usize> {
 impl<K: Read, const Q: usize, const V: usize> Kernel for Add<K, Q, V> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
-        let Self { weights, values, tokens, at: (first, dims, stride), out, .. } = self;
+        let Self { weights, values, at: (first, dims, stride), out, .. } = self;
         // SAFETY: the caller's promise.
         let scaled = unsafe { scale_weights::<S, K, Q>(s, weights, values, first) };
         let (weights, step) = if K::SCALED {
@@ -205,35 +214,54 @@ impl<K: Read, const Q: usize, const V: usize> Kernel for Add<K, Q, V> {
         } else {
             (weights, PIECE_TOKENS)
         };
-        let size = <K::As as Stored>::BYTES / LANES;
         let mut sums = [[s.splat(0.0); V]; Q];
         for (q, sums) in sums.iter_mut().enumerate() {
-            for (v, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: row `q` of `Q`, whole vectors of its dimensions; here and below.
-                *sum = unsafe { s.load(out.add(q * stride + first + v * LANES)) };
-            }
+            // SAFETY: row `q` of `Q`, whole vectors of its dimensions; here and below.
+            *sums = unsafe { load::<S, F32s, V>(s, out.add(q * stride + first).cast()) };
         }
-        for t in 0..tokens {
+        let size = <K::As as Stored>::BYTES / LANES;
+        for t in 0..self.tokens {
             let at = (t * dims + first) * size;
             s.prefetch(values.ahead.wrapping_add(at));
-            let mut value = [s.splat(0.0); V];
-            for (v, value) in value.iter_mut().enumerate() {
-                // SAFETY: token `t` of the block.
-                *value = unsafe { K::As::load(s, values.data.add(at + v * LANES * size)) };
-            }
-            for q in 0..Q {
-                // SAFETY: row `q` of `Q`, token `t` of the block.
-                let weight = s.splat(unsafe { *weights.add(q * step + t) });
-                for v in 0..V {
-                    sums[q][v] = s.fma(weight, value[v], sums[q][v]);
-                }
+            // SAFETY: token `t` of the block, and of each row of weights.
+            unsafe {
+                let values = load::<S, K::As, V>(s, values.data.add(at));
+                add_token(s, weights.add(t), step, values, &mut sums);
             }
         }
-        for (q, sums) in sums.iter().enumerate() {
-            for (v, sum) in sums.iter().enumerate() {
-                // SAFETY: as above.
-                unsafe { s.store(out.add(q * stride + first + v * LANES), *sum) };
-            }
+        for (q, sums) in sums.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { store(s, sums, out.add(q * stride + first)) };
+        }
+    }
+}
+
+/// Vectors that lie side by side.
+#[inline(always)]
+unsafe fn load<S: Simd, K: Stored, const V: usize>(s: S, from: *const u8) -> [S::F; V] {
+    let mut vectors = [s.splat(0.0); V];
+    for (v, vector) in vectors.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *vector = unsafe { K::load(s, from.add(v * K::BYTES)) };
+    }
+    vectors
+}
+
+/// Adds one token's values with the weight that it has in each row; or one dimension's keys
+/// with what it is in each query.
+#[inline(always)]
+unsafe fn add_token<S: Simd, const Q: usize, const V: usize>(
+    s: S,
+    weights: *const f32,
+    step: usize,
+    values: [S::F; V],
+    sums: &mut [[S::F; V]; Q],
+) {
+    for (q, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: row `q` of `Q`.
+        let weight = s.splat(unsafe { *weights.add(q * step) });
+        for v in 0..V {
+            sums[v] = s.fma(weight, values[v], sums[v]);
         }
     }
 }

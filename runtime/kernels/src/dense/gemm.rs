@@ -35,7 +35,8 @@ pub(super) enum Right<'a> {
 
 /// One product.
 struct Job<'a> {
-    /// The first operand in tiles of rows: `[tile][inner][rows of the tile]`.
+    /// The first operand by depths, so that those of one lie together, and there in tiles of
+    /// rows: `[depth][tile][DEPTH][rows of the tile]`.
     tiles: &'a [f32],
     right: Right<'a>,
     rows: usize,
@@ -92,15 +93,18 @@ fn lay_out((level, pool): (Level, &Pool), x: &[f32], inner: usize, out: &mut [f3
     let out = Shared::new(out);
     pool.run(rows.div_ceil(step), &|i| {
         for tile in tiles(level, i * step..rows.min((i + 1) * step)) {
-            let at = tile.start * inner..tile.end * inner;
-            // SAFETY: each tile is laid out once.
-            let out = unsafe { out.part(at.clone()) };
-            transpose(&x[at], inner, tile.len(), out);
+            for first in (0..inner).step_by(DEPTH) {
+                let depth = DEPTH.min(inner - first);
+                let at = first * rows + tile.start * depth;
+                // SAFETY: each tile's part of a depth is laid out once.
+                let out = unsafe { out.part(at..at + tile.len() * depth) };
+                transpose(&x[tile.start * inner + first..], inner, tile.len(), out);
+            }
         }
     });
 }
 
-/// `[rows, inner]` to `[inner, rows]`.
+/// The first columns of `[rows, inner]` to `[columns, rows]`.
 fn transpose(x: &[f32], inner: usize, rows: usize, out: &mut [f32]) {
     for (k, out) in out.chunks_exact_mut(rows).enumerate() {
         for (r, out) in out.iter_mut().enumerate() {
@@ -217,7 +221,10 @@ impl Job<'_> {
             while row < piece.rows.end {
                 let rows = tile_rows(level, piece.rows.end - row);
                 let block = Block {
-                    left: self.tiles.as_ptr().wrapping_add(row * self.inner + depth.start * rows),
+                    left: self
+                        .tiles
+                        .as_ptr()
+                        .wrapping_add(depth.start * self.rows + row * depth.len()),
                     right: data.wrapping_add(panel * stride),
                     stride,
                     depth: depth.len(),
@@ -240,9 +247,17 @@ impl Job<'_> {
     /// One depth of the piece's panels as f32, `[panel][depth][16]`.
     #[inline(always)]
     unsafe fn gather<S: Simd>(&self, s: S, piece: &Piece, depth: &Range<usize>, out: &mut [f32]) {
-        let panels = piece.columns.clone().step_by(LANES);
-        for (column, out) in panels.zip(out.chunks_exact_mut(depth.len() * LANES)) {
-            let lanes = LANES.min(self.columns - column);
+        let columns = piece.columns.clone();
+        let plain = if let Right::Plain(values) = self.right { values } else { &[] };
+        if !plain.is_empty() {
+            // Row by row, for a column alone would touch a page for each of its values.
+            for (k, row) in depth.clone().enumerate() {
+                let row = &plain[row * self.columns..][columns.clone()];
+                spread(row, &mut out[k * LANES..], depth.len() * LANES);
+            }
+            return;
+        }
+        for (column, out) in columns.step_by(LANES).zip(out.chunks_exact_mut(depth.len() * LANES)) {
             match self.right {
                 Right::Packed(kind, bytes) => {
                     let at = (column * self.inner + depth.start * LANES) * kind.bytes();
@@ -256,24 +271,43 @@ impl Job<'_> {
                         }
                     }
                 }
-                Right::Plain(values) => {
-                    for (k, out) in depth.clone().zip(out.as_chunks_mut::<LANES>().0) {
-                        let row = &values[k * self.columns + column..][..lanes];
-                        match row.first_chunk() {
-                            Some(row) => *out = *row,
-                            None => out[..lanes].copy_from_slice(row),
-                        }
-                    }
-                }
                 Right::Transposed(values) => {
-                    for lane in 0..lanes {
-                        let row = &values[(column + lane) * self.inner..][depth.clone()];
-                        for (k, value) in row.iter().enumerate() {
-                            out[k * LANES + lane] = *value;
-                        }
-                    }
+                    let rows = column..self.columns.min(column + LANES);
+                    interleave(values, self.inner, (rows, depth.clone()), out);
                 }
+                Right::Plain(_) => {}
             }
+        }
+    }
+}
+
+/// Spreads a row over panels that are `stride` values apart.
+#[inline(always)]
+fn spread(row: &[f32], out: &mut [f32], stride: usize) {
+    let (whole, rest) = row.as_chunks::<LANES>();
+    for (panel, lanes) in whole.iter().enumerate() {
+        if let Some(panel) = out[panel * stride..].first_chunk_mut() {
+            *panel = *lanes;
+        }
+    }
+    if !rest.is_empty() {
+        out[whole.len() * stride..][..rest.len()].copy_from_slice(rest);
+    }
+}
+
+/// One depth of up to 16 rows of `[rows, inner]` as `[depth][16]`.
+#[inline(always)]
+fn interleave(
+    values: &[f32],
+    inner: usize,
+    (rows, depth): (Range<usize>, Range<usize>),
+    out: &mut [f32],
+) {
+    for (lane, row) in rows.enumerate() {
+        let mut at = lane;
+        for value in &values[row * inner..][depth.clone()] {
+            out[at] = *value;
+            at += LANES;
         }
     }
 }

@@ -96,17 +96,10 @@ impl<K: Stored, const R: usize, const V: usize> Kernel for Tile<K, R, V> {
         let Block { left, right, stride, depth, columns, out, out_stride, first } = self.block;
         let mut sums = [[s.splat(0.0); V]; R];
         for k in 0..depth {
-            let mut values = [s.splat(0.0); V];
-            for (v, values) in values.iter_mut().enumerate() {
-                // SAFETY: depth `k` of panel `v`.
-                *values = unsafe { K::load(s, right.add(v * stride + k * K::BYTES)) };
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: depth `k` of row `r`.
-                let factor = s.splat(unsafe { *left.add(k * R + r) });
-                for v in 0..V {
-                    sums[v] = s.fma(factor, values[v], sums[v]);
-                }
+            // SAFETY: depth `k` of each panel, and of each row.
+            unsafe {
+                let right = right.add(k * K::BYTES);
+                add_depth::<S, K, R, V>(s, left.add(k * R), (right, stride), &mut sums);
             }
         }
         for (r, sums) in sums.iter().enumerate() {
@@ -115,6 +108,28 @@ impl<K: Stored, const R: usize, const V: usize> Kernel for Tile<K, R, V> {
                 // SAFETY: the first `lanes` columns of this panel and row.
                 unsafe { keep(s, *sum, out.add(r * out_stride + v * LANES), lanes, first) };
             }
+        }
+    }
+}
+
+/// Adds the products of one depth.
+#[inline(always)]
+unsafe fn add_depth<S: Simd, K: Stored, const R: usize, const V: usize>(
+    s: S,
+    left: *const f32,
+    (right, stride): (*const u8, usize),
+    sums: &mut [[S::F; V]; R],
+) {
+    let mut values = [s.splat(0.0); V];
+    for (v, values) in values.iter_mut().enumerate() {
+        // SAFETY: the caller's promise, panel `v`.
+        *values = unsafe { K::load(s, right.add(v * stride)) };
+    }
+    for (r, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller's promise, row `r`.
+        let factor = s.splat(unsafe { *left.add(r) });
+        for v in 0..V {
+            sums[v] = s.fma(factor, values[v], sums[v]);
         }
     }
 }

@@ -94,9 +94,10 @@ fn packed_weights_of_every_kind_equal_the_definition_in_any_batch() {
                 assert_close(&y, &expect, 1e-5, &what);
                 let threads = product((level, 3), &x, w, (rows, columns));
                 assert!(threads == y, "{what}: threads");
-                for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact(rows)).take(20) {
-                    assert!(product((level, 1), x, w, (rows, columns)) == y, "{what}: single");
-                }
+                let rows_of = x.chunks_exact(columns).take(20);
+                let single = |x| product((level, 1), x, w, (rows, columns));
+                let singles: Vec<f32> = rows_of.flat_map(single).collect();
+                assert!(singles == y[..singles.len()], "{what}: single");
             }
         }
     }
@@ -138,47 +139,43 @@ fn weights_of_another_size_are_refused() {
     packed_linear(Level::detect(), &Pool::new(1), &[0.0], &w, &mut [0.0; 17]);
 }
 
+/// Prints the speeds of one shape.
+fn time(threads: usize, (m, n, k): (usize, usize, usize)) {
+    let (pool, level) = (Pool::new(threads), Level::detect());
+    let (x, b) = (noise(m * k, 1), noise(n * k, 2));
+    let mut y = vec![0.0; m * n];
+    let mut time = |name: &str, run: &mut dyn FnMut(&mut [f32])| {
+        let best = crate::speed::fastest(threads, 60, || run(&mut y));
+        let (flop, bytes) = ((2 * m * n * k) as f64, (n * k * 4) as f64);
+        println!(
+            "{threads} threads {m}x{n}x{k} {name}: {:.0} us, {:.1} Gflop/s, {:.1} GB/s as f32",
+            best * 1e6,
+            flop / best / 1e9,
+            bytes / best / 1e9
+        );
+    };
+    for kind in KINDS {
+        let packed = packed(kind, &b, n, k);
+        let w = Weights { kind, packed: &packed, rows: n, columns: k };
+        time(&format!("{kind:?}"), &mut |y| packed_linear(level, &pool, &x, &w, y));
+    }
+    time("plain", &mut |y| multiply(level, &pool, (&x, k), Right::Plain(&b), y));
+    time("transposed", &mut |y| multiply(level, &pool, (&x, k), Right::Transposed(&b), y));
+}
+
 #[test]
 #[ignore = "prints speeds"]
 fn speeds() {
-    for threads in [1, 2] {
-        let pool = Pool::new(threads);
-        for (m, n, k) in [
-            (512, 512, 512),
-            (1, 2048, 8192),
-            (8, 2048, 8192),
-            (8, 8192, 2048),
-            (128, 1536, 576),
-            (512, 2048, 2048),
-        ] {
-            let (x, b) = (noise(m * k, 1), noise(n * k, 2));
-            let mut y = vec![0.0; m * n];
-            let mut time = |name: &str, run: &mut dyn FnMut(&mut [f32])| {
-                let mut best = f64::INFINITY;
-                for _ in 0..60 {
-                    let start = std::time::Instant::now();
-                    run(&mut y);
-                    best = best.min(start.elapsed().as_secs_f64());
-                }
-                let (flop, bytes) = ((2 * m * n * k) as f64, (n * k * 4) as f64);
-                println!(
-                    "{threads} threads {m}x{n}x{k} {name}: {:.0} us, {:.1} Gflop/s, {:.1} GB/s as f32",
-                    best * 1e6,
-                    flop / best / 1e9,
-                    bytes / best / 1e9
-                );
-            };
-            for kind in KINDS {
-                let packed = packed(kind, &b, n, k);
-                let w = Weights { kind, packed: &packed, rows: n, columns: k };
-                time(&format!("{kind:?}"), &mut |y| {
-                    packed_linear(Level::detect(), &pool, &x, &w, y)
-                });
-            }
-            for right in [Right::Plain(&b), Right::Transposed(&b)] {
-                let name = if matches!(right, Right::Plain(_)) { "plain" } else { "transposed" };
-                time(name, &mut |y| multiply(Level::detect(), &pool, (&x, k), right, y));
-            }
-        }
+    const SHAPES: [(usize, usize, usize); 6] = [
+        (512, 512, 512),
+        (1, 2048, 8192),
+        (8, 2048, 8192),
+        (8, 8192, 2048),
+        (128, 1536, 576),
+        (512, 2048, 2048),
+    ];
+    for shape in SHAPES {
+        time(1, shape);
+        time(2, shape);
     }
 }

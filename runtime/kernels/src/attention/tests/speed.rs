@@ -1,9 +1,8 @@
 //! Speeds, printed: `cargo test --release -p emberbox-kernels attention -- --ignored --nocapture`.
 
-use std::time::Instant;
-
 use super::super::*;
 use crate::q8_0::tests::noise;
+use crate::speed::fastest;
 
 const SHAPES: [(&str, Heads); 2] = [
     ("SmolLM2-135M", Heads { query: 9, kv: 3, dims: 64 }),
@@ -54,16 +53,15 @@ impl Caches {
         let mut qkv = noise(rows * heads.row(), 1);
         let mut out = vec![0.0; rows * heads.query * heads.dims];
         let (kind, len) = (self.kind, self.len);
-        let layers = if rows > 1 { 2 } else { self.layers.len() };
         let mut best = f64::INFINITY;
-        for _ in 0..if rows > 1 { 8 } else { 3 } {
-            for [keys, values] in &mut self.layers[..layers] {
-                let start = Instant::now();
+        for at in 0..if rows > 1 { 16 } else { 3 * self.layers.len() } {
+            let layers = self.layers.len();
+            let [keys, values] = &mut self.layers[at % layers];
+            best = best.min(fastest(pool.threads(), 1, || {
                 let cache = KvCache { kind, keys: bytes(keys, len), values: bytes(values, len) };
                 let rows = Rows { qkv: &mut qkv, spans: &spans, out: &mut out };
                 forward(Level::detect(), pool, &layer, rows, cache);
-                best = best.min(start.elapsed().as_secs_f64());
-            }
+            }));
         }
         best
     }
@@ -73,9 +71,7 @@ impl Caches {
 fn bandwidth(pool: &Pool) -> f64 {
     let words = vec![1u64; (64 << 20) / 8];
     let chunks: Vec<&[u64]> = words.chunks(1 << 17).collect();
-    let mut best = f64::INFINITY;
-    for _ in 0..20 {
-        let start = Instant::now();
+    let best = fastest(pool.threads(), 20, || {
         pool.run(chunks.len(), &|i| {
             let sum = chunks[i].as_chunks::<32>().0.iter().fold([0u64; 32], |mut a, c| {
                 a.iter_mut().zip(c).for_each(|(a, c)| *a ^= c);
@@ -83,9 +79,32 @@ fn bandwidth(pool: &Pool) -> f64 {
             });
             std::hint::black_box(sum);
         });
-        best = best.min(start.elapsed().as_secs_f64());
-    }
+    });
     (words.len() * 8) as f64 / best
+}
+
+fn decoding(pool: &Pool, limit: f64, (name, heads): (&str, Heads), kind: CacheKind) {
+    for context in [512, 2048, 8192] {
+        let mut caches = Caches::new(kind, heads, context);
+        let read = 2 * cache_bytes(kind, heads, context / BLOCK_TOKENS);
+        let time = caches.time(pool, heads, context - 1, 1);
+        let rate = read as f64 / time;
+        println!(
+            "{name} {kind:?} decode at {context}: {:.1} us, {:.1} GB/s, {:.2} of reads",
+            time * 1e6,
+            rate / 1e9,
+            rate / limit
+        );
+    }
+}
+
+fn prefilling(pool: &Pool, (name, heads): (&str, Heads), kind: CacheKind) {
+    for rows in [512, 2048] {
+        let time = Caches::new(kind, heads, rows).time(pool, heads, 0, rows);
+        let products = rows * (rows + 1) / 2 * heads.query * heads.dims * 4;
+        let rate = products as f64 / time / 1e9;
+        println!("{name} {kind:?} prefill {rows}: {:.2} ms, {rate:.1} Gflop/s", time * 1e3);
+    }
 }
 
 #[test]
@@ -95,30 +114,11 @@ fn speeds() {
         let pool = Pool::new(threads);
         let limit = bandwidth(&pool);
         println!("{threads} threads: reads {:.1} GB/s", limit / 1e9);
-        for (name, heads) in SHAPES {
-            for kind in [CacheKind::F16, CacheKind::Q8_0] {
-                for context in [512, 2048, 8192] {
-                    let mut caches = Caches::new(kind, heads, context);
-                    let read = 2 * cache_bytes(kind, heads, context / BLOCK_TOKENS);
-                    let time = caches.time(&pool, heads, context - 1, 1);
-                    let rate = read as f64 / time;
-                    println!(
-                        "{name} {kind:?} decode at {context}: {:.1} us, {:.1} GB/s, {:.2} of reads",
-                        time * 1e6,
-                        rate / 1e9,
-                        rate / limit
-                    );
-                }
-                for rows in [512, 2048] {
-                    let time = Caches::new(kind, heads, rows).time(&pool, heads, 0, rows);
-                    let products = rows * (rows + 1) / 2 * heads.query * heads.dims * 4;
-                    let rate = products as f64 / time / 1e9;
-                    println!(
-                        "{name} {kind:?} prefill {rows}: {:.2} ms, {rate:.1} Gflop/s",
-                        time * 1e3
-                    );
-                }
-            }
+        for (shape, kind) in
+            SHAPES.into_iter().flat_map(|s| [(s, CacheKind::F16), (s, CacheKind::Q8_0)])
+        {
+            decoding(&pool, limit, shape, kind);
+            prefilling(&pool, shape, kind);
         }
     }
 }

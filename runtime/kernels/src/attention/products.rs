@@ -288,3 +288,44 @@ unsafe fn scale_weights<S: Simd, K: Read, const Q: usize>(
     }
     scaled
 }
+
+/// The first `len` values of a head as f32, in `out`: whole vectors.
+///
+/// # Safety
+/// The head has them.
+#[inline(always)]
+pub(super) unsafe fn widen<S: Simd, K: Read>(
+    s: S,
+    head: Head,
+    len: usize,
+    out: &mut [f32],
+) -> *const u8 {
+    assert!(len <= out.len(), "the block has no room");
+    let out = out.as_mut_ptr();
+    // SAFETY: the caller's promise, and as checked.
+    unsafe { s.call(Widen::<K> { head, vectors: len / LANES, out, read: PhantomData }) };
+    out.cast_const().cast()
+}
+
+/// [`widen`]: a function of its own, whose loop keeps its few pointers in registers.
+struct Widen<K> {
+    head: Head,
+    vectors: usize,
+    out: *mut f32,
+    read: PhantomData<K>,
+}
+
+impl<K: Read> Kernel for Widen<K> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        for i in 0..self.vectors {
+            let at = i * <K::As as Stored>::BYTES;
+            s.prefetch(self.head.ahead.wrapping_add(at));
+            // SAFETY: the promise of `widen`.
+            unsafe {
+                let lanes = K::As::load(s, self.head.data.add(at));
+                s.store(self.out.add(i * LANES), lanes);
+            }
+        }
+    }
+}

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cache::{Layout, Read, ReadF16, ReadF32, ReadQ8, ReadWidened, padded};
 use super::plan::{Group, Item, visible};
-use super::products::{Head, add_values, block_scores, tile_queries};
+use super::products::{Head, add_values, block_scores, tile_queries, widen};
 use super::{BLOCK_TOKENS, CacheKind, Heads, Layer, PIECE_TOKENS, Span};
 use crate::shared::Shared;
-use crate::simd::{LANES, Simd, Stored, dispatch};
+use crate::simd::{LANES, Simd, dispatch};
 
 /// A batch whose rows are in the cache.
 pub(super) struct Job<'a> {
@@ -191,7 +191,7 @@ impl Tile<'_> {
         // SAFETY: the block holds `dims` rows of tokens; each tile has its queries and scores.
         unsafe {
             if many {
-                keys.data = widen::<S, K>(s, keys.data, dims * BLOCK_TOKENS, self.block);
+                keys.data = widen::<S, K>(s, keys, dims * BLOCK_TOKENS, self.block);
             }
             for first in (0..self.queries).step_by(tile_queries::<S>()) {
                 let count = tile_queries::<S>().min(self.queries - first);
@@ -220,7 +220,7 @@ impl Tile<'_> {
         // SAFETY: the block holds `tokens` rows of dimensions; each tile has its weights and sums.
         unsafe {
             if many {
-                values.data = widen::<S, K>(s, values.data, tokens * dims, self.block);
+                values.data = widen::<S, K>(s, values, tokens * dims, self.block);
             }
             for first in (0..self.queries).step_by(tile_queries::<S>()) {
                 let count = tile_queries::<S>().min(self.queries - first);
@@ -274,28 +274,14 @@ impl Tile<'_> {
     }
 }
 
-/// Scales a query into a column of its tile.
+/// Scales a query into a column of its tile, which has `count` of them.
 #[inline(always)]
-fn lay(query: &[f32], scale: f32, tile: &mut [f32], count: usize) {
-    let mut at = 0;
-    for value in query {
-        tile[at] = value * scale;
-        at += count;
+fn lay(query: &[f32], scale: f32, column: &mut [f32], count: usize) {
+    assert!(query.is_empty() || (query.len() - 1) * count < column.len(), "a short tile");
+    for (d, value) in query.iter().enumerate() {
+        // SAFETY: checked above for the last `d`.
+        unsafe { *column.get_unchecked_mut(d * count) = value * scale };
     }
-}
-
-/// `len` values as f32, in `out`; whole vectors, so that a few more may be read and written.
-#[inline(always)]
-unsafe fn widen<S: Simd, K: Read>(s: S, data: *const u8, len: usize, out: &mut [f32]) -> *const u8 {
-    let (lines, _) = out.as_chunks_mut::<LANES>();
-    for (i, line) in lines.iter_mut().enumerate().take(len / LANES) {
-        // SAFETY: the caller gives at least `len` values, whole vectors.
-        unsafe {
-            let lanes = K::As::load(s, data.add(i * <K::As as Stored>::BYTES));
-            s.store(line.as_mut_ptr(), lanes);
-        }
-    }
-    out.as_ptr().cast()
 }
 
 /// Scores become weights `e^(score - largest)`; those outside `seen` become 0. Gives the largest

@@ -96,6 +96,23 @@ pub(crate) trait Simd: Copy {
     /// What the kernel asks for.
     unsafe fn call<K: Kernel>(self, kernel: K);
 
+    /// Lane `i` of vector `j` becomes lane `j` of vector `i`.
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        let mut values = [[0.0; LANES]; LANES];
+        for (j, row) in rows.into_iter().enumerate() {
+            let row = self.to_array(row);
+            for i in 0..LANES {
+                values[i][j] = row[i];
+            }
+        }
+        let mut columns = rows;
+        for i in 0..LANES {
+            columns[i] = self.of(values[i]);
+        }
+        columns
+    }
+
     #[inline(always)]
     fn to_array(self, v: Self::F) -> [f32; LANES] {
         let mut out = [0.0; LANES];

@@ -11,6 +11,8 @@ struct Results {
     tanh: [f32; LANES],
     sum: f32,
     largest: f32,
+    /// The transpose of a matrix whose row `i` is `x * i`.
+    columns: [[f32; LANES]; LANES],
 }
 
 unsafe fn body<S: Simd>(s: S, x: &[f32; LANES], results: &mut Results) {
@@ -33,6 +35,13 @@ unsafe fn body<S: Simd>(s: S, x: &[f32; LANES], results: &mut Results) {
     results.tanh = s.to_array(s.tanh(v));
     results.sum = s.sum(v);
     results.largest = s.largest(v);
+    let mut rows = [v; LANES];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = s.mul(v, s.splat(i as f32));
+    }
+    for (out, column) in results.columns.iter_mut().zip(s.transpose(rows)) {
+        *out = s.to_array(column);
+    }
 }
 
 dispatch! { unsafe fn all(x: &[f32; LANES], results: &mut Results) = body }
@@ -50,6 +59,9 @@ fn every_level_agrees_with_the_standard_library() {
             assert_eq!(r.loads[1], x.map(|x| f16::from_f32(x).to_f32()));
             assert_eq!(r.loads[2], x.map(|x| bf16::from_f32(x).to_f32()));
             assert_eq!(r.loads[3], x.map(|x| f32::from((x * 20.0) as i8)));
+            for (column, x) in r.columns.into_iter().zip(x) {
+                assert_eq!(column, std::array::from_fn(|i| x * i as f32));
+            }
             assert_eq!(r.halves, x.map(|x| f16::from_f32(x).to_bits()));
             assert_eq!(r.largest, x[LANES - 1]);
             assert!((r.sum - x.iter().sum::<f32>()).abs() < 1e-3);

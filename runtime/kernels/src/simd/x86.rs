@@ -178,6 +178,37 @@ impl Simd for Avx512 {
         unsafe { _mm512_set1_ps(v) }
     }
     #[inline(always)]
+    fn transpose(self, r: [Self::F; LANES]) -> [Self::F; LANES] {
+        let mut out = r;
+        // SAFETY: as above.
+        unsafe {
+            // First four by four within the quarters of a register.
+            let mut quarters = r;
+            for g in [0, 4, 8, 12] {
+                let low = _mm512_unpacklo_ps(r[g], r[g + 1]);
+                let high = _mm512_unpackhi_ps(r[g], r[g + 1]);
+                let next_low = _mm512_unpacklo_ps(r[g + 2], r[g + 3]);
+                let next_high = _mm512_unpackhi_ps(r[g + 2], r[g + 3]);
+                quarters[g] = low_pairs(low, next_low);
+                quarters[g + 1] = high_pairs(low, next_low);
+                quarters[g + 2] = low_pairs(high, next_high);
+                quarters[g + 3] = high_pairs(high, next_high);
+            }
+            // Then the quarters: even ones, odd ones, and again.
+            for j in 0..4 {
+                let [a, b] = [quarters[j], quarters[4 + j]];
+                let [c, d] = [quarters[8 + j], quarters[12 + j]];
+                let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)];
+                let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)];
+                out[j] = _mm512_shuffle_f32x4::<0x88>(even[0], even[1]);
+                out[4 + j] = _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]);
+                out[8 + j] = _mm512_shuffle_f32x4::<0xdd>(even[0], even[1]);
+                out[12 + j] = _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]);
+            }
+        }
+        out
+    }
+    #[inline(always)]
     fn round(self, a: Self::F) -> Self::F {
         const MODE: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
         // SAFETY: as above.
@@ -245,4 +276,18 @@ impl Simd for Avx512 {
         // SAFETY: as above, and the token is the proof of the instructions.
         unsafe { run(self, kernel) }
     }
+}
+
+/// The lower pairs of each quarter of `a` and `b`.
+#[inline(always)]
+unsafe fn low_pairs(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: the caller has AVX-512.
+    unsafe { _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))) }
+}
+
+/// The upper pairs.
+#[inline(always)]
+unsafe fn high_pairs(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: the caller has AVX-512.
+    unsafe { _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))) }
 }

@@ -39,6 +39,13 @@ fn main() -> io::Result<()> {
         writeln!(out, "read {} threads {speed:6.1} GB/s", pool.threads())?;
     }
     drop(bytes);
+    for rows in [1, 8, 512] {
+        let values = vec![1.0; rows * columns];
+        let mut x = Activations::default();
+        let seconds = typical(|_| x.quantise(level, &pools[0], &values, columns));
+        let speed = values.len() as f64 / seconds / 1e9;
+        writeln!(out, "quantise {rows} rows {speed:5.2} G values/s")?;
+    }
     for format in Format::ALL.into_iter().filter(|format| all || named(format.name())) {
         let (pack, unpack) = measure_packing(format, columns);
         writeln!(out, "{} pack {pack:5.2} GB/s, dequantise {unpack:5.2} GB/s", format.name())?;

@@ -8,7 +8,7 @@ mod activations;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod layout;
+pub(crate) mod layout;
 pub(crate) mod panel;
 mod scalar;
 

@@ -1,5 +1,6 @@
 use half::f16;
 
+use crate::linear::layout::{Layout, with_layout};
 use crate::linear::panel::{self, PANEL};
 
 mod blocks;
@@ -191,12 +192,8 @@ impl Format {
         let scheme = self.scheme();
         assert_eq!(blocks.len() % scheme.bytes, 0, "not whole blocks");
         assert_eq!(blocks.len() / scheme.bytes * scheme.block, out.len(), "sizes do not agree");
-        let mut parts = Parts::default();
-        let blocks = blocks.chunks_exact(scheme.bytes);
-        for (block, out) in blocks.zip(out.chunks_exact_mut(scheme.block)) {
-            parts.read(&scheme, block);
-            parts.values(&scheme, out);
-        }
+        // Compiled for each format: its shifts and lengths are then constants.
+        with_layout!(self, L => blocks::dequantise(&L::SCHEME, blocks, out));
     }
 
     /// f32 to blocks. The rounding of Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 is that of the reference;
@@ -242,7 +239,7 @@ impl Format {
         }
         let panels = packed.chunks_exact_mut(panel::bytes(&scheme, columns));
         for (rows, packed) in blocks.chunks(PANEL * row_bytes).zip(panels) {
-            panel::pack(&scheme, rows, row_bytes, packed);
+            with_layout!(self, L => panel::pack(&L::SCHEME, rows, row_bytes, packed));
         }
     }
 

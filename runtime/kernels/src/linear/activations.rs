@@ -1,7 +1,9 @@
 use super::panel::{COLUMNS, QUADS};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 use crate::Level;
 use crate::dense::larger;
-use crate::level::at_level;
+use crate::level::Kind;
 use crate::pool::Pool;
 
 /// The most rows that share one pass over a panel.
@@ -9,8 +11,6 @@ pub(super) const TILE: usize = 16;
 
 /// Values that a thread quantises at once.
 const PIECE: usize = 64 * 1024;
-/// 1.5 * 2^23.
-const ROUND: f32 = 12_582_912.0;
 
 /// 32 quantised values of a row, in fours, the first in the lowest byte: kernels copy four of them
 /// to all lanes at once.
@@ -26,6 +26,23 @@ pub struct Activations {
     columns: usize,
     blocks: Vec<Block>,
     values: Vec<Values>,
+}
+
+/// Goes over rows in tiles, with a function for one block.
+macro_rules! rows_by {
+    ($x:ident, $columns:ident, $out:ident, $block:path) => {{
+        let per_tile = TILE * $columns / COLUMNS;
+        let (blocks, values) = $out;
+        for (t, x) in $x.chunks(TILE * $columns).enumerate() {
+            let rows = x.len() / $columns;
+            let (blocks, values) = (&mut blocks[t * per_tile..], &mut values[t * per_tile..]);
+            for (row, x) in x.chunks_exact($columns).enumerate() {
+                for (b, x) in x.as_chunks::<COLUMNS>().0.iter().enumerate() {
+                    blocks[b * rows + row] = $block(x, &mut values[b * rows + row]);
+                }
+            }
+        }
+    }};
 }
 
 /// What goes with 32 values.
@@ -134,70 +151,61 @@ impl<T> Start<T> {
     }
 }
 
-at_level! {
-    /// Whole tiles, and the last one.
-    fn quantise_rows(
-        x: &[f32],
-        columns: usize,
-        out: (&mut [Block], &mut [Values]),
-    ) = quantise_body
-}
-
-#[inline(always)]
-fn quantise_body<const FMA: bool>(
-    x: &[f32],
-    columns: usize,
-    (blocks, values): (&mut [Block], &mut [Values]),
-) {
-    let per_tile = TILE * columns / COLUMNS;
-    let out = blocks.chunks_mut(per_tile).zip(values.chunks_mut(per_tile));
-    for (x, (blocks, values)) in x.chunks(TILE * columns).zip(out) {
-        let rows = x.len() / columns;
-        for (row, x) in x.chunks_exact(columns).enumerate() {
-            for (b, x) in x.as_chunks::<COLUMNS>().0.iter().enumerate() {
-                let at = b * rows + row;
-                blocks[at] = quantise_block(x, &mut values[at]);
-            }
-        }
+/// Quantises rows, whole tiles and perhaps a last shorter one, into their blocks and values.
+fn quantise_rows(level: Level, x: &[f32], columns: usize, out: (&mut [Block], &mut [Values])) {
+    match level.0 {
+        Kind::Scalar => rows_by!(x, columns, out, quantise_block),
+        // SAFETY: a level of this kind exists only if the CPU has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => unsafe { quantise_avx2(x, columns, out) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512Vnni => unsafe { quantise_avx512(x, columns, out) },
     }
 }
 
-#[inline(always)]
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn quantise_avx2(x: &[f32], columns: usize, out: (&mut [Block], &mut [Values])) {
+    rows_by!(x, columns, out, avx2::quantise);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+fn quantise_avx512(x: &[f32], columns: usize, out: (&mut [Block], &mut [Values])) {
+    rows_by!(x, columns, out, avx512::quantise);
+}
+
+/// The definition of quantising 32 values.
 fn quantise_block(x: &[f32; COLUMNS], values: &mut Values) -> Block {
-    let largest = largest(x);
-    let scale = largest / 127.0;
-    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+    let largest = x.iter().fold(0f32, |a, b| larger(b.abs(), a));
+    let inverse = inverse(largest);
     let mut sums = [0i32; 2];
-    let mut bytes = [0i8; COLUMNS];
-    let halves = bytes.as_chunks_mut::<16>().0.iter_mut().zip(x.as_chunks::<16>().0);
-    for (sum, (values, x)) in sums.iter_mut().zip(halves) {
-        for (value, x) in values.iter_mut().zip(x) {
-            // Adding this constant leaves the value, rounded to even, in the lowest bits.
-            let shifted = x * inverse + ROUND;
-            let rounded = shifted.to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
-            *value = rounded as i8;
-            *sum += i32::from(*value);
+    for (i, (quad, x)) in values.iter_mut().zip(x.as_chunks::<4>().0).enumerate() {
+        let mut bytes = [0; 4];
+        for (byte, x) in bytes.iter_mut().zip(x) {
+            let value = (x * inverse).round_ties_even() as i8;
+            sums[i / 4] += i32::from(value);
+            *byte = value.cast_unsigned();
         }
+        *quad = i32::from_le_bytes(bytes);
     }
-    for (quad, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
-        let [a, b, c, d] = *bytes;
-        *quad = i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]);
-    }
-    let sum = sums[0] + sums[1];
-    let totals = sums.map(|sum| sum as f32 * scale);
-    Block { scale, sum: -sum, sums: sums.map(|s| -s), total: sum as f32 * scale, totals }
+    Block::new(largest, sums)
 }
 
-/// The largest absolute value, found in halves, which vectorises.
+/// What the values are multiplied with, if this is the largest.
 #[inline(always)]
-fn largest(x: &[f32; COLUMNS]) -> f32 {
-    let mut lanes = x.map(f32::abs);
-    let mut width = COLUMNS / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = larger(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
+pub(super) fn inverse(largest: f32) -> f32 {
+    if largest > 0.0 { 127.0 / largest } else { 0.0 }
+}
+
+impl Block {
+    /// From the largest value, and the sums of the first and the last 16 quantised.
+    #[inline(always)]
+    pub(super) fn new(largest: f32, sums: [i32; 2]) -> Self {
+        let scale = largest / 127.0;
+        let sum = sums[0] + sums[1];
+        let totals = [sums[0] as f32 * scale, sums[1] as f32 * scale];
+        Self { scale, sum: -sum, sums: [-sums[0], -sums[1]], total: sum as f32 * scale, totals }
     }
-    lanes[0]
 }

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::activations::{Block, TILE, Tile, Values};
+use super::activations::{Block, TILE, Tile, Values, inverse};
 use super::layout::Layout;
 use super::panel::{COLUMNS, PANEL, QUADS, VECTOR};
 
@@ -59,6 +59,43 @@ fn widen(bytes: __m128i) -> __m256 {
 #[target_feature(enable = "avx2")]
 fn quad(values: &Values, quad: usize) -> __m256i {
     _mm256_set1_epi32(values[quad])
+}
+
+/// Quantises 32 values.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn quantise(x: &[f32; COLUMNS], values: &mut Values) -> Block {
+    let mut parts = [_mm256_setzero_ps(); 4];
+    let mut most = _mm256_setzero_ps();
+    for (part, x) in parts.iter_mut().zip(x.as_chunks::<8>().0) {
+        // SAFETY: `x` is 8 readable floats, and the load needs no alignment.
+        *part = unsafe { _mm256_loadu_ps(x.as_ptr()) };
+        most = _mm256_max_ps(most, _mm256_andnot_ps(_mm256_set1_ps(-0.0), *part));
+    }
+    let most = _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps::<1>(most));
+    let most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    let largest = _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+    let inverse = _mm256_set1_ps(inverse(largest));
+    let mut whole = [_mm256_setzero_si256(); 4];
+    for (whole, part) in whole.iter_mut().zip(parts) {
+        *whole = _mm256_cvtps_epi32(_mm256_mul_ps(part, inverse));
+    }
+    let [a, b, c, d] = whole;
+    // Packing works within halves of a vector; the permutation puts the fours in order.
+    let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    // SAFETY: `values` is 32 writable bytes, and the store needs no alignment.
+    unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), bytes) };
+    Block::new(largest, [sum(_mm256_add_epi32(a, b)), sum(_mm256_add_epi32(c, d))])
+}
+
+/// The sum of all lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum(lanes: __m256i) -> i32 {
+    let lanes = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
+    let lanes = _mm_add_epi32(lanes, _mm_unpackhi_epi64(lanes, lanes));
+    _mm_cvtsi128_si32(_mm_add_epi32(lanes, _mm_shuffle_epi32::<1>(lanes)))
 }
 
 /// The bits of a plane that belong to `quad` of half the rows, moved to `up` in each byte.

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::activations::{Block, TILE, Tile, Values};
+use super::activations::{Block, TILE, Tile, Values, inverse};
 use super::layout::Layout;
 use super::panel::{COLUMNS, PANEL, QUADS, VECTOR};
 
@@ -33,6 +33,27 @@ fn steps(bytes: &[u8; PANEL]) -> __m512 {
     // SAFETY: `bytes` is 16 readable bytes, and the load needs no alignment.
     let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
     _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
+}
+
+/// Quantises 32 values.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+pub(super) fn quantise(x: &[f32; COLUMNS], values: &mut Values) -> Block {
+    let halves = x.as_chunks::<PANEL>().0;
+    // SAFETY: each half is 16 readable floats, and the loads need no alignment.
+    let (a, b) =
+        unsafe { (_mm512_loadu_ps(halves[0].as_ptr()), _mm512_loadu_ps(halves[1].as_ptr())) };
+    let largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)));
+    let inverse = _mm512_set1_ps(inverse(largest));
+    let a = _mm512_cvtps_epi32(_mm512_mul_ps(a, inverse));
+    let b = _mm512_cvtps_epi32(_mm512_mul_ps(b, inverse));
+    let out = values.as_chunks_mut::<4>().0;
+    // SAFETY: each half is 16 writable bytes, and the stores need no alignment.
+    unsafe {
+        _mm_storeu_si128(out[0].as_mut_ptr().cast(), _mm512_cvtepi32_epi8(a));
+        _mm_storeu_si128(out[1].as_mut_ptr().cast(), _mm512_cvtepi32_epi8(b));
+    }
+    Block::new(largest, [_mm512_reduce_add_epi32(a), _mm512_reduce_add_epi32(b)])
 }
 
 /// The bits of a plane that belong to `quad`, moved to `up` in each byte.

@@ -2,7 +2,7 @@ use super::panel;
 use crate::quant::{Format, Scheme, Steps};
 
 /// A format known when the kernel is compiled.
-pub(super) trait Layout {
+pub(crate) trait Layout {
     /// How the format's blocks are built.
     const SCHEME: Scheme;
     /// Bytes of a panel for one block of the format.
@@ -27,7 +27,7 @@ pub(super) trait Layout {
 macro_rules! layouts {
     ($($name:ident),*) => {
         $(
-            pub(super) struct $name;
+            pub(crate) struct $name;
             impl Layout for $name {
                 const SCHEME: Scheme = Format::$name.scheme();
             }
@@ -44,7 +44,7 @@ macro_rules! layouts {
                 }
             };
         }
-        pub(super) use with_layout;
+        pub(crate) use with_layout;
     };
 }
 layouts!(Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K);

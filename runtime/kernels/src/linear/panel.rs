@@ -55,6 +55,7 @@ pub(crate) const fn bytes(scheme: &Scheme, columns: usize) -> usize {
 }
 
 /// Packs up to 16 rows of a file's blocks, each of `row_bytes`.
+#[inline(always)]
 pub(crate) fn pack(scheme: &Scheme, rows: &[u8], row_bytes: usize, packed: &mut [u8]) {
     packed.fill(0);
     let mut parts = Parts::default();
@@ -66,6 +67,7 @@ pub(crate) fn pack(scheme: &Scheme, rows: &[u8], row_bytes: usize, packed: &mut 
     }
 }
 
+#[inline(always)]
 fn pack_lane(scheme: &Scheme, parts: &Parts, lane: usize, span: &mut [u8]) {
     let (header, blocks) = span.split_at_mut(header_bytes(scheme));
     header[2 * lane..][..2].copy_from_slice(&parts.scale.to_le_bytes());
@@ -93,16 +95,19 @@ fn pack_lane(scheme: &Scheme, parts: &Parts, lane: usize, span: &mut [u8]) {
 }
 
 /// A mask of the `bits` lowest of four bytes.
+#[inline(always)]
 fn lowest(bits: u32) -> u32 {
     u32::MAX / 255 * ((1 << bits) - 1)
 }
 
 /// Where a quad is in a plane: its vector, and how far up its bits are.
+#[inline(always)]
 fn place(bits: u32, quad: usize) -> (usize, u32) {
     let per_byte = 8 / bits as usize;
     (quad / per_byte, (quad % per_byte) as u32 * bits)
 }
 
+#[inline(always)]
 fn put(bits: u32, codes: u32, (quad, lane): (usize, usize), plane: &mut [u8]) {
     let (vector, up) = place(bits, quad);
     let slot = &mut plane.as_chunks_mut::<4>().0[vector * PANEL + lane];

@@ -52,8 +52,20 @@ impl Scheme {
     }
 }
 
+/// All values of a file's blocks.
+#[inline(always)]
+pub(super) fn dequantise(scheme: &Scheme, blocks: &[u8], out: &mut [f32]) {
+    let mut parts = Parts::default();
+    let blocks = blocks.chunks_exact(scheme.bytes);
+    for (block, out) in blocks.zip(out.chunks_exact_mut(scheme.block)) {
+        parts.read(scheme, block);
+        parts.values(scheme, out);
+    }
+}
+
 impl Parts {
     /// Takes a file's block apart.
+    #[inline(always)]
     pub(crate) fn read(&mut self, scheme: &Scheme, block: &[u8]) {
         let codes = &mut self.codes[..scheme.block];
         codes.fill(scheme.flip());
@@ -138,6 +150,7 @@ impl Parts {
     }
 
     /// A group's scale and offset as f32.
+    #[inline(always)]
     pub(crate) fn factors(&self, scheme: &Scheme, group: usize) -> (f32, f32) {
         let (scale, offset) = (self.scale.to_f32(), self.offset.to_f32());
         if scheme.steps == Steps::One {
@@ -147,6 +160,7 @@ impl Parts {
     }
 
     /// The block's values.
+    #[inline(always)]
     pub(crate) fn values(&self, scheme: &Scheme, out: &mut [f32]) {
         let groups = self.codes[..scheme.block].chunks_exact(scheme.group);
         for (group, (codes, out)) in groups.zip(out.chunks_exact_mut(scheme.group)).enumerate() {
@@ -158,7 +172,16 @@ impl Parts {
     }
 }
 
+#[inline(always)]
 fn read_plane(plane: Plane, up: u32, block: &[u8], codes: &mut [u8]) {
+    if let (1, Some(bytes)) = (plane.run, block[plane.at..].first_chunk()) {
+        // One bit of each of 32 values in a row.
+        let bits = u32::from_le_bytes(*bytes);
+        for (i, code) in codes.iter_mut().enumerate() {
+            *code ^= ((bits >> i & 1) << up) as u8;
+        }
+        return;
+    }
     let (per_byte, mask) = (8 / plane.bits, u8::MAX >> (8 - plane.bits));
     for (run, codes) in codes.chunks_exact_mut(plane.run).enumerate() {
         let bytes = &block[plane.at + run / per_byte as usize * plane.run..][..plane.run];

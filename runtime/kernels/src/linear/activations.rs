@@ -94,6 +94,9 @@ impl Activations {
         let blocks = x.len() / COLUMNS;
         self.blocks.resize(blocks, Block::default());
         self.values.resize(blocks, [0; QUADS]);
+        if x.is_empty() {
+            return;
+        }
         let tile = TILE * columns;
         if x.len() < 2 * PIECE || pool.threads() == 1 {
             return quantise_rows(level, x, columns, (&mut self.blocks, &mut self.values));

@@ -201,9 +201,11 @@ fn values_that_are_not_finite_do_not_crash() {
 
 #[test]
 fn nothing_times_nothing_is_nothing() {
-    let empty = quantised(&[], 32);
-    assert_eq!((empty.rows(), empty.columns()), (0, 32));
-    assert!(product(Level::detect(), &Pool::new(1), &empty, &[]).is_empty());
+    for columns in [0, 32] {
+        let empty = quantised(&[], columns);
+        assert_eq!((empty.rows(), empty.columns()), (0, columns));
+        assert!(product(Level::detect(), &Pool::new(1), &empty, &[]).is_empty());
+    }
     let one = quantised(&[1.0; 32], 32);
     assert!(product(Level::detect(), &Pool::new(1), &one, &[]).is_empty());
 }

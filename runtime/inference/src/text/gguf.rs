@@ -1,4 +1,4 @@
-//! Sources: the vocabulary keys of the GGUF specification, and llama.cpp's pre-tokenizers.
+//! Source: the vocabulary keys of the GGUF specification.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,6 +7,9 @@ use serde_json::json;
 use super::codec::{self, Codec, Control, Parts, Spelling};
 use crate::InferenceError;
 use crate::formats::gguf::{Metadata, Value};
+
+/// How text is cut before merges apply.
+mod pre;
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
@@ -32,10 +35,6 @@ const TURN_ENDS: [&str; 7] = [
     "<end_of_turn>",
     "<|eom_id|>",
 ];
-
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 struct Vocabulary<'a> {
     tokens: Vec<&'a str>,
@@ -150,16 +149,9 @@ impl<'a> Vocabulary<'a> {
 
     fn byte_level(&self, metadata: &Metadata) -> Result<serde_json::Value, InferenceError> {
         const PRE: &str = "tokenizer.ggml.pre";
-        let (patterns, ignore_merges): (&[&str], bool) = match metadata.text(PRE)? {
-            Some("gpt-2" | "gpt2") | None => (&[GPT2], false),
-            // What llama.cpp takes for a file that does not say.
-            Some("default") => {
-                (&[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], false)
-            }
-            Some("smollm") => (&[r"\p{N}", GPT2], false),
-            Some("llama-bpe" | "llama3" | "llama-v3") => (&[LLAMA3], true),
-            Some("qwen2") => (&[QWEN2], false),
-            Some(other) => return Err(metadata.bad(PRE, format!("`{other}` is not supported"))),
+        let name = metadata.text(PRE)?.unwrap_or("gpt-2");
+        let Some((patterns, ignore_merges)) = pre::patterns(name) else {
+            return Err(metadata.bad(PRE, format!("`{name}` is not supported")));
         };
         let split = |pattern: &&str| {
             json!({"type": "Split", "pattern": {"Regex": pattern},

@@ -40,7 +40,7 @@ fn a_gguf_that_is_no_plain_llama_is_refused_with_its_field() {
     check_gguf(text("llama.context_length", "x"), "`llama.context_length`: is not a whole number");
     check_gguf(text("llama.rope.scaling.type", "ntk"), "`ntk` is not supported");
     check_gguf(text("tokenizer.ggml.model", "bert"), "`bert` is not supported");
-    check_gguf(text("tokenizer.ggml.pre", "tekken"), "`tekken` is not supported");
+    check_gguf(text("tokenizer.ggml.pre", "bloom"), "`bloom` is not supported");
     check_gguf(number("tokenizer.ggml.eos_token_id", 9_999), "outside the vocabulary");
     check_gguf(
         |f| f.set("tokenizer.ggml.merges", Field::Texts(vec!["x".to_owned()])),

@@ -6,7 +6,8 @@ use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use emberbox_kernels::attention::{self, KvCache, Layer, Rope, Span};
 use emberbox_kernels::linear::{self, Activations};
-use emberbox_kernels::{Level, dense, pointwise, pool};
+use emberbox_kernels::rows::{self, Norm};
+use emberbox_kernels::{Level, dense, pool};
 
 use super::linear::{Form, Packing};
 use super::{Attention, DecoderOps};
@@ -91,7 +92,8 @@ impl DecoderOps for Flex {
     fn norm(x: FlexTensor, w: FlexTensor, epsilon: f32) -> FlexTensor {
         let x = x.to_contiguous();
         let mut y = vec![0.0; floats(&x).len()];
-        pointwise::rms_norm(Level::detect(), floats(&x), floats(&w), epsilon, &mut y);
+        let norm = Norm { weight: floats(&w), bias: None, epsilon };
+        pool::current(|pool| rows::rms_norm(Level::detect(), pool, floats(&x), norm, &mut y));
         tensor(dims2(&x), y)
     }
 
@@ -99,17 +101,22 @@ impl DecoderOps for Flex {
         let [tokens, both] = dims2(&x);
         let x = x.to_contiguous();
         let mut y = vec![0.0; tokens * both / 2];
-        match activation {
-            Activation::Silu => pointwise::silu_mul(Level::detect(), floats(&x), both / 2, &mut y),
-            Activation::GeluTanh => gelu_tanh_mul(floats(&x), both / 2, &mut y),
-        }
+        let gate = match activation {
+            Activation::Silu => rows::silu_mul,
+            Activation::GeluTanh => rows::gelu_tanh_mul,
+        };
+        pool::current(|pool| gate(Level::detect(), pool, floats(&x), both / 2, &mut y));
         tensor([tokens, both / 2], y)
     }
 
     fn smooth_gate(x: FlexTensor) -> FlexTensor {
         let x = x.to_contiguous();
-        let mut y = vec![0.0; floats(&x).len()];
-        pointwise::gelu(Level::detect(), floats(&x), &mut y);
+        // The kernel wants whole vectors, and a hostile model's width may be any.
+        let mut values = floats(&x).to_vec();
+        values.resize(values.len().next_multiple_of(16), 0.0);
+        let mut y = vec![0.0; values.len()];
+        pool::current(|pool| rows::gelu(Level::detect(), pool, &values, &mut y));
+        y.truncate(floats(&x).len());
         tensor(dims2(&x), y)
     }
 
@@ -143,17 +150,5 @@ impl DecoderOps for Flex {
         let cache = KvCache { kind: plan.cache, keys: keys_out, values: values_out };
         pool::current(|pool| attention::forward(Level::detect(), pool, &layer, rows, cache));
         (tensor([tokens, width], y), keys, values)
-    }
-}
-
-/// Gemma's gate. Source: Hendrycks and Gimpel 2016, the approximation with `tanh`.
-fn gelu_tanh_mul(x: &[f32], width: usize, y: &mut [f32]) {
-    const FACTOR: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
-    for (x, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(width)) {
-        let (gate, up) = x.split_at(width);
-        for ((y, g), up) in y.iter_mut().zip(gate).zip(up) {
-            let inner = FACTOR * (g + 0.044_715 * g * g * g);
-            *y = 0.5 * g * (1.0 + inner.tanh()) * up;
-        }
     }
 }

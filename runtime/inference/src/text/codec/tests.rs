@@ -47,6 +47,11 @@ fn text_survives_a_round_trip_and_never_becomes_control_tokens() {
         gguf(pre("llama-bpe")),
         gguf(pre("smollm")),
         gguf(pre("qwen2")),
+        gguf(pre("olmo")),
+        gguf(pre("dbrx")),
+        gguf(pre("refact")),
+        gguf(pre("gpt-4o")),
+        gguf(pre("tekken")),
         codec_of(&ModelSource::Path(folder.path().to_owned())),
     ] {
         for text in NASTY {

@@ -1,7 +1,11 @@
 //! What a family's files are called, and which parts its layers have.
 
-use super::config::{Activation, DecoderConfig};
-use crate::formats::weights::Weights;
+use super::config::Activation;
+
+/// Which tensors a network has.
+mod tensors;
+
+pub(crate) use tensors::{OPTIONAL, has_bias};
 
 /// A decoder's family, as far as names and the order of parts go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,21 +41,33 @@ pub(crate) struct Traits {
     pub(crate) norms: Norms,
     /// Whether queries and keys are normalised, and over what.
     pub(crate) head_norms: HeadNorms,
-    /// Queries, keys and values are one tensor, and so are gate and up.
-    pub(crate) fused: bool,
-    /// GGUF keeps the rows of queries and keys with rotary pairs as neighbours.
-    pub(crate) pairs: bool,
-    /// Hugging Face keeps a norm's weight less one.
-    pub(crate) norm_less_one: bool,
     pub(crate) activation: Activation,
     /// Every second, or fourth, or n-th layer is special.
     pub(crate) period: usize,
-    /// Hugging Face's value when `tie_word_embeddings` is not there.
-    pub(crate) tied: bool,
-    /// Biases of queries, keys and values, whatever the configuration says.
-    pub(crate) qkv_bias: bool,
+    quirks: &'static [Quirk],
+}
+
+/// What a family has or does, and others not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quirk {
+    /// Queries, keys and values are one tensor, and so are gate and up.
+    Fused,
+    /// GGUF keeps the rows of queries and keys with rotary pairs as neighbours.
+    Pairs,
+    /// Hugging Face keeps a norm's weight less one.
+    NormLessOne,
+    /// The output is the embedding where Hugging Face's configuration does not say.
+    Tied,
+    /// Queries, keys and values have biases, whatever the configuration says.
+    QkvBias,
     /// Embeddings are multiplied with the square root of their width.
-    pub(crate) scaled_embedding: bool,
+    ScaledEmbedding,
+}
+
+impl Traits {
+    pub(crate) fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
+    }
 }
 
 /// Where a layer is normalised.
@@ -81,14 +97,9 @@ const LLAMA: Traits = Traits {
     gguf: "llama",
     norms: Norms::Before,
     head_norms: HeadNorms::None,
-    fused: false,
-    pairs: true,
-    norm_less_one: false,
     activation: Activation::Silu,
     period: 1,
-    tied: false,
-    qkv_bias: false,
-    scaled_embedding: false,
+    quirks: &[Quirk::Pairs],
 };
 
 const GEMMA2: Traits = Traits {
@@ -96,12 +107,9 @@ const GEMMA2: Traits = Traits {
     hf: "gemma2",
     gguf: "gemma2",
     norms: Norms::Around,
-    pairs: false,
-    norm_less_one: true,
     activation: Activation::GeluTanh,
     period: 2,
-    tied: true,
-    scaled_embedding: true,
+    quirks: &[Quirk::NormLessOne, Quirk::Tied, Quirk::ScaledEmbedding],
     ..LLAMA
 };
 
@@ -110,7 +118,7 @@ const QWEN3: Traits = Traits {
     hf: "qwen3",
     gguf: "qwen3",
     head_norms: HeadNorms::Head,
-    pairs: false,
+    quirks: &[],
     ..LLAMA
 };
 
@@ -123,15 +131,14 @@ const ALL: [Traits; 10] = [
         hf: "smollm3",
         gguf: "smollm3",
         period: 4,
-        tied: true,
+        quirks: &[Quirk::Pairs, Quirk::Tied],
         ..LLAMA
     },
     Traits {
         family: Family::Qwen2,
         hf: "qwen2",
         gguf: "qwen2",
-        pairs: false,
-        qkv_bias: true,
+        quirks: &[Quirk::QkvBias],
         ..LLAMA
     },
     QWEN3,
@@ -145,14 +152,14 @@ const ALL: [Traits; 10] = [
         period: 6,
         ..GEMMA2
     },
-    Traits { family: Family::Phi3, hf: "phi3", gguf: "phi3", fused: true, pairs: false, ..LLAMA },
+    Traits { family: Family::Phi3, hf: "phi3", gguf: "phi3", quirks: &[Quirk::Fused], ..LLAMA },
     Traits {
         family: Family::Olmo2,
         hf: "olmo2",
         gguf: "olmo2",
         norms: Norms::After,
         head_norms: HeadNorms::Row,
-        pairs: false,
+        quirks: &[],
         ..LLAMA
     },
 ];
@@ -286,132 +293,4 @@ fn hf_name(part: Part, norms: Norms) -> &'static str {
         (Part::ExpertUp, _) => "up_proj",
         (Part::ExpertDown, _) => "down_proj",
     }
-}
-
-/// A tensor that a network must have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Expected {
-    pub(crate) name: String,
-    pub(crate) shape: Vec<usize>,
-}
-
-impl DecoderConfig {
-    /// Norms of a layer, by name and width.
-    fn norm_parts(&self) -> Vec<(Part, usize)> {
-        let traits = self.family.traits();
-        let mut parts = Vec::new();
-        if traits.norms != Norms::After {
-            parts.extend([Part::AttentionNorm, Part::FeedForwardNorm].map(|p| (p, self.hidden)));
-        }
-        if traits.norms != Norms::Before {
-            let after = [Part::PostAttentionNorm, Part::PostFeedForwardNorm];
-            parts.extend(after.map(|p| (p, self.hidden)));
-        }
-        let (query, kv) = match traits.head_norms {
-            HeadNorms::None => return parts,
-            HeadNorms::Head => (self.head_dims, self.head_dims),
-            HeadNorms::Row => (self.heads * self.head_dims, self.kv_heads * self.head_dims),
-        };
-        parts.extend([(Part::QueryNorm, query), (Part::KeyNorm, kv)]);
-        parts
-    }
-
-    /// Rows and columns of a layer's linear part.
-    pub(crate) fn shape(&self, part: Part) -> [usize; 2] {
-        let (query, kv) = (self.heads * self.head_dims, self.kv_heads * self.head_dims);
-        let (experts, expert) = self.experts.map_or((0, 0), |e| (e.count, e.feed_forward));
-        match part {
-            Part::Query => [query, self.hidden],
-            Part::Key | Part::Value => [kv, self.hidden],
-            Part::Qkv => [query + 2 * kv, self.hidden],
-            Part::Output => [self.hidden, query],
-            Part::Gate | Part::Up => [self.feed_forward, self.hidden],
-            Part::GateUp => [2 * self.feed_forward, self.hidden],
-            Part::Down => [self.hidden, self.feed_forward],
-            Part::Router => [experts, self.hidden],
-            Part::ExpertGate | Part::ExpertUp => [expert, self.hidden],
-            Part::ExpertDown => [self.hidden, expert],
-            _ => [1, self.hidden],
-        }
-    }
-
-    /// The linear parts that make queries, keys and values.
-    pub(crate) fn qkv_parts(&self) -> &'static [Part] {
-        match self.family.traits().fused {
-            true => &[Part::Qkv],
-            false => &[Part::Query, Part::Key, Part::Value],
-        }
-    }
-
-    /// The linear parts that make gate and up.
-    pub(crate) fn gate_parts(&self) -> &'static [Part] {
-        match self.family.traits().fused {
-            true => &[Part::GateUp],
-            false => &[Part::Gate, Part::Up],
-        }
-    }
-
-    /// All tensors of the network; some that are not used may be there too.
-    pub(crate) fn expected(&self, naming: Naming) -> Vec<Expected> {
-        let mut all = Vec::new();
-        let mut add = |name: String, shape: Vec<usize>| all.push(Expected { name, shape });
-        add(naming.embedding().to_owned(), vec![self.vocabulary, self.hidden]);
-        add(naming.norm().to_owned(), vec![self.hidden]);
-        if !self.tied {
-            add(naming.output().to_owned(), vec![self.vocabulary, self.hidden]);
-        }
-        let norms = self.family.traits().norms;
-        for (layer, config) in self.layers.iter().enumerate() {
-            let stem = |part| naming.stem(layer, part, norms);
-            for (part, width) in self.norm_parts() {
-                add(format!("{}.weight", stem(part)), vec![width]);
-            }
-            let mut linear = |parts: &[Part], bias: bool| {
-                for part in parts {
-                    let shape = self.shape(*part);
-                    add(format!("{}.weight", stem(*part)), shape.to_vec());
-                    if bias {
-                        add(format!("{}.bias", stem(*part)), vec![shape[0]]);
-                    }
-                }
-            };
-            linear(self.qkv_parts(), self.biases.qkv);
-            linear(&[Part::Output], self.biases.output);
-            if !config.sparse {
-                linear(self.gate_parts(), self.biases.feed_forward);
-                linear(&[Part::Down], self.biases.feed_forward);
-                continue;
-            }
-            linear(&[Part::Router], false);
-            let count = self.experts.map_or(0, |e| e.count);
-            for part in [Part::ExpertGate, Part::ExpertUp, Part::ExpertDown] {
-                let [rows, columns] = self.shape(part);
-                match naming {
-                    Naming::Gguf => {
-                        add(format!("{}.weight", stem(part)), vec![count, rows, columns]);
-                    }
-                    Naming::HuggingFace => {
-                        for expert in 0..count {
-                            add(Naming::expert(layer, expert, part), vec![rows, columns]);
-                        }
-                    }
-                }
-            }
-        }
-        all
-    }
-}
-
-/// Tensors that say what the configuration says too, or are not needed.
-pub(crate) const OPTIONAL: [&str; 5] = [
-    "output.weight",
-    "lm_head.weight",
-    "rope_freqs.weight",
-    "rope_factors_long.weight",
-    "rope_factors_short.weight",
-];
-
-/// Which linear layers of a GGUF file have biases.
-pub(crate) fn has_bias(weights: &Weights, part: Part) -> bool {
-    weights.contains(&format!("{}.bias", Naming::Gguf.stem(0, part, Norms::Before)))
 }

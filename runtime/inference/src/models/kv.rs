@@ -12,10 +12,10 @@ pub(crate) struct Cache {
 /// Keys and values of one layer.
 #[derive(Debug)]
 pub(crate) enum LayerCache {
-    /// Bytes in the kernels' layout.
-    Packed(Tensor<1, Int>, Tensor<1, Int>),
+    /// Keys, then values, as bytes in the kernels' layout.
+    Packed(Box<Tensor<1, Int>>),
     /// Each `[blocks, kv heads, BLOCK_TOKENS, head dims]`.
-    Plain(Tensor<4>, Tensor<4>),
+    Plain(Box<(Tensor<4>, Tensor<4>)>),
 }
 
 impl Cache {
@@ -23,7 +23,7 @@ impl Cache {
     pub(crate) fn new(layers: usize, blocks: usize, shape: Shape, device: &Device) -> Self {
         let Shape { heads, kind, path } = shape;
         let bytes = || {
-            let len = cache_bytes(kind, heads, blocks);
+            let len = 2 * cache_bytes(kind, heads, blocks);
             let data = TensorData::from_bytes_vec(vec![0; len], [len], DType::U8);
             Tensor::from_data(data, (device, DType::U8))
         };
@@ -32,8 +32,8 @@ impl Cache {
             Tensor::from_data(TensorData::new(vec![0f32; blocks * heads.block()], shape), device)
         };
         let layer = |_| match path {
-            Path::Kernels => LayerCache::Packed(bytes(), bytes()),
-            Path::Reference => LayerCache::Plain(plain(), plain()),
+            Path::Kernels => LayerCache::Packed(Box::new(bytes())),
+            Path::Reference => LayerCache::Plain(Box::new((plain(), plain()))),
         };
         Self { layers: (0..layers).map(layer).collect() }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::module::Param;
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Tensor, activation};
 use emberbox_kernels::attention::{CacheKind, Heads, Span};
 
 use super::config::Activation;
@@ -26,6 +26,7 @@ pub(crate) enum Path {
     /// Ours, on Flex.
     Kernels,
     /// burn's.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no other backend can be chosen yet"))]
     Reference,
 }
 
@@ -64,12 +65,11 @@ pub(crate) trait DecoderOps: Backend {
     fn smooth_gate(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn attend(
         qkv: FloatTensor<Self>,
-        keys: IntTensor<Self>,
-        values: IntTensor<Self>,
+        cache: IntTensor<Self>,
         angles: FloatTensor<Self>,
         norms: FloatTensor<Self>,
         step: (Attention, Arc<Vec<Span>>),
-    ) -> (FloatTensor<Self>, IntTensor<Self>, IntTensor<Self>);
+    ) -> (FloatTensor<Self>, IntTensor<Self>);
 }
 
 /// Root-mean-square normalisation of `[tokens, width]`.
@@ -108,20 +108,16 @@ pub(crate) fn attend(
     plan: Attention,
     spans: &Arc<Vec<Span>>,
 ) -> (Tensor<2>, LayerCache) {
-    let (keys, values) = match cache {
-        LayerCache::Plain(keys, values) => {
-            return reference::attend(&tensors, (keys, values), plan, spans);
-        }
-        LayerCache::Packed(keys, values) => (keys, values),
+    let cache = match cache {
+        LayerCache::Plain(cache) => return reference::attend(&tensors, *cache, plan, spans),
+        LayerCache::Packed(cache) => cache,
     };
-    let (out, keys, values) = Dispatch::attend(
+    let (out, cache) = Dispatch::attend(
         tensors.qkv.into_dispatch(),
-        keys.into_dispatch(),
-        values.into_dispatch(),
+        cache.into_dispatch(),
         tensors.angles.clone().into_dispatch(),
         tensors.norms.clone().into_dispatch(),
         (plan, Arc::clone(spans)),
     );
-    let bytes = |tensor| Tensor::<1, Int>::from_dispatch(tensor);
-    (Tensor::from_dispatch(out), LayerCache::Packed(bytes(keys), bytes(values)))
+    (Tensor::from_dispatch(out), LayerCache::Packed(Box::new(Tensor::from_dispatch(cache))))
 }

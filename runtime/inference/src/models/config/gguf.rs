@@ -5,7 +5,7 @@ use super::{
 use crate::InferenceError;
 use crate::formats::gguf::Metadata;
 use crate::formats::weights::Weights;
-use crate::models::families::{Family, Naming, Part, has_bias};
+use crate::models::families::{Family, Naming, Part, Quirk, has_bias};
 
 const DIVISORS: &str = "rope_freqs.weight";
 const LONG: &str = "rope_factors_long.weight";
@@ -84,7 +84,7 @@ impl DecoderConfig {
             rope_local: keys.rope_local(head_dims)?,
             layers: keys.layers(experts.is_some())?,
             activation: traits.activation,
-            embedding_scale: traits.scaled_embedding.then(|| (hidden as f32).sqrt()),
+            embedding_scale: traits.has(Quirk::ScaledEmbedding).then(|| (hidden as f32).sqrt()),
             attention_softcap: keys.softcap("attn_logit_softcapping", 50.0)?,
             final_softcap: keys.softcap("final_logit_softcapping", 30.0)?,
             biases: Biases {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::InferenceError;
 use crate::formats::hf::Folder;
-use crate::models::families::Family;
+use crate::models::families::{Family, Quirk};
 
 #[derive(Deserialize)]
 struct DecoderJson {
@@ -141,16 +141,16 @@ impl DecoderJson {
             rope_local,
             layers: self.layers(family)?,
             activation: self.activation(family)?,
-            embedding_scale: traits.scaled_embedding.then(|| (hidden as f32).sqrt()),
+            embedding_scale: traits.has(Quirk::ScaledEmbedding).then(|| (hidden as f32).sqrt()),
             attention_softcap: softcap(self.attn_logit_softcapping),
             final_softcap: softcap(self.final_logit_softcapping),
             biases: Biases {
-                qkv: traits.qkv_bias || self.attention_bias,
+                qkv: traits.has(Quirk::QkvBias) || self.attention_bias,
                 output: self.attention_bias,
                 feed_forward: self.mlp_bias,
             },
             experts,
-            tied: self.tie_word_embeddings.unwrap_or(traits.tied || !output),
+            tied: self.tie_word_embeddings.unwrap_or(traits.has(Quirk::Tied) || !output),
         };
         config.check()?;
         Ok(config)

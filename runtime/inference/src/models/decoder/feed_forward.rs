@@ -33,7 +33,7 @@ impl FeedForward {
     pub(super) fn forward(&self, x: Tensor<2>, function: Activation, path: Path) -> Tensor<2> {
         match self {
             Self::Gated(gated) => gated.forward(x, function, path),
-            Self::Mixture(mixture) => mixture.forward(x, function, path),
+            Self::Mixture(mixture) => mixture.forward(&x, function, path),
         }
     }
 }
@@ -46,7 +46,7 @@ impl Gated {
 
 impl Mixture {
     /// Experts add to a token in their order, whatever the batch.
-    fn forward(&self, x: Tensor<2>, function: Activation, path: Path) -> Tensor<2> {
+    fn forward(&self, x: &Tensor<2>, function: Activation, path: Path) -> Tensor<2> {
         let [tokens, width] = x.dims();
         let device = x.device();
         let shares = values(Some(activation::softmax(self.router.forward(x.clone()), 1)));

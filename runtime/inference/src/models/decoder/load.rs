@@ -7,7 +7,7 @@ use super::{Decoder, Layer, Plan};
 use crate::InferenceError;
 use crate::formats::weights::{Rows, Weights};
 use crate::models::config::{DecoderConfig, Experts, LayerConfig, Rope};
-use crate::models::families::{HeadNorms, Naming, Norms, OPTIONAL, Part};
+use crate::models::families::{HeadNorms, Naming, Norms, OPTIONAL, Part, Quirk};
 use crate::models::ops::linear::Linear;
 use crate::models::ops::{Attention, Path};
 
@@ -96,7 +96,7 @@ impl<'a> Loader<'a> {
     /// A norm's weights as they are multiplied.
     fn norm(&self, name: &str, width: usize) -> Result<Vec<f32>, InferenceError> {
         let mut values = self.weights.f32(name, &[width])?;
-        let less_one = self.config.family.traits().norm_less_one;
+        let less_one = self.config.family.traits().has(Quirk::NormLessOne);
         if less_one && self.naming == Naming::HuggingFace {
             values.iter_mut().for_each(|value| *value += 1.0);
         }
@@ -200,19 +200,26 @@ impl<'a> Loader<'a> {
         let mut biases = Vec::new();
         for part in parts {
             let shape = self.config.shape(*part);
-            let pairs = matches!(part, Part::Query | Part::Key)
-                && self.naming == Naming::Gguf
-                && self.config.family.traits().pairs;
-            let rows = |name: &str, shape: &[usize]| -> Result<Rows<'a>, InferenceError> {
-                let rows = self.weights.rows(name, shape)?;
-                Ok(if pairs { rows.with_pairs(self.config.head_dims) } else { rows })
-            };
-            matrices.push(rows(&self.name(layer, *part, "weight"), &shape)?);
+            matrices.push(self.rows(&self.name(layer, *part, "weight"), (*part, &shape))?);
             if bias {
-                let bias = rows(&self.name(layer, *part, "bias"), &shape[..1])?.upright()?;
+                let name = self.name(layer, *part, "bias");
+                let bias = self.rows(&name, (*part, &shape[..1]))?.upright()?;
                 biases.extend(bias.values(0..bias.rows())?);
             }
         }
         self.linear(&matrices, bias.then_some(biases))
+    }
+
+    /// A tensor with its rows in the kernels' order.
+    fn rows(
+        &self,
+        name: &str,
+        (part, shape): (Part, &[usize]),
+    ) -> Result<Rows<'a>, InferenceError> {
+        let rows = self.weights.rows(name, shape)?;
+        let pairs = matches!(part, Part::Query | Part::Key)
+            && self.naming == Naming::Gguf
+            && self.config.family.traits().has(Quirk::Pairs);
+        Ok(if pairs { rows.with_pairs(self.config.head_dims) } else { rows })
     }
 }

@@ -1,11 +1,13 @@
 use emberbox_kernels::attention::Span;
+use emberbox_kernels::quant::Format;
 
 use super::{Decoder, Rows};
 use crate::ModelSource;
+use crate::formats::weights::Storage;
 use crate::models::kv::Blocks;
 use crate::models::load::{Checked, check};
 use crate::models::ops::Path;
-use crate::testing::{SIZES, Scratch, Sizes, random_folder, random_gguf};
+use crate::testing::{SIZES, Scratch, Sizes, random_folder, random_gguf, random_gguf_as};
 
 fn checked(sizes: Sizes, quantise: bool) -> Checked {
     let scratch = Scratch::new();
@@ -86,5 +88,37 @@ fn chunks_and_neighbours_change_no_bit() {
         }
         rows.wanted = (0..70).collect();
         assert_eq!(alone, decoder.forward(decoder.cache(16), rows).1);
+    }
+}
+
+/// Weights are the same on both paths; activations have 8 bits on one. Mixed types take a layer's
+/// matrices through several kernels.
+#[test]
+fn every_type_of_weights_is_run_as_it_is_stored() {
+    let sizes = Sizes { hidden: 256, feed_forward: 256, head_dims: 64, tied: true, ..SIZES };
+    let all = Format::ALL.map(Storage::Blocks);
+    let dense = [Storage::F16, Storage::Bf16];
+    let mixed = |name: &str| match name {
+        n if n.ends_with("attn_v") => Storage::Blocks(Format::Q6K),
+        n if n.ends_with("attn_k") => Storage::F16,
+        n if n.ends_with("ffn_up") => Storage::Blocks(Format::Q5_0),
+        _ => Storage::Blocks(Format::Q4K),
+    };
+    let mut files: Vec<_> = dense
+        .into_iter()
+        .chain(all)
+        .map(|storage| (storage.to_string(), random_gguf_as(sizes, |_| storage)))
+        .collect();
+    files.push(("Q4_K".to_owned(), random_gguf_as(sizes, mixed)));
+    for (name, file) in files {
+        let scratch = Scratch::new();
+        let path = scratch.write("m.gguf", file.bytes());
+        let model = check("m", &ModelSource::Path(path), u64::MAX).unwrap();
+        assert_eq!(model.info.quantisation, name);
+        let kernels = run(&model.decoder(Path::Kernels), &tokens(), &[70]);
+        let reference = run(&model.decoder(Path::Reference), &tokens(), &[70]);
+        let off = distance(&kernels, &reference);
+        let tolerance = if name.ends_with("16") { 1e-5 } else { 0.06 };
+        assert!(off < tolerance, "{name}: off by {off}");
     }
 }

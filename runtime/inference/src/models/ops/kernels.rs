@@ -5,11 +5,12 @@ use burn::backend::Flex;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use emberbox_kernels::attention::{self, KvCache, Layer, Rope, Span};
-use emberbox_kernels::linear::{self, Activations};
+use emberbox_kernels::linear::{self, Activations, Matrix};
+use emberbox_kernels::pool::{self, Pool};
 use emberbox_kernels::rows::{self, Norm};
-use emberbox_kernels::{Level, dense, pool};
+use emberbox_kernels::{Level, dense};
 
-use super::linear::{Form, Packing};
+use super::linear::{Form, Packing, Part};
 use super::{Attention, DecoderOps};
 use crate::models::config::Activation;
 
@@ -32,44 +33,65 @@ fn dims2(tensor: &FlexTensor) -> [usize; 2] {
     [shape[0], shape[1]]
 }
 
+/// All matrices in one pass; gives `len` values.
+fn quantised(
+    (level, pool): (Level, &Pool),
+    x: &[f32],
+    matrices: &[Matrix<'_>],
+    len: usize,
+) -> Vec<f32> {
+    let mut y = vec![0.0; len];
+    let columns = matrices.first().map_or(0, |matrix| matrix.columns);
+    ACTIVATIONS.with_borrow_mut(|activations| {
+        activations.quantise(level, pool, x, columns);
+        linear::linear(level, pool, activations, matrices, &mut y);
+    });
+    y
+}
+
+/// One matrix after the other, as some of them are dense.
+fn by_parts<'a>(
+    (level, pool): (Level, &Pool),
+    x: &[f32],
+    parts: impl Iterator<Item = (Part, &'a [u8])>,
+    (columns, width): (usize, usize),
+) -> Vec<f32> {
+    let tokens = x.len().checked_div(columns).unwrap_or(0);
+    let mut y = vec![0.0; tokens * width];
+    let mut first = 0;
+    for (Part { form, rows }, packed) in parts {
+        let own = match form {
+            Form::Dense(kind) => {
+                let mut own = vec![0.0; tokens * rows];
+                let w = dense::Weights { kind, packed, rows, columns };
+                dense::packed_linear(level, pool, x, &w, &mut own);
+                own
+            }
+            Form::Blocks(format) => {
+                let matrix = Matrix { format, packed, rows, columns };
+                quantised((level, pool), x, &[matrix], tokens * rows)
+            }
+        };
+        if rows == width {
+            return own;
+        }
+        for (y, own) in y.chunks_exact_mut(width).zip(own.chunks_exact(rows)) {
+            y[first..first + rows].copy_from_slice(own);
+        }
+        first += rows;
+    }
+    y
+}
+
 impl DecoderOps for Flex {
     fn linear(x: FlexTensor, w: FlexTensor, p: Arc<Packing>) -> FlexTensor {
         let [tokens, _] = dims2(&x);
         let x = x.to_contiguous();
         let width = p.rows();
-        let mut y = vec![0.0; tokens * width];
-        pool::current(|pool| {
-            let level = Level::detect();
-            if let Some(matrices) = p.quantised(w.bytes()) {
-                return ACTIVATIONS.with_borrow_mut(|activations| {
-                    activations.quantise(level, pool, floats(&x), p.columns);
-                    linear::linear(level, pool, activations, &matrices, &mut y);
-                });
-            }
-            let mut first = 0;
-            for (part, packed) in p.parts(w.bytes()) {
-                let mut own = vec![0.0; tokens * part.rows];
-                match part.form {
-                    Form::Dense(kind) => {
-                        let (rows, columns) = (part.rows, p.columns);
-                        let w = dense::Weights { kind, packed, rows, columns };
-                        dense::packed_linear(level, pool, floats(&x), &w, &mut own);
-                    }
-                    Form::Blocks(format) => ACTIVATIONS.with_borrow_mut(|activations| {
-                        activations.quantise(level, pool, floats(&x), p.columns);
-                        let (rows, columns) = (part.rows, p.columns);
-                        let w = linear::Matrix { format, packed, rows, columns };
-                        linear::linear(level, pool, activations, &[w], &mut own);
-                    }),
-                }
-                if part.rows == width {
-                    y = own;
-                    return;
-                }
-                let rows = y.chunks_exact_mut(width).zip(own.chunks_exact(part.rows));
-                rows.for_each(|(y, own)| y[first..first + part.rows].copy_from_slice(own));
-                first += part.rows;
-            }
+        let level = Level::detect();
+        let y = pool::current(|pool| match p.quantised(w.bytes()) {
+            Some(matrices) => quantised((level, pool), floats(&x), &matrices, tokens * width),
+            None => by_parts((level, pool), floats(&x), p.parts(w.bytes()), (p.columns, width)),
         });
         tensor([tokens, width], y)
     }
@@ -122,12 +144,11 @@ impl DecoderOps for Flex {
 
     fn attend(
         qkv: FlexTensor,
-        mut keys: FlexTensor,
-        mut values: FlexTensor,
+        mut cache: FlexTensor,
         angles: FlexTensor,
         norms: FlexTensor,
         (plan, spans): (Attention, Arc<Vec<Span>>),
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+    ) -> (FlexTensor, FlexTensor) {
         let [tokens, _] = dims2(&qkv);
         let width = plan.heads.query * plan.heads.dims;
         let mut qkv = qkv.to_contiguous();
@@ -146,9 +167,11 @@ impl DecoderOps for Flex {
         };
         let mut y = vec![0.0; tokens * width];
         let rows = attention::Rows { qkv: qkv.storage_mut(), spans: spans.as_slice(), out: &mut y };
-        let (keys_out, values_out) = (keys.storage_mut(), values.storage_mut());
-        let cache = KvCache { kind: plan.cache, keys: keys_out, values: values_out };
-        pool::current(|pool| attention::forward(Level::detect(), pool, &layer, rows, cache));
-        (tensor([tokens, width], y), keys, values)
+        let bytes: &mut [u8] = cache.storage_mut();
+        let half = bytes.len() / 2;
+        let (keys, values) = bytes.split_at_mut(half);
+        let both = KvCache { kind: plan.cache, keys, values };
+        pool::current(|pool| attention::forward(Level::detect(), pool, &layer, rows, both));
+        (tensor([tokens, width], y), cache)
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn attend(
         let values = extend(&mut cache.1, head(query + kv, kv), span);
         out.push(softmax_attend(queries, (keys, values), span.position, plan));
     }
-    (Tensor::cat(out, 0), LayerCache::Plain(cache.0, cache.1))
+    (Tensor::cat(out, 0), LayerCache::Plain(Box::new(cache)))
 }
 
 /// Normalises `[rows, heads, dims]` over as many values as there are weights.

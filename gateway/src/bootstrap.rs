@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use emberbox_billing::{Act, OpId, Order, OrgId, Payment};
 use emberbox_catalog::{CatalogError, Name, NewKey, Org, Role};
-use emberbox_inference::ModelSource;
+use emberbox_inference::{InferenceError, ModelSource};
+use emberbox_runtime::bridge::ModelInfo;
 
 use crate::app::App;
 use crate::start::StartError;
@@ -17,31 +18,50 @@ pub(crate) const BUNDLED_MODEL: &str = "tiny-storyteller";
 /// A small story model of our own (`examples/tiny-lm` trains it), so that a fresh server answers.
 static BUNDLED_BYTES: &[u8] = include_bytes!("../../examples/tiny-lm/model/tiny-storyteller.gguf");
 
-/// Loads the bundled model and those that the operator has added. One that cannot be loaded any
-/// more is reported and left out: it must not keep the others from being served.
+/// Makes the bundled model known and those that the operator has added; the first request for one
+/// has it loaded, unless it is pinned and loaded now. One whose files are no good any more is
+/// reported and left out: it must not keep the others from being served.
 pub(crate) async fn models(app: &Arc<App>) -> Result<(), StartError> {
     if app.config.inference.bundled_model {
-        let inference = app.inference.clone();
         let source = ModelSource::Static(BUNDLED_BYTES);
-        let added =
-            tokio::task::spawn_blocking(move || inference.add(BUNDLED_MODEL, source)).await?;
-        if let Err(error) = added {
-            tracing::error!(%error, "the bundled model was not loaded");
+        if let Err(error) = offer(app, BUNDLED_MODEL, source).await? {
+            tracing::error!(%error, "the bundled model is not offered");
         }
     }
     for model in app.catalog.models().await? {
-        let (inference, name) = (app.inference.clone(), model.name.clone());
         let source = ModelSource::Path(PathBuf::from(&model.source));
-        let added = tokio::task::spawn_blocking(move || inference.add(&name, source)).await?;
-        match added {
+        match offer(app, &model.name, source).await? {
             Ok(info) if info.digest != model.digest => {
                 tracing::warn!(model = model.name, "the model's files changed since it was added");
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(model = model.name, %error, "a model was not loaded"),
+            Err(error) => tracing::error!(model = model.name, %error, "a model is not offered"),
         }
     }
     Ok(())
+}
+
+/// Whether a model is to stay in memory.
+pub(crate) fn is_pinned(app: &App, model: &str) -> bool {
+    app.config.inference.pinned_models.split(',').any(|name| name.trim() == model)
+}
+
+async fn offer(
+    app: &Arc<App>,
+    name: &str,
+    source: ModelSource,
+) -> Result<Result<ModelInfo, InferenceError>, StartError> {
+    let (inference, name) = (app.inference.clone(), name.to_owned());
+    let pinned = is_pinned(app, &name);
+    let offered = tokio::task::spawn_blocking(move || {
+        if !pinned {
+            return inference.register(&name, source, false);
+        }
+        let info = inference.add(&name, source);
+        inference.pin(&name, true);
+        info
+    });
+    Ok(offered.await?)
 }
 
 /// Creates the first organisation; returns its name and its owner's key. A start that was

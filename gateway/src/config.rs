@@ -166,12 +166,21 @@ pub struct Inference {
     pub threads: usize,
     /// Whether the small bundled model is offered, so that a fresh server can answer.
     pub bundled_model: bool,
+    /// The size of the weights of all models that are in memory at once, in MiB.
+    pub memory_mib_max: u64,
+    /// Names of models, separated by commas, that are loaded at start and stay in memory.
+    pub pinned_models: String,
 }
 
 impl Default for Inference {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        Self { threads, bundled_model: true }
+        Self {
+            threads,
+            bundled_model: true,
+            memory_mib_max: 16 << 10,
+            pinned_models: String::new(),
+        }
     }
 }
 
@@ -297,6 +306,8 @@ impl Config {
 
         reader.read("inference.threads", &mut self.inference.threads);
         reader.read("inference.bundled_model", &mut self.inference.bundled_model);
+        reader.read("inference.memory_mib_max", &mut self.inference.memory_mib_max);
+        reader.read("inference.pinned_models", &mut self.inference.pinned_models);
         reader.read("bootstrap.org", &mut self.bootstrap.org);
         reader.read("bootstrap.credits", &mut self.bootstrap.credits);
         self.payments = Payments::read(reader);
@@ -316,6 +327,7 @@ impl Config {
         reader.at_least_one("limits.deployments_max", limits.deployments_max as u64);
         reader.at_least_one("key_limits.concurrency_max", self.key_limits.concurrency_max.into());
         reader.at_least_one("inference.threads", self.inference.threads as u64);
+        reader.at_least_one("inference.memory_mib_max", self.inference.memory_mib_max);
         let functions = &self.function_limits;
         reader.at_least_one("function_limits.memory_mib_max", functions.memory_mib_max.into());
         reader.at_least_one("function_limits.wall_ms_max", functions.wall_ms_max);

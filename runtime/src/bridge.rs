@@ -56,6 +56,9 @@ impl From<InferenceError> for BridgeError {
             InferenceError::WrongKind { model, .. } => Self::WrongKind(model),
             InferenceError::Overloaded(what) => Self::Overloaded(what.to_owned()),
             InferenceError::UnknownSession | InferenceError::Cancelled => Self::Cancelled,
+            InferenceError::LoadFailed { model, .. } => {
+                Self::Overloaded(format!("the model `{model}` cannot be loaded at the moment"))
+            }
             InferenceError::BadModel { .. }
             | InferenceError::Io { .. }
             | InferenceError::WorkerDied => {

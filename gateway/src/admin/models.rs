@@ -49,7 +49,12 @@ pub(super) async fn add(app: &App, body: Body) -> Result<Response, ApiError> {
 
 async fn load(app: &App, name: &str, path: PathBuf) -> Result<ModelInfo, ApiError> {
     let (inference, name) = (app.inference.clone(), name.to_owned());
-    let loaded = tokio::task::spawn_blocking(move || inference.add(&name, ModelSource::Path(path)));
+    let pinned = bootstrap::is_pinned(app, &name);
+    let loaded = tokio::task::spawn_blocking(move || {
+        let info = inference.add(&name, ModelSource::Path(path))?;
+        inference.pin(&name, pinned);
+        Ok::<_, InferenceError>(info)
+    });
     loaded
         .await
         .map_err(|error| ApiError::internal("loading a model did not end", &error))?

@@ -250,6 +250,9 @@ async fn deliver(
                 let gone = "the model was stopped in the middle of the call";
                 return Err(Stop::Failed(ApiError::Overloaded(gone.to_owned())));
             }
+            Event::Done { finish_reason: FinishReason::Deadline, .. } => {
+                return Err(Stop::Deadline);
+            }
             Event::Done { finish_reason, usage } => return Err(Stop::Done(finish_reason, usage)),
         }
     }
@@ -299,7 +302,7 @@ fn record(usage: Usage, stop: &Stop) {
         Stop::Done(FinishReason::ToolCalls, _) => "tool_calls",
         Stop::Done(FinishReason::Length, _) => "length",
         Stop::Done(FinishReason::Cancelled, _) | Stop::ClientLeft => "cancelled",
-        Stop::Deadline => "deadline",
+        Stop::Done(FinishReason::Deadline, _) | Stop::Deadline => "deadline",
         Stop::Failed(_) => "error",
     };
     let span = Span::current();

@@ -19,7 +19,8 @@ pub(crate) async fn list(
     only(method, &Method::GET, "GET")?;
     let (org, book) = (OrgId::new(&principal.org.id), app.billing.prices().await?);
     let models = app.inference.models();
-    let data: Vec<Value> = models.iter().map(|info| shown(app, info, (&book, &org))).collect();
+    let data: Vec<Value> =
+        models.iter().map(|model| shown(app, &model.info, (&book, &org))).collect();
     respond::ok(&json!({ "object": "list", "data": data }))
 }
 

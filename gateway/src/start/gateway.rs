@@ -101,6 +101,7 @@ impl Opened {
         let inference = Inference::new(InferenceOptions {
             threads: config.inference.threads,
             output_tokens_default: config.limits.output_tokens_default,
+            memory_bytes_max: config.inference.memory_mib_max.saturating_mul(1 << 20),
             ..InferenceOptions::default()
         })?;
         let engine = Engine::new(EngineOptions {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use emberbox::Config;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -79,6 +80,21 @@ fn models_that_cannot_be_loaded_are_refused_with_the_reason() {
     server.operate("POST", "/admin/v1/models", &taken).refused(409, "conflict");
     let path = "/admin/v1/models/m";
     server.operate("DELETE", path, &Value::Null).refused(404, "not_found");
+}
+
+#[test]
+fn models_are_loaded_by_the_first_call_unless_they_are_pinned() {
+    for (pinned, before) in [("", "registered"), ("a, tiny-storyteller", "loaded")] {
+        let set = |config: &mut Config| config.inference.pinned_models = pinned.to_owned();
+        let server = Server::start_with(set);
+        let model = || {
+            let models = server.operate("GET", "/admin/v1/models", &Value::Null).good();
+            (models["data"][0]["state"].clone(), models["data"][0]["pinned"].clone())
+        };
+        assert_eq!(model(), (json!(before), json!(before == "loaded")));
+        server.chat(&json!({})).good();
+        assert_eq!(model(), (json!("loaded"), json!(before == "loaded")));
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //! One session is one sequence. A client opens it, prepares a task (which counts its tokens
 //! exactly), submits it, and takes events until [`Event::Done`]; then it may prepare another.
-//! Every generation states its whole prompt; what the session's KV cache already holds as a
-//! prefix of it is not computed again and is counted in [`Usage::cached_input_tokens`].
+//! Every generation states its whole prompt; what the KV cache already holds as a prefix of it, from
+//! any earlier task of the same payer, is not computed again and is counted in
+//! [`Usage::cached_input_tokens`]. It comes in blocks of 32 tokens.
 
 pub use emberbox_sampling::Grammar;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,8 @@ pub struct SessionId(pub u64);
 pub struct Open {
     /// The model's name, as it was added.
     pub model: String,
-    /// The organisation that pays.
+    /// The organisation that pays. Payers share a model's time evenly, and none can find what is in
+    /// the cache for another.
     pub tenant: String,
 }
 
@@ -71,6 +73,8 @@ pub struct GenerateOptions {
     pub seed: Option<u64>,
     /// Strings that end the text; they are not part of it.
     pub stop: Vec<String>,
+    /// The task ends this many milliseconds after it was prepared, whatever it has by then.
+    pub deadline_ms: Option<u64>,
 }
 
 impl Default for GenerateOptions {
@@ -91,6 +95,7 @@ impl Default for GenerateOptions {
             tool_choice: ToolChoice::Auto,
             seed: None,
             stop: Vec::new(),
+            deadline_ms: None,
         }
     }
 }
@@ -161,6 +166,8 @@ pub enum FinishReason {
     Length,
     /// The client cancelled.
     Cancelled,
+    /// The task's deadline passed.
+    Deadline,
 }
 
 /// Tokens worked on. Work that is repeated for the engine's own reasons is not counted again.
@@ -168,7 +175,7 @@ pub enum FinishReason {
 pub struct Usage {
     /// Prompt tokens, the cached ones included.
     pub input_tokens: u32,
-    /// Those of `input_tokens` that the session's KV cache already held.
+    /// Those of `input_tokens` that were in the KV cache before the task came to them.
     pub cached_input_tokens: u32,
     /// Tokens delivered. The end-of-sequence token is not one of them, so this is the sum of the
     /// lengths of every [`Event::Piece`]'s `tokens`.
@@ -238,6 +245,34 @@ pub enum ModelKind {
     Generation,
     /// Turns text into vectors.
     Embedding,
+}
+
+/// Whether a model can run now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelState {
+    /// Its files are known; the next task loads it.
+    Registered,
+    /// It is being loaded.
+    Loading,
+    /// Its weights are in memory.
+    Loaded,
+    /// It could not be loaded, or its thread died. A later task tries again.
+    Failed,
+}
+
+/// A model, and what the engine does with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// What it is.
+    #[serde(flatten)]
+    pub info: ModelInfo,
+    /// Whether it can run now.
+    pub state: ModelState,
+    /// Whether it stays in memory once it is loaded.
+    pub pinned: bool,
+    /// How often its weights were loaded.
+    pub loads: u64,
 }
 
 /// A model, described.

@@ -58,7 +58,15 @@ pub enum InferenceError {
         #[source]
         source: std::io::Error,
     },
-    /// The model's thread has ended; the model must be added again.
+    /// The model could not be loaded. It is tried again after a while.
+    #[error("the model `{model}` cannot be loaded at the moment: {reason}")]
+    LoadFailed {
+        /// The model's name.
+        model: String,
+        /// Why; it may name files of the machine.
+        reason: String,
+    },
+    /// The model's thread has ended with this task. The next task loads the model again.
     #[error("the model's worker has died")]
     WorkerDied,
 }

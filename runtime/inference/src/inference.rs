@@ -1,17 +1,17 @@
 //! The handle that callers hold.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use emberbox_kernels::pool::Pool;
-
-use crate::api::{Event, ModelInfo, Open, Plan, SessionId, Task, Usage};
+use crate::api::{Event, ModelInfo, ModelStatus, Open, Plan, SessionId, Task, Usage};
 use crate::models::load;
 use crate::scheduler::lock;
-use crate::scheduler::model::{Model, Sessions};
-use crate::scheduler::session::Session;
+use crate::scheduler::model::Sessions;
+use crate::scheduler::session::{Ready, Session};
+use crate::store::{Removed, Store};
 use crate::{InferenceError, InferenceOptions, ModelSource};
 
 const NAME_BYTES_MAX: usize = 128;
@@ -20,11 +20,9 @@ const NAME_BYTES_MAX: usize = 128;
 #[derive(Clone)]
 pub struct Inference {
     options: Arc<InferenceOptions>,
-    models: Arc<Mutex<BTreeMap<String, Arc<Model>>>>,
+    store: Arc<Store>,
     sessions: Arc<Sessions>,
     last_session: Arc<AtomicU64>,
-    /// The threads of all models' kernels.
-    pool: Arc<Pool>,
 }
 
 impl Inference {
@@ -34,13 +32,9 @@ impl Inference {
     /// `InvalidRequest` names a limit that is zero.
     pub fn new(options: InferenceOptions) -> Result<Self, InferenceError> {
         options.check()?;
-        Ok(Self {
-            pool: Arc::new(Pool::new(options.threads)),
-            options: Arc::new(options),
-            models: Arc::default(),
-            sessions: Arc::new(Mutex::new(HashMap::new())),
-            last_session: Arc::default(),
-        })
+        let (options, sessions) = (Arc::new(options), Arc::new(Mutex::new(HashMap::new())));
+        let store = Arc::new(Store::new(Arc::clone(&options), Arc::clone(&sessions)));
+        Ok(Self { options, store, sessions, last_session: Arc::default() })
     }
 
     /// Reads and checks a model without loading its weights. Its name is the file's stem.
@@ -54,80 +48,105 @@ impl Inference {
         Ok(load::check(&name, &ModelSource::Path(path.to_owned()), bytes_max)?.info)
     }
 
-    /// Loads a model and starts its thread. Blocks while it reads; replaces a model of that name,
-    /// whose sessions end.
+    /// Loads a model now and starts its thread. Blocks while it reads; replaces a model of that
+    /// name, whose sessions end.
     ///
     /// # Errors
-    /// As [`Inference::inspect`]; `InvalidRequest` for a name that is empty or too long.
+    /// As [`Inference::register`]; `Overloaded` when the models in use leave no memory for it.
     pub fn add(&self, name: &str, source: ModelSource) -> Result<ModelInfo, InferenceError> {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            let reason = format!("must have 1 to {NAME_BYTES_MAX} bytes");
-            return Err(InferenceError::invalid("name", reason));
-        }
-        let checked = load::check(name, &source, self.options.model_bytes_max)?;
-        drop(source);
-        let model = self.start(checked)?;
-        let info = model.info().clone();
-        let replaced = lock(&self.models).insert(name.to_owned(), model);
-        if let Some(replaced) = replaced {
-            self.end(&replaced);
-        }
+        check_name(name)?;
+        let (info, replaced) = self.store.add(name, source)?;
+        self.end(replaced);
         Ok(info)
     }
 
-    fn start(&self, checked: load::Checked) -> Result<Arc<Model>, InferenceError> {
-        Model::start(checked, Arc::clone(&self.options), &self.sessions, Arc::clone(&self.pool))
+    /// Reads and checks a model whose weights the first task that needs them will load; replaces a
+    /// model of that name, whose sessions end. What is loaded leaves the memory when others need it
+    /// and no task does, unless it is `pinned`; then it is loaded again from `source`, which must
+    /// still be what was checked. Blocks while it reads.
+    ///
+    /// # Errors
+    /// As [`Inference::inspect`]; `InvalidRequest` for a name that is empty or too long.
+    pub fn register(
+        &self,
+        name: &str,
+        source: ModelSource,
+        pinned: bool,
+    ) -> Result<ModelInfo, InferenceError> {
+        check_name(name)?;
+        let (info, replaced) = self.store.register(name, source, pinned)?;
+        self.end(replaced);
+        Ok(info)
+    }
+
+    /// Says whether a model is to stay in memory once it is loaded; false when there is none.
+    pub fn pin(&self, name: &str, pinned: bool) -> bool {
+        self.store.pin(name, pinned)
     }
 
     /// Stops a model. Its sessions end with `UnknownSession`. False when there is none.
     pub fn remove(&self, name: &str) -> bool {
-        let removed = lock(&self.models).remove(name);
-        removed.inspect(|model| self.end(model)).is_some()
+        let removed = self.store.remove(name);
+        let known = removed.is_some();
+        self.end(removed);
+        known
     }
 
-    fn end(&self, model: &Arc<Model>) {
-        model.stop();
+    fn end(&self, removed: Option<Removed>) {
+        let Some(Removed { registration, model }) = removed else { return };
+        model.into_iter().for_each(|model| model.stop());
         let sessions: Vec<_> = lock(&self.sessions)
-            .extract_if(|_, session| Arc::ptr_eq(&session.model, model))
+            .extract_if(|_, session| session.registration == registration)
             .map(|(_, session)| session)
             .collect();
         sessions.iter().for_each(|session| session.close());
     }
 
     /// All models, by name.
-    pub fn models(&self) -> Vec<ModelInfo> {
-        lock(&self.models).values().map(|model| model.info().clone()).collect()
+    pub fn models(&self) -> Vec<ModelStatus> {
+        self.store.all()
     }
 
-    /// One model.
+    /// One model, loaded or not.
     pub fn model(&self, name: &str) -> Option<ModelInfo> {
-        lock(&self.models).get(name).map(|model| model.info().clone())
+        self.store.info(name)
     }
 
-    /// Opens a session.
+    /// Opens a session. It takes no memory of its model: the first task has that loaded.
     ///
     /// # Errors
-    /// `ModelNotFound`, or `Overloaded` when `sessions_max` are open.
+    /// `ModelNotFound`, or `Overloaded` when `sessions_max` are open, or `sessions_payer_max` of
+    /// this payer.
     pub async fn open(&self, request: Open) -> Result<SessionId, InferenceError> {
         // Ready at once; async as the engine may one day be another process.
         std::future::ready(self.open_now(request)).await
     }
 
     fn open_now(&self, request: Open) -> Result<SessionId, InferenceError> {
-        let model = lock(&self.models).get(&request.model).map(Arc::clone);
-        let Some(model) = model else {
+        let Some(registration) = self.store.registration(&request.model) else {
             return Err(InferenceError::ModelNotFound(request.model));
         };
-        let mut sessions = lock(&self.sessions);
-        if sessions.len() >= self.options.sessions_max {
-            sessions.retain(|_, session| !session.expire(self.options.session_idle_max));
+        let all = lock(&self.sessions).len();
+        if all >= self.options.sessions_max || self.payer_is_full(&request.tenant) {
+            self.store.expire_sessions();
         }
-        if sessions.len() >= self.options.sessions_max {
+        if lock(&self.sessions).len() >= self.options.sessions_max {
             return Err(InferenceError::Overloaded("too many sessions are open"));
         }
+        if self.payer_is_full(&request.tenant) {
+            return Err(InferenceError::Overloaded("this caller has too many sessions open"));
+        }
         let id = SessionId(self.last_session.fetch_add(1, Ordering::Relaxed) + 1);
-        sessions.insert(id.0, Arc::new(Session::new(model)));
+        let session = Arc::new(Session::new(registration, &request.tenant));
+        lock(&self.sessions).insert(id.0, session);
         Ok(id)
+    }
+
+    fn payer_is_full(&self, payer: &str) -> bool {
+        let sessions = lock(&self.sessions);
+        let max = self.options.sessions_payer_max;
+        sessions.len() >= max
+            && sessions.values().filter(|session| *session.payer == *payer).count() >= max
     }
 
     fn session(&self, id: SessionId) -> Result<Arc<Session>, InferenceError> {
@@ -136,17 +155,24 @@ impl Inference {
     }
 
     /// Counts and checks a task, and keeps it for [`Inference::submit`]; it replaces an earlier
-    /// one that was not submitted.
+    /// one that was not submitted. Waits until the model is loaded, for `load_wait_max` or the
+    /// task's deadline at most.
     ///
     /// # Errors
     /// `InvalidRequest` with the field, `ContextLength`, `WrongKind`, `UnknownSession`,
-    /// `Overloaded`, `WorkerDied`.
+    /// `Overloaded`, `LoadFailed`, `WorkerDied`.
     pub async fn prepare(&self, session: SessionId, task: Task) -> Result<Plan, InferenceError> {
         let session = self.session(session)?;
         session.ready_to_prepare()?;
-        let prepared = session.model.prepare(task).await?;
+        let _calling = session.call();
+        let now = Instant::now();
+        let deadline = deadline(&task, now);
+        let wait = now + self.options.load_wait_max;
+        let wait = deadline.map_or(wait, |deadline| deadline.min(wait));
+        let lease = self.store.acquire(session.registration, wait).await?;
+        let prepared = lease.model().prepare(task).await?;
         let plan = prepared.plan();
-        session.keep(prepared)?;
+        session.keep(Ready { prepared, deadline }, lease)?;
         Ok(plan)
     }
 
@@ -158,8 +184,8 @@ impl Inference {
     pub async fn submit(&self, session: SessionId) -> Result<(), InferenceError> {
         let submit = || {
             let session = self.session(session)?;
-            let job = session.begin()?;
-            session.model.submit(job)
+            let (job, model) = session.begin()?;
+            model.submit(job)
         };
         std::future::ready(submit()).await
     }
@@ -195,8 +221,24 @@ impl Inference {
     /// Makes a model's thread panic, for tests.
     #[cfg(test)]
     pub(crate) fn break_worker(&self, name: &str) {
-        if let Some(model) = lock(&self.models).get(name) {
-            model.break_worker();
+        self.store.break_worker(name);
+    }
+}
+
+fn check_name(name: &str) -> Result<(), InferenceError> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        let reason = format!("must have 1 to {NAME_BYTES_MAX} bytes");
+        return Err(InferenceError::invalid("name", reason));
+    }
+    Ok(())
+}
+
+/// When a task that is prepared now has to be over. One beyond the clock's end has no deadline.
+fn deadline(task: &Task, now: Instant) -> Option<Instant> {
+    match task {
+        Task::Generate { options, .. } => {
+            now.checked_add(Duration::from_millis(options.deadline_ms?))
         }
+        Task::Embed { .. } => None,
     }
 }

@@ -16,6 +16,8 @@ mod models;
 mod options;
 /// From requests to steps of a model.
 mod scheduler;
+/// Models by name: registered, loaded, evicted.
+mod store;
 /// Tokenizers and templates.
 mod text;
 

@@ -40,18 +40,28 @@ pub struct InferenceOptions {
     pub threads: usize,
     /// Most sessions open at once, over all models.
     pub sessions_max: usize,
+    /// Most sessions that one payer has open at once.
+    pub sessions_payer_max: usize,
     /// Most tasks waiting for one model.
     pub queue_max: usize,
     /// Most tokens, of prompts and outputs, of the tasks that wait for one model.
     pub queue_tokens_max: usize,
+    /// Most tasks of one payer waiting for one model.
+    pub queue_payer_max: usize,
+    /// Most tokens of one payer's tasks that wait for one model.
+    pub queue_payer_tokens_max: usize,
     /// Most sequences in one model's batch.
     pub batch_max: usize,
     /// Most tokens whose keys and values one model keeps. Memory is taken as it is used.
     pub kv_tokens_max: usize,
     /// How keys and values are kept.
     pub kv_storage: KvStorage,
-    /// Most prompt tokens computed in one step, so that a long prompt does not hold up others.
+    /// Most prompt tokens computed in one step, so that a long prompt does not hold up others. How
+    /// many it is follows from `inter_token_target`; it is at least 16, if this is not less.
     pub prefill_tokens_max: usize,
+    /// The time from one token of a sequence to its next that prompts may stretch a step to. Zero
+    /// is no target: then steps are bounded by `prefill_tokens_max` alone.
+    pub inter_token_target: Duration,
     /// Most events that wait for a session's client before its sequence is parked.
     pub stream_events_max: usize,
     /// Most bytes of text in one task.
@@ -62,6 +72,15 @@ pub struct InferenceOptions {
     pub output_tokens_default: u32,
     /// Size of the largest weight file or folder that is loaded.
     pub model_bytes_max: u64,
+    /// Size of the weights, as they are in their files, of all models that are loaded at once.
+    pub memory_bytes_max: u64,
+    /// Most tasks that wait for models to be loaded.
+    pub load_waiting_max: usize,
+    /// How long a task waits at most for its model to be loaded.
+    pub load_wait_max: Duration,
+    /// After a failure a model is not loaded again for this long; each further failure doubles it,
+    /// up to 64 times. The first time that a model's thread dies does not count.
+    pub load_retry_after: Duration,
     /// A session without a call for this long is closed.
     pub session_idle_max: Duration,
 }
@@ -71,17 +90,25 @@ impl Default for InferenceOptions {
         Self {
             threads: 1,
             sessions_max: 4_096,
+            sessions_payer_max: 2_048,
             queue_max: 1_024,
             queue_tokens_max: 1 << 18,
+            queue_payer_max: 512,
+            queue_payer_tokens_max: 1 << 17,
             batch_max: 64,
             kv_tokens_max: 16_384,
             kv_storage: KvStorage::default(),
-            prefill_tokens_max: 64,
+            prefill_tokens_max: 512,
+            inter_token_target: Duration::from_millis(100),
             stream_events_max: 64,
             text_bytes_max: 1 << 20,
             texts_max: 2_048,
             output_tokens_default: 256,
             model_bytes_max: 16 << 30,
+            memory_bytes_max: 16 << 30,
+            load_waiting_max: 1_024,
+            load_wait_max: Duration::from_secs(120),
+            load_retry_after: Duration::from_secs(1),
             session_idle_max: Duration::from_secs(300),
         }
     }
@@ -93,14 +120,18 @@ impl InferenceOptions {
         let limits = [
             ("threads", self.threads),
             ("sessions_max", self.sessions_max),
+            ("sessions_payer_max", self.sessions_payer_max),
             ("queue_max", self.queue_max),
             ("queue_tokens_max", self.queue_tokens_max),
+            ("queue_payer_max", self.queue_payer_max),
+            ("queue_payer_tokens_max", self.queue_payer_tokens_max),
             ("batch_max", self.batch_max),
             ("prefill_tokens_max", self.prefill_tokens_max),
             ("stream_events_max", self.stream_events_max),
             ("text_bytes_max", self.text_bytes_max),
             ("texts_max", self.texts_max),
             ("output_tokens_default", self.output_tokens_default as usize),
+            ("load_waiting_max", self.load_waiting_max),
         ];
         if let Some((field, _)) = limits.into_iter().find(|(_, value)| *value == 0) {
             return Err(InferenceError::invalid(field, "must be at least 1"));

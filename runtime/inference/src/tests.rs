@@ -8,6 +8,8 @@ mod control;
 mod embeddings;
 /// Sessions under load, cancellation, limits and damage.
 mod sessions;
+/// Models that are loaded, evicted, broken and loaded again.
+mod store;
 
 use crate::api::{Event, FinishReason, GenerateOptions, Open, Prompt, SessionId, Task, Usage};
 use crate::testing::{GgufFile, SIZES, Scratch, random_gguf};

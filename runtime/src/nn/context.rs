@@ -195,6 +195,7 @@ fn word(reason: FinishReason) -> &'static str {
         FinishReason::ToolCalls => "tool_calls",
         FinishReason::Length => "length",
         FinishReason::Cancelled => "cancelled",
+        FinishReason::Deadline => "deadline",
     }
 }
 

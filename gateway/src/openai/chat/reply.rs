@@ -162,7 +162,7 @@ fn finish_reason(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
         FinishReason::ToolCalls => "tool_calls",
-        // A cancelled run never gets here: it ends in an error.
-        FinishReason::Length | FinishReason::Cancelled => "length",
+        // A run that was cancelled or too late never gets here: it ends in an error.
+        FinishReason::Length | FinishReason::Cancelled | FinishReason::Deadline => "length",
     }
 }

@@ -80,7 +80,8 @@ impl Choice {
         match self.tools.as_mut().map(|tools| tools.reader.finish()) {
             Some(Ok(calls)) => {
                 events.push(Event::ToolCalls(calls));
-                return (events, FinishReason::ToolCalls);
+                let whole = reason == FinishReason::Stop;
+                return (events, if whole { FinishReason::ToolCalls } else { reason });
             }
             Some(Err(text)) if !text.is_empty() => {
                 events.push(Event::Piece { text, tokens: Vec::new(), logprobs: Vec::new() });

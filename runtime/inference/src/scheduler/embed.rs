@@ -1,8 +1,11 @@
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::inbox::{Inbox, Status};
+use super::fair::Fair;
+use super::inbox::Inbox;
 use super::prepare::Prepared;
-use super::session::{Job, Ticket};
+use super::queue::Queue;
+use super::session::{Fate, Job, Ticket};
 use crate::InferenceOptions;
 use crate::api::{Event, FinishReason, Usage};
 use crate::models::bert::Bert;
@@ -13,7 +16,8 @@ const TOKENS_A_PASS: usize = 512;
 /// An embedding model's thread.
 pub(crate) struct Embedder {
     bert: Bert,
-    inbox: Arc<Inbox<Job>>,
+    queue: Queue,
+    fair: Fair,
     options: Arc<InferenceOptions>,
     running: Vec<Running>,
 }
@@ -34,40 +38,48 @@ impl Running {
 
 impl Embedder {
     pub(crate) fn new(bert: Bert, inbox: Arc<Inbox<Job>>, options: Arc<InferenceOptions>) -> Self {
-        Self { bert, inbox, options, running: Vec::new() }
+        Self { bert, queue: Queue::new(inbox), fair: Fair::default(), options, running: Vec::new() }
     }
 
     /// Works until it is stopped.
     pub(crate) fn run(&mut self) {
-        while self.inbox.status() == Status::Open {
-            self.reap();
+        while self.queue.open() {
+            self.reap(Instant::now());
             self.admit();
             if self.running.is_empty() {
-                self.inbox.wait(None);
+                self.queue.wait(None);
             } else {
                 self.pass();
             }
         }
     }
 
-    fn reap(&mut self) {
+    fn reap(&mut self, now: Instant) {
         let idle_max = self.options.session_idle_max;
-        let wanted = |ticket: &Ticket| !ticket.session().expire(idle_max) && ticket.live();
-        self.running.retain(|running| wanted(&running.ticket));
-        for ticket in self.inbox.map(|job| job.ticket.clone()) {
-            ticket.session().expire(idle_max);
-        }
-        self.inbox.retain(|job| job.ticket.live());
+        self.queue.refresh(now, idle_max);
+        self.running.retain(|running| match running.ticket.fate(now, idle_max) {
+            Fate::Wanted => true,
+            Fate::Gone => false,
+            Fate::Late => {
+                running.ticket.finish(Vec::new(), FinishReason::Deadline);
+                false
+            }
+        });
     }
 
     fn admit(&mut self) {
         while self.running.len() < self.options.batch_max {
-            let Some(job) = self.inbox.pop_if(|_| true) else { return };
-            if let Prepared::Embed(texts) = job.prepared {
-                let ticket = job.ticket;
+            let candidates: Vec<_> = self.queue.payers().map(Arc::clone).collect();
+            let Some(payer) = self.fair.next(&candidates) else { break };
+            let Some(Job { ticket, prepared }) = self.queue.pop(&payer) else { break };
+            self.fair.charge(&payer, prepared.plan().input_tokens as usize);
+            if let Prepared::Embed(texts) = prepared {
                 self.running.push(Running { ticket, texts, vectors: Vec::new(), tokens: 0 });
             }
         }
+        let (queue, running) = (&self.queue, &self.running);
+        let runs = |payer: &str| running.iter().any(|running| **running.ticket.payer() == *payer);
+        self.fair.forget(|payer| queue.has(payer) || runs(payer));
     }
 
     /// The texts of the next forward pass and whose they are: one of each task in turn, until the

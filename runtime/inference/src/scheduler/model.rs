@@ -1,15 +1,17 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use emberbox_kernels::pool::Pool;
 use tokio::sync::oneshot;
 
+use super::chain::Secret;
 use super::embed::Embedder;
-use super::generate::Generator;
-use super::inbox::{Inbox, Status};
+use super::generate::{Generator, Parts};
+use super::inbox::{Inbox, Limits, Queued, Status};
 use super::lock;
 use super::prepare::{Prepared, prepare};
 use super::session::{Job, Session};
@@ -25,9 +27,13 @@ pub(crate) struct Model {
     info: ModelInfo,
     text: Arc<Text>,
     options: Arc<InferenceOptions>,
-    context: usize,
     inbox: Arc<Inbox<Job>>,
     texts: SyncSender<TextJob>,
+    /// Tasks that are prepared or run.
+    leases: AtomicUsize,
+    /// Its thread panicked.
+    dead: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Something to tokenise, and who asks.
@@ -47,33 +53,43 @@ impl Model {
     ) -> Result<Arc<Self>, InferenceError> {
         let (mut info, text, network) =
             checked.build(options.kv_tokens_max, options.kv_storage.into())?;
-        let context = options.kv_tokens_max.min(info.context_length as usize);
-        info.context_length = u32::try_from(context).unwrap_or(u32::MAX);
+        info.context_length = context(&info, &options);
         let text = Arc::new(text);
-        let inbox = Arc::new(Inbox::new(options.queue_max, options.queue_tokens_max));
+        let inbox = Arc::new(Inbox::new(Limits::of(&options)));
         let (texts, tasks) = sync_channel(options.queue_max);
-        spawn(&format!("text {}", info.name), move || tokenise(&tasks))?;
-        let model = Arc::new(Self { info, text, options, context, inbox, texts });
+        drop(spawn(&format!("text {}", info.name), move || tokenise(&tasks))?);
+        let model = Arc::new(Self {
+            info,
+            text,
+            options,
+            inbox,
+            texts,
+            leases: AtomicUsize::new(0),
+            dead: AtomicBool::new(false),
+            thread: Mutex::default(),
+        });
         let body = model.worker(network);
         let (watched, sessions) = (Arc::downgrade(&model), Arc::downgrade(sessions));
         let inbox = Arc::clone(&model.inbox);
-        spawn(&format!("model {}", model.info.name), move || {
+        let thread = spawn(&format!("model {}", model.info.name), move || {
             let _pool = Pool::enter(pool);
             if catch_unwind(AssertUnwindSafe(body)).is_err() {
                 inbox.end(Status::Dead);
                 fail_all(&watched, &sessions);
             }
         })?;
+        *lock(&model.thread) = Some(thread);
         Ok(model)
     }
 
     /// What the model's thread does. It holds no handle to the model, which would keep it alive.
     fn worker(&self, network: Network) -> Box<dyn FnOnce() + Send> {
         let (inbox, options) = (Arc::clone(&self.inbox), Arc::clone(&self.options));
-        let text = Arc::clone(&self.text);
+        let (text, secret) = (Arc::clone(&self.text), Secret::new(&self.info.digest));
         match network {
             Network::Decoder(decoder) => {
-                Box::new(move || Generator::new(*decoder, text, inbox, options).run())
+                let parts = Parts { text, inbox, options, secret };
+                Box::new(move || Generator::new(*decoder, parts).run())
             }
             Network::Bert(bert) => Box::new(move || Embedder::new(*bert, inbox, options).run()),
         }
@@ -93,7 +109,27 @@ impl Model {
 
     /// Most tokens of one sequence.
     pub(crate) fn context(&self) -> usize {
-        self.context
+        self.info.context_length as usize
+    }
+
+    /// Counts a task that uses it.
+    pub(crate) fn lend(&self) {
+        self.leases.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One task less; true when it was the last.
+    pub(crate) fn give_back(&self) -> bool {
+        self.leases.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Whether no task uses it.
+    pub(crate) fn idle(&self) -> bool {
+        self.leases.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether its thread panicked.
+    pub(crate) fn dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
     }
 
     /// Lets the model's thread look at its sessions again.
@@ -110,6 +146,15 @@ impl Model {
     /// Ends the model's thread.
     pub(crate) fn stop(&self) {
         self.inbox.end(Status::Stopped);
+    }
+
+    /// Ends the model's thread and waits until its weights are gone.
+    pub(crate) fn unload(self: Arc<Self>) {
+        self.stop();
+        let thread = lock(&self.thread).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!(model = self.info.name, "the model's thread did not end well");
+        }
     }
 
     /// Tokenises and checks a task on the text thread.
@@ -129,12 +174,18 @@ impl Model {
     pub(crate) fn submit(&self, job: Job) -> Result<(), InferenceError> {
         let plan = job.prepared.plan();
         let tokens = plan.input_tokens as usize + plan.output_tokens_max as usize;
-        let session = Arc::clone(job.ticket.session());
-        self.inbox.push(job, tokens).map_err(|(job, error)| {
-            session.retract(job.prepared);
+        let payer = Arc::clone(job.ticket.payer());
+        self.inbox.push(Queued { job, payer, tokens }).map_err(|(job, error)| {
+            job.ticket.retract(job.prepared);
             error
         })
     }
+}
+
+/// Most tokens of one sequence of a model: its context, as far as the cache goes.
+pub(crate) fn context(info: &ModelInfo, options: &InferenceOptions) -> u32 {
+    let kv_tokens_max = u32::try_from(options.kv_tokens_max).unwrap_or(u32::MAX);
+    info.context_length.min(kv_tokens_max)
 }
 
 /// The text thread dropped the question: it panicked over it.
@@ -148,9 +199,12 @@ impl Drop for Model {
     }
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), InferenceError> {
+fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, InferenceError> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(body);
-    thread.map(drop).map_err(|source| InferenceError::Io { path: name.to_owned(), source })
+    thread.map_err(|source| InferenceError::Io { path: name.to_owned(), source })
 }
 
 /// The text thread: one task after the other, until the model is gone.
@@ -168,12 +222,13 @@ fn tokenise(tasks: &Receiver<TextJob>) {
     }
 }
 
-/// Tells every session of a model that its thread died.
+/// Tells every session with a task that its model's thread died.
 fn fail_all(model: &Weak<Model>, sessions: &Weak<Sessions>) {
-    let (Some(model), Some(sessions)) = (model.upgrade(), sessions.upgrade()) else { return };
+    let Some(model) = model.upgrade() else { return };
     tracing::error!(model = model.info.name, "the model's thread panicked");
+    // Before the sessions hear of it: whoever asks again finds it dead.
+    model.dead.store(true, Ordering::Release);
+    let Some(sessions) = sessions.upgrade() else { return };
     let all: Vec<_> = lock(&sessions).values().map(Arc::clone).collect();
-    for session in all.iter().filter(|session| Arc::ptr_eq(&session.model, &model)) {
-        session.fail();
-    }
+    all.iter().for_each(|session| session.fail(&model));
 }

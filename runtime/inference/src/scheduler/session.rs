@@ -1,9 +1,10 @@
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::lease::Lease;
 use super::lock;
 use super::model::Model;
 use super::prepare::Prepared;
@@ -12,8 +13,10 @@ use crate::api::{Event, FinishReason, Usage};
 
 /// One client's sequence. The model's thread and the client meet here.
 pub(crate) struct Session {
-    pub(crate) model: Arc<Model>,
-    /// Released before the inbox is locked, whose reader looks at sessions while it holds it.
+    /// Which registration of a model it is for.
+    pub(crate) registration: u64,
+    pub(crate) payer: Arc<str>,
+    /// Released before anything else is locked.
     core: Mutex<Core>,
     changed: Notify,
 }
@@ -22,14 +25,23 @@ struct Core {
     state: State,
     /// Counts submitted tasks, so that what belongs to an earlier one is known.
     task: u64,
-    prepared: Option<Prepared>,
+    ready: Option<Ready>,
+    /// Keeps the model in memory while a task is prepared or runs.
+    lease: Option<Lease>,
+    deadline: Option<Instant>,
     events: VecDeque<Event>,
     usage: Usage,
     /// Why the task failed, told after the events before it.
     failure: Option<InferenceError>,
     touched: Instant,
-    /// Calls that wait for an event now.
+    /// Calls that wait for something now.
     waiting: usize,
+}
+
+/// A prepared task, and until when it is worth doing.
+pub(crate) struct Ready {
+    pub(crate) prepared: Prepared,
+    pub(crate) deadline: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,71 +71,90 @@ pub(crate) struct Ticket {
     task: u64,
 }
 
+/// What becomes of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Wanted,
+    /// Cancelled, or its session is closed.
+    Gone,
+    /// Its deadline has passed.
+    Late,
+}
+
 impl Session {
-    pub(crate) fn new(model: Arc<Model>) -> Self {
+    pub(crate) fn new(registration: u64, payer: &str) -> Self {
         let core = Core {
             state: State::Idle,
             task: 0,
-            prepared: None,
+            ready: None,
+            lease: None,
+            deadline: None,
             events: VecDeque::new(),
             usage: Usage::default(),
             failure: None,
             touched: Instant::now(),
             waiting: 0,
         };
-        Self { model, core: Mutex::new(core), changed: Notify::new() }
+        Self {
+            registration,
+            payer: Arc::from(payer),
+            core: Mutex::new(core),
+            changed: Notify::new(),
+        }
     }
 
     /// Whether a task may be prepared now.
     pub(crate) fn ready_to_prepare(&self) -> Result<(), InferenceError> {
-        let mut core = lock(&self.core);
-        core.touched = Instant::now();
-        match core.state {
-            State::Closed => Err(InferenceError::UnknownSession),
-            State::Dead => Err(InferenceError::WorkerDied),
-            State::Idle => Ok(()),
-            State::Ended if core.events.len() <= 1 => Ok(()),
-            State::Running | State::Ended => {
-                Err(InferenceError::invalid("session", "its last task has not ended"))
-            }
-        }
+        lock(&self.core).ready_to_prepare()
     }
 
-    /// Keeps a prepared task.
-    pub(crate) fn keep(&self, prepared: Prepared) -> Result<(), InferenceError> {
-        self.ready_to_prepare()?;
-        lock(&self.core).prepared = Some(prepared);
+    /// Keeps a prepared task, and its model.
+    pub(crate) fn keep(&self, ready: Ready, lease: Lease) -> Result<(), InferenceError> {
+        let mut core = lock(&self.core);
+        core.ready_to_prepare()?;
+        core.ready = Some(ready);
+        let before = core.lease.replace(lease);
+        drop(core);
+        drop(before);
         Ok(())
     }
 
     /// Starts the prepared task.
-    pub(crate) fn begin(self: &Arc<Self>) -> Result<Job, InferenceError> {
-        self.ready_to_prepare()?;
+    pub(crate) fn begin(self: &Arc<Self>) -> Result<(Job, Arc<Model>), InferenceError> {
         let mut core = lock(&self.core);
-        let Some(prepared) = core.prepared.take() else {
+        core.ready_to_prepare()?;
+        let model = core.lease.as_ref().map(|lease| Arc::clone(lease.model()));
+        let (Some(ready), Some(model)) = (core.ready.take(), model) else {
             return Err(InferenceError::invalid("session", "no task is prepared"));
         };
+        Ok((self.start(core, ready), model))
+    }
+
+    fn start(self: &Arc<Self>, mut core: MutexGuard<'_, Core>, ready: Ready) -> Job {
         core.events.clear();
         core.failure = None;
         core.usage = Usage::default();
         core.state = State::Running;
+        core.deadline = ready.deadline;
         core.task += 1;
         let ticket = Ticket { session: Arc::clone(self), task: core.task };
-        Ok(Job { ticket, prepared })
+        Job { ticket, prepared: ready.prepared }
     }
 
-    /// Takes a task back that could not be queued.
-    pub(crate) fn retract(&self, prepared: Prepared) {
-        let mut core = lock(&self.core);
-        if core.state == State::Running {
-            core.state = State::Idle;
-            core.prepared = Some(prepared);
-        }
+    /// Starts a task without a model, for tests that run a model's thread themselves.
+    #[cfg(test)]
+    pub(crate) fn begin_alone(self: &Arc<Self>, ready: Ready) -> Job {
+        self.start(lock(&self.core), ready)
+    }
+
+    /// Counts the calling task as a waiting one until what this gives is dropped.
+    pub(crate) fn call(&self) -> Waiting<'_> {
+        Waiting::new(self)
     }
 
     /// Waits for an event.
     pub(crate) async fn next(&self) -> Result<Event, InferenceError> {
-        let waiting = Waiting::new(self);
+        let waiting = self.call();
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -136,7 +167,8 @@ impl Session {
         }
     }
 
-    fn take(&self) -> Result<Option<Event>, InferenceError> {
+    /// The next event, if one is there.
+    pub(crate) fn take(&self) -> Result<Option<Event>, InferenceError> {
         let mut core = lock(&self.core);
         match core.state {
             State::Closed => return Err(InferenceError::UnknownSession),
@@ -160,9 +192,10 @@ impl Session {
                 core.state = State::Idle;
             }
         }
+        let model = core.model();
         drop(core);
         // The sequence may have been parked for want of room.
-        self.model.wake();
+        wake(model);
         Ok(Some(event))
     }
 
@@ -171,51 +204,52 @@ impl Session {
         let mut core = lock(&self.core);
         core.touched = Instant::now();
         if matches!(core.state, State::Running | State::Ended) {
-            core.end(FinishReason::Cancelled, true);
+            let lease = core.end(FinishReason::Cancelled, true);
             drop(core);
-            self.wake_all();
+            self.let_go(lease);
         }
     }
 
     /// Ends the session.
     pub(crate) fn close(&self) {
-        self.end(State::Closed);
+        self.end(State::Closed, |_| true);
     }
 
-    /// Tells the client that the model's thread died.
-    pub(crate) fn fail(&self) {
-        self.end(State::Dead);
+    /// Tells the client that the model's thread died, if its task is there.
+    pub(crate) fn fail(&self, model: &Arc<Model>) {
+        let there = |lease: &Lease| Arc::ptr_eq(lease.model(), model);
+        self.end(State::Dead, |core| core.lease.as_ref().is_some_and(there));
     }
 
-    fn end(&self, state: State) {
+    fn end(&self, state: State, applies: impl FnOnce(&Core) -> bool) {
         let mut core = lock(&self.core);
-        if core.state != State::Closed {
-            core.state = state;
-            core.events.clear();
-            core.prepared = None;
+        if core.state == State::Closed || !applies(&core) {
+            return;
         }
+        core.state = state;
+        core.events.clear();
+        let (ready, lease) = (core.ready.take(), core.lease.take());
         drop(core);
-        self.wake_all();
+        drop(ready);
+        self.let_go(lease);
     }
 
-    fn wake_all(&self) {
+    /// Tells both sides that the task is over.
+    fn let_go(&self, lease: Option<Lease>) {
         self.changed.notify_waiters();
-        self.model.wake();
+        let model = lease.as_ref().map(|lease| Arc::clone(lease.model()));
+        drop(lease);
+        wake(model);
     }
 
     pub(crate) fn usage(&self) -> Usage {
         lock(&self.core).usage
     }
 
-    pub(crate) fn closed(&self) -> bool {
-        matches!(lock(&self.core).state, State::Closed | State::Dead)
-    }
-
     /// Closes the session if nobody has called for so long; says whether it is closed.
     pub(crate) fn expire(&self, idle_max: Duration) -> bool {
         let core = lock(&self.core);
-        let idle = core.waiting == 0 && core.touched.elapsed() > idle_max;
-        let closed = matches!(core.state, State::Closed | State::Dead);
+        let (idle, closed) = (core.idle(Instant::now(), idle_max), core.closed());
         drop(core);
         if idle && !closed {
             self.close();
@@ -224,18 +258,51 @@ impl Session {
     }
 }
 
+fn wake(model: Option<Arc<Model>>) {
+    if let Some(model) = model {
+        model.wake();
+    }
+}
+
 impl Core {
-    fn end(&mut self, finish_reason: FinishReason, discard: bool) {
+    fn ready_to_prepare(&mut self) -> Result<(), InferenceError> {
+        self.touched = Instant::now();
+        match self.state {
+            State::Closed => Err(InferenceError::UnknownSession),
+            State::Dead => Err(InferenceError::WorkerDied),
+            State::Idle => Ok(()),
+            State::Ended if self.events.len() <= 1 => Ok(()),
+            State::Running | State::Ended => {
+                Err(InferenceError::invalid("session", "its last task has not ended"))
+            }
+        }
+    }
+
+    /// Queues the end; what it gives is to be dropped outside the lock.
+    fn end(&mut self, finish_reason: FinishReason, discard: bool) -> Option<Lease> {
         if discard {
             self.events.clear();
         }
         self.events.push_back(Event::Done { finish_reason, usage: self.usage });
         self.state = State::Ended;
+        self.lease.take()
+    }
+
+    fn model(&self) -> Option<Arc<Model>> {
+        self.lease.as_ref().map(|lease| Arc::clone(lease.model()))
+    }
+
+    fn closed(&self) -> bool {
+        matches!(self.state, State::Closed | State::Dead)
+    }
+
+    fn idle(&self, now: Instant, idle_max: Duration) -> bool {
+        self.waiting == 0 && now.saturating_duration_since(self.touched) > idle_max
     }
 }
 
 /// Counts a waiting call for as long as it lives, also when its future is dropped.
-struct Waiting<'a> {
+pub(crate) struct Waiting<'a> {
     session: &'a Session,
 }
 
@@ -258,14 +325,39 @@ impl Drop for Waiting<'_> {
 }
 
 impl Ticket {
-    pub(crate) fn session(&self) -> &Arc<Session> {
-        &self.session
+    pub(crate) fn payer(&self) -> &Arc<str> {
+        &self.session.payer
     }
 
-    /// Whether the task is still wanted.
-    pub(crate) fn live(&self) -> bool {
+    /// Gives the task back that could not be queued.
+    pub(crate) fn retract(&self, prepared: Prepared) {
+        let mut core = lock(&self.session.core);
+        if core.written_by(self) {
+            core.state = State::Idle;
+            core.ready = Some(Ready { prepared, deadline: core.deadline });
+        }
+    }
+
+    /// Whether the task is still to be done.
+    pub(crate) fn fate(&self, now: Instant, idle_max: Duration) -> Fate {
         let core = lock(&self.session.core);
-        core.state == State::Running && core.task == self.task
+        let live = core.state == State::Running && core.task == self.task;
+        let (idle, late) = (core.idle(now, idle_max), core.deadline.is_some_and(|at| at <= now));
+        drop(core);
+        match (live, idle, late) {
+            (false, ..) => Fate::Gone,
+            (_, true, _) => {
+                self.session.close();
+                Fate::Gone
+            }
+            (.., true) => Fate::Late,
+            _ => Fate::Wanted,
+        }
+    }
+
+    /// When the task is no longer worth doing.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        lock(&self.session.core).deadline
     }
 
     /// Whether the client's stream has room.
@@ -275,40 +367,56 @@ impl Ticket {
 
     /// Notes how much of the input is done; it never goes back.
     pub(crate) fn computed(&self, input: usize, cached: usize) {
-        self.write(|core| {
+        let mut core = lock(&self.session.core);
+        if core.written_by(self) {
             core.usage.input_tokens = core.usage.input_tokens.max(input as u32);
             core.usage.cached_input_tokens = core.usage.cached_input_tokens.max(cached as u32);
-        });
+        }
     }
 
     /// Queues an event.
     pub(crate) fn emit(&self, event: Event) {
-        self.write(|core| core.events.push_back(event));
+        let mut core = lock(&self.session.core);
+        if core.written_by(self) {
+            core.events.push_back(event);
+        }
+        drop(core);
         self.session.changed.notify_waiters();
     }
 
     /// Queues the last events together: a client that took one may rely on the end being there.
     pub(crate) fn finish(&self, last: Vec<Event>, reason: FinishReason) {
-        self.write(|core| {
+        self.end(|core| {
             core.events.extend(last);
             core.end(reason, false);
         });
-        self.session.changed.notify_waiters();
     }
 
-    /// Ends the task with an error.
+    /// Ends the task with an error, which is told after the events before it.
     pub(crate) fn fail(&self, error: InferenceError) {
-        self.write(|core| {
+        self.end(|core| {
             core.failure = Some(error);
             core.state = State::Ended;
         });
-        self.session.changed.notify_waiters();
     }
 
-    fn write(&self, change: impl FnOnce(&mut Core)) {
+    fn end(&self, change: impl FnOnce(&mut Core)) {
         let mut core = lock(&self.session.core);
-        if core.state == State::Running && core.task == self.task {
+        let lease = if core.written_by(self) { core.lease.take() } else { None };
+        drop(core);
+        // Before the client knows: what it does next finds the model as idle as it is.
+        drop(lease);
+        let mut core = lock(&self.session.core);
+        if core.written_by(self) {
             change(&mut core);
         }
+        drop(core);
+        self.session.changed.notify_waiters();
+    }
+}
+
+impl Core {
+    fn written_by(&self, ticket: &Ticket) -> bool {
+        self.state == State::Running && self.task == ticket.task
     }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{MODEL, engine, engine_of, field, finish, greedy, open, run, run_in, text};
+use super::{Answer, MODEL, engine, engine_of, field, finish, greedy, open, run, run_in, text};
 use crate::api::{Event, FinishReason, GenerateOptions, Open, Prompt, Task, Usage};
 use crate::testing::{SIZES, random_gguf};
 use crate::{Inference, InferenceError, InferenceOptions};
@@ -32,8 +32,10 @@ async fn the_batch_changes_nothing() {
         let engine = engine.clone();
         tokio::spawn(async move { run(&engine, task(i)).await })
     });
+    // All but what was found in the cache, which is another's when it was there before.
+    let given = |a: Answer| (a.text, a.tokens, a.finish_reason, a.usage.input_tokens);
     for (handle, alone) in running.collect::<Vec<_>>().into_iter().zip(alone) {
-        assert_eq!(handle.await.unwrap(), alone);
+        assert_eq!(given(handle.await.unwrap()), given(alone));
     }
 }
 
@@ -80,12 +82,16 @@ async fn a_session_goes_on_where_its_cache_allows() {
     assert_eq!(first.usage.cached_input_tokens, 0);
     let longer = [&prompt[..], &first.tokens, &[7, 8, 9]].concat();
     let second = run_in(&engine, session, task(&longer)).await;
-    // All but the last token that was produced, whose keys nobody needed.
-    assert_eq!(second.usage.cached_input_tokens, 49);
-    let fresh = run(&engine, task(&longer)).await;
-    assert_eq!(second.tokens, fresh.tokens);
+    // The whole blocks of what was computed.
+    assert_eq!(second.usage.cached_input_tokens, 32);
+    let again = run(&engine, task(&longer)).await;
+    assert_eq!((&again.tokens, again.usage.cached_input_tokens), (&second.tokens, 32));
     let third = run_in(&engine, session, task(&prompt)).await;
-    assert_eq!((third.tokens, third.usage.cached_input_tokens), (first.tokens, 39));
+    assert_eq!((third.tokens, third.usage.cached_input_tokens), (first.tokens, 32));
+    let stranger = Open { model: MODEL.to_owned(), tenant: "other".to_owned() };
+    let stranger = engine.open(stranger).await.unwrap();
+    let fresh = run_in(&engine, stranger, task(&longer)).await;
+    assert_eq!((fresh.tokens, fresh.usage.cached_input_tokens), (second.tokens, 0));
 }
 
 #[tokio::test]
@@ -203,19 +209,21 @@ async fn a_client_that_does_not_fetch_gives_its_place_to_others() {
     }
 }
 
-#[test]
-fn the_queue_is_bounded() {
-    let inbox = crate::scheduler::inbox::Inbox::new(2, 10);
-    let push = |tokens: usize| inbox.push(tokens, tokens).map_err(|(_, error)| error);
-    // An empty queue takes any job, however long.
-    push(11).unwrap();
-    assert!(matches!(push(1), Err(InferenceError::Overloaded(_))), "too many tokens");
-    assert_eq!((inbox.pop_if(|_| true), inbox.waits()), (Some(11), false));
-    push(1).unwrap();
-    push(9).unwrap();
-    assert!(matches!(push(0), Err(InferenceError::Overloaded(_))), "too many jobs");
-    inbox.retain(|tokens| *tokens != 1);
-    push(1).unwrap();
+#[tokio::test]
+async fn a_payer_cannot_take_all_sessions() {
+    let options =
+        InferenceOptions { sessions_max: 3, sessions_payer_max: 2, ..InferenceOptions::default() };
+    let engine = engine(options);
+    let open_for =
+        |tenant: &str| engine.open(Open { model: MODEL.to_owned(), tenant: tenant.to_owned() });
+    let first = open_for("a").await.unwrap();
+    open_for("a").await.unwrap();
+    let error = open_for("a").await.unwrap_err();
+    assert!(matches!(error, InferenceError::Overloaded(what) if what.contains("caller")));
+    open_for("b").await.unwrap();
+    assert!(open_for("b").await.is_err(), "all are taken");
+    engine.close(first);
+    open_for("b").await.unwrap();
 }
 
 #[tokio::test]
@@ -267,10 +275,25 @@ async fn a_dead_worker_is_an_error_and_not_a_hang() {
         }
     };
     assert!(matches!(error, InferenceError::WorkerDied), "{error}");
+    // Its file is gone by now.
     let later = open(&engine, MODEL).await;
-    engine.prepare(later, text("the", greedy(5))).await.unwrap();
-    let error = engine.submit(later).await.unwrap_err();
-    assert!(matches!(error, InferenceError::WorkerDied), "{error}");
+    let error = engine.prepare(later, text("the", greedy(5))).await.unwrap_err();
+    assert!(matches!(error, InferenceError::LoadFailed { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_task() {
+    let engine = endless(InferenceOptions::default());
+    let session = open(&engine, MODEL).await;
+    let options = GenerateOptions { deadline_ms: Some(0), ..greedy(200) };
+    let late = engine.prepare(session, text("the", options)).await;
+    assert_eq!(late.unwrap().output_tokens_max, 200);
+    engine.submit(session).await.unwrap();
+    let end = finish(&engine, session).await;
+    assert_eq!((end.finish_reason, end.usage), (FinishReason::Deadline, Usage::default()));
+    let options = GenerateOptions { deadline_ms: Some(u64::MAX), ..greedy(5) };
+    let again = run_in(&engine, session, text("the", options)).await;
+    assert_eq!(again.finish_reason, FinishReason::Length);
 }
 
 /// What one of many clients does: some finish, some cancel, some leave without a word.

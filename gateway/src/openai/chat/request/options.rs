@@ -39,6 +39,7 @@ pub(super) fn read(fields: &Object<'_>) -> Result<GenerateOptions, ApiError> {
         tool_choice: tool_choice(fields)?,
         seed: seed(fields)?,
         stop: stop(fields)?,
+        deadline_ms: None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! `infra/bench/peers.sh` installs the peers.
 
 use clap::{Parser, Subcommand};
+use llm::{Bench as Llm, Speed};
 
 /// The `hello` example through the gateway, beside `wasmtime serve` and a bare hyper server.
 mod hello_http;
@@ -13,6 +14,8 @@ mod ledger;
 mod race;
 /// Statements of a ledger with millions of calls.
 mod statements;
+/// Inference beside llama.cpp.
+mod llm;
 /// Our ledger inside this process.
 mod ours;
 /// The databases that ledgers are kept in.
@@ -50,6 +53,27 @@ enum Bench {
     Race(race::Options),
     /// Statements of a ledger with millions of calls
     Statements(statements::Options),
+    /// Tokens per second of one stream, and the share of the memory's bandwidth
+    LlmDecode(llm::Options),
+    /// Tokens per second of a prompt of 512 tokens
+    LlmPrefill(llm::Options),
+    /// Tokens per second of eight streams together
+    LlmBatch(llm::Options),
+    /// Tokens per second of one stream after 8,192 tokens
+    LlmLong(llm::Options),
+    /// Time to the first token where the prompt's beginning is known
+    LlmPrefix(llm::Options),
+    /// Time between a light payer's tokens beside a heavy one
+    LlmFair(llm::Options),
+    /// Time and memory to load a model
+    LlmLoad(llm::Options),
+    /// Tokens per second through a guest
+    LlmGuest(llm::Options),
+    /// Writes the models with random weights that the others measure
+    LlmModels(llm::models::Models),
+    /// Loads a model for a benchmark and computes one token
+    #[command(hide = true)]
+    LlmLoadOnce(llm::Once),
     /// Runs our server for a benchmark, until standard input closes
     #[command(hide = true)]
     ServeEmberbox(hello_http::ours::Options),
@@ -65,6 +89,16 @@ async fn main() -> anyhow::Result<()> {
         Bench::Ledger(options) => ledger::run(&options).await,
         Bench::Race(options) => race::run(&options).await,
         Bench::Statements(options) => statements::run(&options).await,
+        Bench::LlmDecode(options) => llm::run(Llm::Speed(Speed::Decode), &options).await,
+        Bench::LlmPrefill(options) => llm::run(Llm::Speed(Speed::Prefill), &options).await,
+        Bench::LlmBatch(options) => llm::run(Llm::Speed(Speed::Batch), &options).await,
+        Bench::LlmLong(options) => llm::run(Llm::Speed(Speed::Long), &options).await,
+        Bench::LlmPrefix(options) => llm::run(Llm::Prefix, &options).await,
+        Bench::LlmFair(options) => llm::run(Llm::Fair, &options).await,
+        Bench::LlmLoad(options) => llm::run(Llm::Load, &options).await,
+        Bench::LlmGuest(options) => llm::run(Llm::Guest, &options).await,
+        Bench::LlmModels(models) => llm::models::run(&models),
+        Bench::LlmLoadOnce(once) => llm::load_once(once).await,
         Bench::ServeEmberbox(options) => hello_http::ours::serve(options).await,
         Bench::ServeHyper(options) => hello_http::bare::serve(&options).await,
     }

@@ -114,14 +114,14 @@ impl Options {
     /// Every model with every number of threads; files are written where they are missing.
     fn cases(&self) -> anyhow::Result<Vec<Case>> {
         let mut cases = Vec::new();
-        for shape in &self.models.models {
-            for quant in &self.models.quant {
-                let path = self.models.file(*shape, *quant)?;
-                for threads in &self.threads {
-                    let (shape, quant, path) = (*shape, *quant, path.clone());
-                    cases.push(Case { shape, quant, threads: *threads, path });
-                }
-            }
+        let quants = &self.models.quant;
+        let files =
+            self.models.models.iter().flat_map(|s| quants.iter().map(move |quant| (*s, *quant)));
+        for (shape, quant) in files {
+            let path = self.models.file(shape, quant)?;
+            let case =
+                |threads: &usize| Case { shape, quant, threads: *threads, path: path.clone() };
+            cases.extend(self.threads.iter().map(case));
         }
         Ok(cases)
     }

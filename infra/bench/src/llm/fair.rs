@@ -16,7 +16,7 @@ pub(crate) const BENCH: &str = "llm-fair";
 /// Of the time alone.
 const TARGET: Target = Target::AtMost(2.0);
 const HEAVY_STREAMS: u64 = 8;
-const HEAVY_PROMPT: usize = 512;
+const HEAVY_PROMPT: u32 = 512;
 const HEAVY_TOKENS: u32 = 64;
 const LIGHT_PROMPT: usize = 32;
 const LIGHT_TOKENS: u32 = 128;
@@ -35,8 +35,15 @@ pub(crate) async fn measure(case: &Case, options: &Options) -> anyhow::Result<Ve
         let (began, mut begun) = channel(1);
         let mut lanes = JoinSet::new();
         for lane in 0..HEAVY_STREAMS {
-            let seed = seed + (lane + 1) * 10_000;
-            lanes.spawn(heavy(ours.clone(), case.shape, seed, began.clone()));
+            let heavy = Heavy {
+                ours: ours.clone(),
+                shape: case.shape,
+                seed: seed + (lane + 1) * 10_000,
+                prompt: options.tokens(HEAVY_PROMPT),
+                tokens: options.tokens(HEAVY_TOKENS),
+                began: began.clone(),
+            };
+            lanes.spawn(heavy.run());
         }
         drop(began);
         begun.recv().await.context("the heavy payer has no stream")?;
@@ -74,16 +81,28 @@ impl Light<'_> {
     }
 }
 
-/// One lane of the heavy payer: one generation after the other, each with a new long prompt.
-async fn heavy(ours: Ours, shape: Shape, seed: u64, began: Sender<()>) -> anyhow::Result<()> {
-    for seed in seed.. {
-        let mut stream = ours.open("org_heavy").await?;
-        let prompt = Prompt::Tokens(words(shape, seed, HEAVY_PROMPT));
-        stream.submit(prompt, HEAVY_TOKENS).await?;
-        while stream.next().await?.is_some() {
-            // Full means that the light payer heard it from another lane.
-            began.try_send(()).ok();
+/// One lane of the heavy payer.
+struct Heavy {
+    ours: Ours,
+    shape: Shape,
+    seed: u64,
+    prompt: u32,
+    tokens: u32,
+    began: Sender<()>,
+}
+
+impl Heavy {
+    /// One generation after the other, each with a new long prompt.
+    async fn run(self) -> anyhow::Result<()> {
+        for seed in self.seed.. {
+            let mut stream = self.ours.open("org_heavy").await?;
+            let prompt = Prompt::Tokens(words(self.shape, seed, self.prompt as usize));
+            stream.submit(prompt, self.tokens).await?;
+            while stream.next().await?.is_some() {
+                // Full means that the light payer heard it from another lane.
+                self.began.try_send(()).ok();
+            }
         }
+        Ok(())
     }
-    Ok(())
 }

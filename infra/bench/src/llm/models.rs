@@ -40,7 +40,7 @@ pub(crate) struct Models {
     /// Kinds of quantisation
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Quant::Q8, Quant::Q4, Quant::Q4KM])]
     pub(crate) quant: Vec<Quant>,
-    /// Cache folder for them; up to 3 GB are written to it [default: below ~/.cache]
+    /// Cache folder for them; some 3 GB are written to it [default: below ~/.cache]
     #[arg(long, env = "EMBERBOX_BENCH_MODELS")]
     folder: Option<PathBuf>,
     /// The home folder, where caches are by default

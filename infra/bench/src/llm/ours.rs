@@ -41,6 +41,11 @@ impl Ours {
         Ok(Stream { inference: self.inference.clone(), session })
     }
 
+    /// Generates beside others; the future can be a task.
+    pub(crate) async fn lane(self, prompt: Prompt, tokens: u32) -> anyhow::Result<Timeline> {
+        self.generate(prompt, tokens).await
+    }
+
     /// Generates in a session of its own.
     pub(crate) async fn generate(&self, prompt: Prompt, tokens: u32) -> anyhow::Result<Timeline> {
         self.open("org_bench").await?.generate(prompt, tokens).await

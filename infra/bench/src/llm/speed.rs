@@ -188,12 +188,11 @@ impl Contestant {
                 self.stream.generate(prompt, tokens + 1).await?.rate_after_first()
             }
             Measure::Batch { streams, prompt: length, tokens } => {
-                let mut lanes = JoinSet::new();
-                for lane in 0..u64::from(streams) {
-                    let prompt = prompt(seed * u64::from(streams) + lane, length);
-                    let ours = self.ours.clone();
-                    lanes.spawn(async move { ours.generate(prompt, tokens).await });
-                }
+                let lane = |lane: u32| {
+                    let seed = seed * u64::from(streams) + u64::from(lane);
+                    self.ours.clone().lane(prompt(seed, length), tokens)
+                };
+                let lanes: JoinSet<_> = (0..streams).map(lane).collect();
                 let timelines: anyhow::Result<Vec<_>> =
                     lanes.join_all().await.into_iter().collect();
                 rate_together(&timelines?)

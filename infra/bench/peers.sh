@@ -4,9 +4,10 @@
 # wasmtime is the version that the runtime is built on, with what `wasmtime serve` needs and its
 # defaults there: Cranelift, the pooling allocator, compilation on all cores.
 # llama.cpp is the one inside llama-cpp-python's source distribution, built for this very CPU, with
-# OpenMP, which is its default: both programs that measure, and nothing else. It takes a C++
-# compiler and python3 with venv; cmake and ninja come as wheels. `peers.sh llama.cpp` installs that
-# one alone, `peers.sh wasmtime` the other; `EMBERBOX_PEERS_JOBS` bounds the compilers at work.
+# OpenMP, which is its default and lost less than its own threads on a busy machine: both programs
+# that measure, and nothing else. It takes a C++ compiler and python3 with venv; cmake and ninja come
+# as wheels. `peers.sh llama.cpp` installs that one alone, `peers.sh wasmtime` the other;
+# `EMBERBOX_PEERS_JOBS` bounds the compilers at work.
 set -euo pipefail
 peers=${EMBERBOX_PEERS:-$HOME/.cache/emberbox-peers}
 wasmtime_version=48.0.8

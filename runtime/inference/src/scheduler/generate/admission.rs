@@ -96,7 +96,7 @@ impl Generator {
         self.last_age += 1;
         let holding = Holding::new(ticket, self.last_age);
         match prepared {
-            Prepared::Generate(task) => Some(Sequence::new(holding, task, &self.secret)),
+            Prepared::Generate(task) => Some(Sequence::new(holding, *task, &self.secret)),
             Prepared::Embed(texts) => {
                 self.fair.charge(payer, texts.iter().map(Vec::len).sum());
                 self.texts.push(Texts::new(holding, texts));

@@ -13,8 +13,8 @@ use super::session::{Fate, Job};
 use super::states::Texts;
 use crate::InferenceOptions;
 use crate::api::FinishReason;
-use crate::models::kv::{Blocks, Cache};
 pub(super) use crate::models::decoder::{Decoder, Rows};
+use crate::models::kv::{Blocks, Cache};
 use crate::models::load::Text;
 
 pub(super) use self::sequence::Holding;

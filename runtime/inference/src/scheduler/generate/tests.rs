@@ -67,7 +67,8 @@ impl Rig {
         let scratch = Scratch::new();
         let path = scratch.write("random.gguf", file.bytes());
         let checked = check("random", &ModelSource::Path(path), u64::MAX).unwrap();
-        let (_, text, network) = checked.build(options.kv_tokens_max, options.kv_storage.into()).unwrap();
+        let (_, text, network) =
+            checked.build(options.kv_tokens_max, options.kv_storage.into()).unwrap();
         let Network::Decoder(decoder) = network else { panic!("not a generation model") };
         let inbox = Arc::new(Inbox::new(Limits::of(&options)));
         let blocks = Blocks::needed(options.kv_tokens_max);

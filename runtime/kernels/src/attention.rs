@@ -11,10 +11,8 @@ mod rows;
 mod plan;
 mod tile;
 mod products;
-mod plain;
 
 pub use cache::{CacheKind, cache_bytes};
-pub use plain::{Angles, Batch, Cache, attend};
 
 use cache::Layout;
 use plan::{Plan, plan};

@@ -57,35 +57,3 @@ impl Level {
         }
     }
 }
-
-/// Defines a function that runs one generic body at the caller's level.
-///
-/// The body is compiled once for each instruction set, and the compiler vectorises it there; its
-/// constant parameter says whether a fused multiply-add is one instruction.
-macro_rules! at_level {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
-        $(#[$meta])*
-        $vis fn $name(level: $crate::Level, $($arg: $ty),*) {
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,f16c")]
-            fn avx2($($arg: $ty),*) {
-                $body::<true>($($arg),*);
-            }
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-            fn avx512($($arg: $ty),*) {
-                $body::<true>($($arg),*);
-            }
-            match level.0 {
-                $crate::level::Kind::Scalar => $body::<false>($($arg),*),
-                // SAFETY: a level of this kind exists only if the CPU has the instructions.
-                #[cfg(target_arch = "x86_64")]
-                $crate::level::Kind::Avx2 => unsafe { avx2($($arg),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                $crate::level::Kind::Avx512Vnni => unsafe { avx512($($arg),*) },
-            }
-        }
-    };
-}
-pub(crate) use at_level;

@@ -13,19 +13,17 @@ pub mod quant;
 pub mod linear;
 /// Rotary embedding and causal attention over a paged KV cache.
 pub mod attention;
-/// Linear layers with f32 weights.
+/// Linear layers with weights in f32, f16 or bf16, and products of matrices.
 pub mod dense;
 mod level;
 mod shared;
 mod simd;
-/// Normalisation and activation.
-pub mod pointwise;
 /// Normalisation, activation and softmax, by rows over a pool.
 pub mod rows;
-/// Linear layers with GGUF's Q8_0 weights.
-pub mod q8_0;
 
 #[cfg(test)]
 mod speed;
+#[cfg(test)]
+mod testing;
 
 pub use level::Level;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::q8_0::tests::{assert_close, noise};
+use crate::testing::{assert_close, noise};
 
 mod reference;
 mod speed;

@@ -1,7 +1,7 @@
-use super::{Kind, Right, Weights, linear, multiply, packed_linear};
+use super::{Kind, Right, Weights, multiply, packed_linear};
 use crate::Level;
 use crate::pool::Pool;
-use crate::q8_0::tests::{assert_close, noise};
+use crate::testing::{assert_close, noise};
 
 /// The definition, in f64.
 fn expected(x: &[f32], w: &[f32], columns: usize) -> Vec<f32> {
@@ -13,20 +13,6 @@ fn expected(x: &[f32], w: &[f32], columns: usize) -> Vec<f32> {
         }
     }
     y
-}
-
-#[test]
-fn every_level_equals_the_definition() {
-    for (rows, outputs, columns) in [(1, 1, 1), (1, 7, 33), (3, 5, 64), (4, 16, 31), (9, 20, 100)] {
-        let x = noise(rows * columns, 1);
-        let w = noise(outputs * columns, 2);
-        let expect = expected(&x, &w, columns);
-        for level in Level::available() {
-            let mut y = vec![f32::NAN; rows * outputs];
-            linear(level, &x, &w, columns, &mut y);
-            assert_close(&y, &expect, 1e-5, &format!("{level:?} {rows}x{outputs}x{columns}"));
-        }
-    }
 }
 
 const KINDS: [Kind; 3] = [Kind::F32, Kind::F16, Kind::Bf16];

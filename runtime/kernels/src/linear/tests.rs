@@ -1,8 +1,8 @@
 use super::{Activations, Matrix, linear};
 use crate::Level;
 use crate::pool::Pool;
-use crate::q8_0::tests::{assert_close, noise};
 use crate::quant::Format;
+use crate::testing::{assert_close, noise};
 
 /// Weights as in a file, random in all their bits but that scales are finite and small.
 fn random_blocks(format: Format, rows: usize, columns: usize, seed: u64) -> Vec<u8> {

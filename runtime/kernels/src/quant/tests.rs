@@ -1,6 +1,6 @@
 use super::Format;
 use crate::linear::panel::PANEL;
-use crate::q8_0::tests::{assert_close, noise};
+use crate::testing::{assert_close, noise};
 
 /// Blocks of a fixture, and the values that the `gguf` package gives them
 /// (`scripts/dequantised.py`).

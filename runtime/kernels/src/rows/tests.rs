@@ -1,5 +1,5 @@
 use super::*;
-use crate::q8_0::tests::{assert_close, noise};
+use crate::testing::{assert_close, noise};
 
 const SHAPES: [(usize, usize); 8] =
     [(1, 1), (1, 15), (2, 16), (3, 33), (2, 192), (40, 1000), (3, 20_000), (0, 8)];

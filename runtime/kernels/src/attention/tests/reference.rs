@@ -1,7 +1,7 @@
 //! Attention as it is defined, in f64, and a way to run the real one on the same case.
 
 use super::super::*;
-use crate::q8_0::tests::noise;
+use crate::testing::noise;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {

@@ -1,8 +1,8 @@
 //! Speeds, printed: `cargo test --release -p emberbox-kernels attention -- --ignored --nocapture`.
 
 use super::super::*;
-use crate::q8_0::tests::noise;
 use crate::speed::fastest;
+use crate::testing::noise;
 
 const SHAPES: [(&str, Heads); 2] = [
     ("SmolLM2-135M", Heads { query: 9, kv: 3, dims: 64 }),

@@ -174,7 +174,9 @@ pub struct Inference {
 
 impl Default for Inference {
     fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // Where there are four or more, HTTP and the ledger have one to themselves.
+        let threads = if cores < 4 { cores } else { cores - 1 }.min(8);
         Self {
             threads,
             bundled_model: true,

@@ -94,6 +94,41 @@ def stream():
     return f"{len(pieces)} chunks, {usage.completion_tokens} tokens for {cost} credits"
 
 
+def formats():
+    """A schema, a regular expression and likelihoods, through the SDK's own arguments."""
+    schema = {
+        "type": "object",
+        "properties": {"animal": {"enum": ["fox", "hen"]}, "brave": {"type": "boolean"}},
+        "required": ["animal", "brave"],
+        "additionalProperties": False,
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "animal", "schema": schema}}
+    reply = client().chat.completions.create(
+        model=CHAT_MODEL, messages=ASK, max_tokens=150, response_format=wanted, seed=1
+    )
+    animal = json.loads(reply.choices[0].message.content)
+    assert animal["animal"] in ("fox", "hen") and animal["brave"] in (True, False), animal
+    assert reply.choices[0].finish_reason == "stop", reply
+    pattern = {"type": "regex", "pattern": "(yes|no)( (yes|no)){2}"}
+    events = client().chat.completions.create(
+        model=CHAT_MODEL,
+        messages=ASK,
+        max_tokens=60,
+        stream=True,
+        extra_body={"response_format": pattern},
+    )
+    text = "".join(event.choices[0].delta.content or "" for event in events)
+    assert set(text.split()) <= {"yes", "no"} and len(text.split()) == 3, text
+    reply = client().chat.completions.create(
+        model=CHAT_MODEL, messages=ASK, max_tokens=5, temperature=0, logprobs=True, top_logprobs=2
+    )
+    tokens = reply.choices[0].logprobs.content
+    assert len(tokens) == reply.usage.completion_tokens == 5, reply
+    assert all(t.logprob == t.top_logprobs[0].logprob <= 0 for t in tokens), tokens
+    assert bytes(b for t in tokens for b in t.bytes).decode() == reply.choices[0].message.content
+    return f"{animal}, {text!r}"
+
+
 def cosine(a, b):
     dot = sum(x * y for x, y in zip(a, b, strict=True))
     return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
@@ -159,7 +194,7 @@ def refused():
     return ", ".join(code for _, code, _ in cases)
 
 
-CHECKS = [models, chat, stream, embeddings, unauthorized, unpaid, refused]
+CHECKS = [models, chat, stream, formats, embeddings, unauthorized, unpaid, refused]
 
 if __name__ == "__main__":
     print({check.__name__: check for check in CHECKS}[sys.argv[1]]())

@@ -10,10 +10,11 @@ use crate::server::{Org, Server};
 use crate::world::World;
 
 /// The checks of the script, and the names they have here.
-const CHECKS: [(&str, &str); 7] = [
+const CHECKS: [(&str, &str); 8] = [
     ("openai/models", "models"),
     ("openai/chat", "chat"),
     ("openai/stream", "stream"),
+    ("openai/formats", "formats"),
     ("openai/embeddings", "embeddings"),
     ("openai/401", "unauthorized"),
     ("openai/402", "unpaid"),

@@ -36,6 +36,8 @@ use crate::stack::Arrival;
 pub(crate) mod quote;
 /// Calls of functions.
 pub(crate) mod function;
+/// The answers to one prompt.
+mod answers;
 /// Direct calls of models.
 pub(crate) mod model;
 /// What a function's guest may spend, within its call's hold.

@@ -33,24 +33,25 @@ pub(crate) async fn post(
     let shown = match fields.text("function")? {
         Some(function) => of_function(app, &org, (&fields, function), max_cost).await?,
         None => {
-            let (model, task) = task(&fields)?;
-            let prepared = quote::model(app, &org, Asked { model: &model, task, max_cost }).await?;
+            let (model, task, choices) = task(&fields)?;
+            let asked = Asked { model: &model, task, choices, max_cost };
+            let prepared = quote::model(app, &org, asked).await?;
             of_model(&org, &model, &prepared)
         }
     };
     respond::ok(&shown)
 }
 
-/// What would be asked of a model.
-fn task(fields: &Object<'_>) -> Result<(String, Task), ApiError> {
+/// What would be asked of a model, and how many answers.
+fn task(fields: &Object<'_>) -> Result<(String, Task, u32), ApiError> {
     match (fields.get("messages"), fields.get("input")) {
         (Some(_), _) => {
             let asked = chat::request::parse(fields)?;
-            Ok((asked.model, asked.task))
+            Ok((asked.model, asked.task, asked.choices))
         }
         (None, Some(_)) => {
             let asked = embeddings::parse(fields)?;
-            Ok((asked.model, Task::Embed { texts: asked.texts }))
+            Ok((asked.model, Task::Embed { texts: asked.texts }, 1))
         }
         (None, None) => {
             let reason = "send the body of a chat completion or an embedding, or name a function";

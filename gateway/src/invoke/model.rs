@@ -1,5 +1,6 @@
 //! A direct call of a model.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -10,7 +11,8 @@ use tokio::sync::mpsc;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
-use super::quote::{self, Asked, Prepared, Session};
+use super::answers::Answers;
+use super::quote::{self, Asked, Prepared};
 use super::{Caller, Charged, Tab, Tally};
 use crate::app::App;
 use crate::errors::ApiError;
@@ -26,6 +28,8 @@ pub(crate) struct ModelCall {
     pub(crate) operation: &'static str,
     pub(crate) model: String,
     pub(crate) task: Task,
+    /// How many answers to it; at least one.
+    pub(crate) choices: u32,
     /// Whether pieces reach the client as they come; else nothing is delivered before the end.
     pub(crate) streams: bool,
 }
@@ -35,10 +39,10 @@ pub(crate) struct ModelCall {
 pub(crate) enum Step {
     /// The hold is durable and the work has begun: the head of an answer may leave.
     Started,
-    /// More text.
-    Piece { text: String, tokens: u32, logprobs: Vec<TokenLogprobs> },
-    /// The functions to be called.
-    ToolCalls(Vec<ToolCall>),
+    /// More text of one of the answers.
+    Piece { choice: u32, text: String, tokens: u32, logprobs: Vec<TokenLogprobs> },
+    /// The functions to be called by one of the answers.
+    ToolCalls { choice: u32, calls: Vec<ToolCall> },
     /// All vectors, as little-endian f32.
     Vectors { dims: u32, data: Vec<u8> },
     /// The end, after the charge.
@@ -48,7 +52,9 @@ pub(crate) enum Step {
 /// How a call ended well.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    pub(crate) finish_reason: FinishReason,
+    /// One for each answer.
+    pub(crate) finish_reasons: Vec<FinishReason>,
+    /// The prompt counts once, however many answers there are.
     pub(crate) usage: Usage,
     pub(crate) charged: Charged,
 }
@@ -148,7 +154,7 @@ impl Client {
 
 /// Why the work is over.
 enum Stop {
-    Done(FinishReason, Usage),
+    Done(Vec<FinishReason>, Usage),
     ClientLeft,
     Deadline,
     Failed(ApiError),
@@ -156,61 +162,59 @@ enum Stop {
 
 /// A call that may begin.
 struct Ready {
-    session: Session,
+    answers: Answers,
     tab: Tab,
     hold: Hold,
     waiting: Waiting,
 }
 
 async fn work(app: Arc<App>, call: ModelCall, client: Client) {
-    let ModelCall { caller, model, task, .. } = call;
-    let ready = match admit(&app, &caller, &model, task).await {
+    let ModelCall { caller, model, task, choices, .. } = call;
+    let asked = Asked { model: &model, task, choices, max_cost: caller.max_cost };
+    let ready = match admit(&app, &caller, asked).await {
         Ok(ready) => ready,
         Err(error) => return client.end(Err(error)).await,
     };
-    let Ready { session, tab, hold, waiting } = ready;
-    let mut clock = Clock { app: &app, arrived: caller.arrival.at, last: None };
-    let stop = match deliver(&session, hold, &client, (&mut clock, waiting)).await {
+    let Ready { mut answers, tab, hold, waiting } = ready;
+    let mut clock = Clock { app: &app, arrived: caller.arrival.at, last: HashMap::new() };
+    let stop = match deliver(&mut answers, hold, &client, (&mut clock, waiting)).await {
         Ok(never) => match never {},
         Err(stop) => stop,
     };
-    let used = session.bridge.usage(session.id);
-    drop(session);
+    let used = answers.usage();
+    drop(answers);
     let delivered = client.delivered.load(Ordering::Relaxed);
     let last = settle(tab, &model, stop, (used, delivered)).await;
     client.end(last).await;
 }
 
 /// Everything that can refuse the call: the model, the request, the balance, the queue.
-async fn admit(
-    app: &Arc<App>,
-    caller: &Caller,
-    model: &str,
-    task: Task,
-) -> Result<Ready, ApiError> {
-    let asked = Asked { model, task, max_cost: caller.max_cost };
-    let Prepared { session, quote, .. } = quote::model(app, &caller.org(), asked).await?;
+async fn admit(app: &Arc<App>, caller: &Caller, asked: Asked<'_>) -> Result<Ready, ApiError> {
+    let Prepared { sessions, quote, .. } = quote::model(app, &caller.org(), asked).await?;
+    let answers = Answers::new(sessions);
     let lasts_ms_max = app.config.limits.request_deadline_ms;
     let (tab, hold) = Tab::open(app, caller, (quote, lasts_ms_max)).await?;
     let waiting = app.metrics.wait(caller.arrival.at.elapsed());
-    if let Err(error) = app.bridge.submit(session.id).await {
+    if let Err(error) = answers.begin().await {
         tab.release().await;
-        return Err(error.into());
+        return Err(error);
     }
-    Ok(Ready { session, tab, hold, waiting })
+    Ok(Ready { answers, tab, hold, waiting })
 }
 
 /// Measures the time to the first token and between the others.
 struct Clock<'a> {
     app: &'a App,
     arrived: Instant,
-    last: Option<Instant>,
+    /// When each answer last had a token.
+    last: HashMap<u32, Instant>,
 }
 
 impl Clock<'_> {
-    fn tokens(&mut self, tokens: u32) {
+    fn tokens(&mut self, choice: u32, tokens: u32) {
         let now = Instant::now();
-        match self.last.replace(now) {
+        match self.last.insert(choice, now) {
+            None if choice > 0 => {}
             None => self.app.metrics.first_token(now - self.arrived),
             Some(last) => self.app.metrics.next_tokens(tokens, now - last),
         }
@@ -219,7 +223,7 @@ impl Clock<'_> {
 
 /// Passes events on until there is a reason to stop.
 async fn deliver(
-    session: &Session,
+    answers: &mut Answers,
     mut hold: Hold,
     client: &Client,
     (clock, waiting): (&mut Clock<'_>, Waiting),
@@ -230,18 +234,19 @@ async fn deliver(
     let mut waiting = Some(waiting);
     loop {
         let event = tokio::select! {
-            event = session.bridge.next(session.id) => event,
+            event = answers.next() => event,
             () = client.steps.closed() => return Err(Stop::ClientLeft),
             () = tokio::time::sleep_until(client.deadline) => return Err(Stop::Deadline),
         };
         drop(waiting.take());
-        match event.map_err(|error| Stop::Failed(error.into()))? {
+        let (choice, event) = event.map_err(Stop::Failed)?;
+        match event {
             Event::Piece { text, tokens, logprobs } => {
                 let tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-                clock.tokens(tokens);
-                client.send(Step::Piece { text, tokens, logprobs }).await?;
+                clock.tokens(choice, tokens);
+                client.send(Step::Piece { choice, text, tokens, logprobs }).await?;
             }
-            Event::ToolCalls(calls) => client.send(Step::ToolCalls(calls)).await?,
+            Event::ToolCalls(calls) => client.send(Step::ToolCalls { choice, calls }).await?,
             Event::Embeddings { dims, data, .. } => {
                 client.send(Step::Vectors { dims, data }).await?;
             }
@@ -253,7 +258,11 @@ async fn deliver(
             Event::Done { finish_reason: FinishReason::Deadline, .. } => {
                 return Err(Stop::Deadline);
             }
-            Event::Done { finish_reason, usage } => return Err(Stop::Done(finish_reason, usage)),
+            Event::Done { finish_reason, .. } => {
+                if let Some(reasons) = answers.ended(choice, finish_reason) {
+                    return Err(Stop::Done(reasons, answers.usage()));
+                }
+            }
         }
     }
 }
@@ -289,24 +298,29 @@ async fn settle(
             tracing::debug!(cost = %charged.receipt.amount, "charged a call whose client left");
             Err(ApiError::Internal)
         }
-        Stop::Done(finish_reason, usage) => {
+        Stop::Done(finish_reasons, usage) => {
             let charged = tab.charge(tally.lines(), ending).await?;
-            Ok(Step::Done(Box::new(Finished { finish_reason, usage, charged })))
+            Ok(Step::Done(Box::new(Finished { finish_reasons, usage, charged })))
         }
     }
 }
 
 fn record(usage: Usage, stop: &Stop) {
-    let reason = match stop {
-        Stop::Done(FinishReason::Stop, _) => "stop",
-        Stop::Done(FinishReason::ToolCalls, _) => "tool_calls",
-        Stop::Done(FinishReason::Length, _) => "length",
-        Stop::Done(FinishReason::Cancelled, _) | Stop::ClientLeft => "cancelled",
-        Stop::Done(FinishReason::Deadline, _) | Stop::Deadline => "deadline",
-        Stop::Failed(_) => "error",
+    let name = |reason: &FinishReason| match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::Length => "length",
+        FinishReason::Cancelled => "cancelled",
+        FinishReason::Deadline => "deadline",
+    };
+    let reasons = match stop {
+        Stop::Done(reasons, _) => reasons.iter().map(name).collect::<Vec<_>>().join(","),
+        Stop::ClientLeft => "cancelled".to_owned(),
+        Stop::Deadline => "deadline".to_owned(),
+        Stop::Failed(_) => "error".to_owned(),
     };
     let span = Span::current();
-    span.record("gen_ai.response.finish_reasons", reason);
+    span.record("gen_ai.response.finish_reasons", reasons);
     span.record("gen_ai.usage.input_tokens", usage.input_tokens);
     span.record("gen_ai.usage.output_tokens", usage.output_tokens);
     span.record("gen_ai.usage.cache_read.input_tokens", usage.cached_input_tokens);

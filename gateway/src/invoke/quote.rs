@@ -6,7 +6,7 @@ use std::sync::Arc;
 use emberbox_billing::{
     AuthorPrice, Billed, Markup, Meter, Nano, OrgId, PriceBook, Subject, UsageLine,
 };
-use emberbox_runtime::bridge::{Bridge, GenerateOptions, Open, Plan, SessionId, Task};
+use emberbox_runtime::bridge::{Bridge, Open, Plan, SessionId, Task};
 
 use super::Tally;
 use crate::app::App;
@@ -29,13 +29,17 @@ pub(crate) struct Quote {
 pub(crate) struct Asked<'a> {
     pub(crate) model: &'a str,
     pub(crate) task: Task,
+    /// How many answers to it; at least one.
+    pub(crate) choices: u32,
     /// The most that the caller pays.
     pub(crate) max_cost: Option<Nano>,
 }
 
 /// A task that is ready to be submitted, and its worst case.
 pub(crate) struct Prepared {
-    pub(crate) session: Session,
+    /// One for each answer.
+    pub(crate) sessions: Vec<Session>,
+    /// Of one of the answers.
     pub(crate) plan: Plan,
     pub(crate) quote: Quote,
 }
@@ -55,42 +59,60 @@ impl Drop for Session {
 /// Prepares a direct model call and quotes it. A caller who limits the cost but not the output gets
 /// as much output as the cost allows.
 pub(crate) async fn model(app: &App, org: &OrgId, asked: Asked<'_>) -> Result<Prepared, ApiError> {
-    let Asked { model, task, max_cost } = asked;
-    let open = Open { model: model.to_owned(), tenant: org.as_str().to_owned() };
-    let id = app.bridge.open(open).await?;
-    let session = Session { bridge: Arc::clone(&app.bridge), id };
+    let Asked { model, mut task, choices, max_cost } = asked;
+    let first = open(app, org, model).await?;
     let book = app.billing.prices().await?;
-    let shortened = max_cost.and_then(|_| without_limit(&task));
-    let plan = app.bridge.prepare(id, task).await?;
-    let quote = of_plan(&book, org, (model, plan))?;
-    let Some(max_cost) = max_cost.filter(|max_cost| quote.amount > *max_cost) else {
-        return Ok(Prepared { session, plan, quote });
-    };
-    let worst_case = quote.amount;
-    let too_dear = || {
-        ApiError::MaxCostExceeded(format!(
-            "this call may cost up to {worst_case} credits, and its max_cost is {max_cost}"
-        ))
-    };
-    let mut shortened = shortened.ok_or_else(too_dear)?;
-    let affordable = |output_tokens_max: &u32| {
-        let plan = Plan { output_tokens_max: *output_tokens_max, ..plan };
-        of_plan(&book, org, (model, plan)).is_ok_and(|quote| quote.amount <= max_cost)
-    };
-    let most = longest(plan.output_tokens_max, affordable).ok_or_else(too_dear)?;
-    if let Task::Generate { options, .. } = &mut shortened {
-        options.max_tokens = Some(most);
+    let quote = |plan: Plan| of_plan(&book, org, (model, choices), plan);
+    let mut plan = app.bridge.prepare(first.id, task.clone()).await?;
+    let mut quoted = quote(plan)?;
+    if let Some(max_cost) = max_cost.filter(|max_cost| quoted.amount > *max_cost) {
+        let affordable = |output_tokens_max: &u32| {
+            let plan = Plan { output_tokens_max: *output_tokens_max, ..plan };
+            quote(plan).is_ok_and(|quote| quote.amount <= max_cost)
+        };
+        let limit = without_limit(&mut task);
+        let most = limit.and_then(|limit| {
+            *limit = longest(plan.output_tokens_max, affordable);
+            *limit
+        });
+        if most.is_none() {
+            let worst_case = quoted.amount;
+            return Err(ApiError::MaxCostExceeded(format!(
+                "this call may cost up to {worst_case} credits, and its max_cost is {max_cost}"
+            )));
+        }
+        plan = app.bridge.prepare(first.id, task.clone()).await?;
+        quoted = quote(plan)?;
     }
-    let plan = app.bridge.prepare(id, shortened).await?;
-    let quote = of_plan(&book, org, (model, plan))?;
-    Ok(Prepared { session, plan, quote })
+    let mut sessions = vec![first];
+    for choice in 1..choices {
+        let session = open(app, org, model).await?;
+        app.bridge.prepare(session.id, another(&task, choice)).await?;
+        sessions.push(session);
+    }
+    Ok(Prepared { sessions, plan, quote: quoted })
 }
 
-/// The task again, where its caller set no limit to the output.
-fn without_limit(task: &Task) -> Option<Task> {
+async fn open(app: &App, org: &OrgId, model: &str) -> Result<Session, ApiError> {
+    let open = Open { model: model.to_owned(), tenant: org.as_str().to_owned() };
+    let id = app.bridge.open(open).await?;
+    Ok(Session { bridge: Arc::clone(&app.bridge), id })
+}
+
+/// The task for another answer, which has a seed of its own.
+fn another(task: &Task, choice: u32) -> Task {
+    let mut task = task.clone();
+    if let Task::Generate { options, .. } = &mut task {
+        options.seed = options.seed.map(|seed| seed.wrapping_add(u64::from(choice)));
+    }
+    task
+}
+
+/// Where the limit to a task's output goes, if its caller set none.
+fn without_limit(task: &mut Task) -> Option<&mut Option<u32>> {
     match task {
-        Task::Generate { options: GenerateOptions { max_tokens: None, .. }, .. } => {
-            Some(task.clone())
+        Task::Generate { options, .. } if options.max_tokens.is_none() => {
+            Some(&mut options.max_tokens)
         }
         _ => None,
     }
@@ -110,17 +132,20 @@ fn longest(most: u32, passes: impl Fn(&u32) -> bool) -> Option<u32> {
     (good > 0).then_some(good)
 }
 
-/// The prompt at its dearer rate, whether it is cached or not, and every output token.
+/// The prompt once, at its dearer rate, whether it is cached or not, and every output token of all
+/// answers.
 fn of_plan(
     book: &Arc<PriceBook>,
     org: &OrgId,
-    (model, plan): (&str, Plan),
+    (model, choices): (&str, u32),
+    plan: Plan,
 ) -> Result<Quote, ApiError> {
     let mut tally = Tally::default();
     tally.add(Some(model), Meter::Calls, 1);
     let input = dearer_input(book, org, model);
     tally.add(Some(model), input, u64::from(plan.input_tokens));
-    tally.add(Some(model), Meter::OutputTokens, u64::from(plan.output_tokens_max));
+    let output = u64::from(plan.output_tokens_max) * u64::from(choices);
+    tally.add(Some(model), Meter::OutputTokens, output);
     let lines = tally.lines();
     let billed = Billed { org, author: None, provider: None };
     let amount = book.charge(&billed, &lines, Markup::Full)?.total;
@@ -190,8 +215,10 @@ mod tests {
         let mut book = PriceBook::initial();
         let check = |book: &PriceBook, expected: i64| {
             let plan = Plan { input_tokens: 10, output_tokens_max: 5 };
-            let quote = of_plan(&Arc::new(book.clone()), &org, ("m", plan)).unwrap();
+            let quote = of_plan(&Arc::new(book.clone()), &org, ("m", 1), plan).unwrap();
             assert_eq!(quote.amount, Nano::from_nano(expected));
+            let quote = of_plan(&Arc::new(book.clone()), &org, ("m", 3), plan).unwrap();
+            assert_eq!(quote.amount, Nano::from_nano(expected + 2 * 5 * 400));
         };
         // Initial prices: 100 nano-credits per input token, 50 where it was cached, 400 per output
         // token.

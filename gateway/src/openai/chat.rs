@@ -43,12 +43,14 @@ pub(crate) async fn post(
         created: now_s(),
         include_usage: asked.include_usage,
         logprobs: asked.logprobs,
+        choices: asked.choices,
     };
     let call = ModelCall {
         caller: caller.limited(asked.max_cost),
         operation: "chat",
         model: asked.model,
         task: asked.task,
+        choices: asked.choices,
         streams: asked.stream,
     };
     let run = model::start(app, call).await?;
@@ -60,16 +62,20 @@ pub(crate) async fn post(
 
 /// Collects the answer; its head leaves after the charge and tells the cost.
 async fn whole(mut run: Run, shape: &Shape) -> Result<Response, ApiError> {
-    let mut answer = Answer::default();
+    let mut answers: Vec<Answer> = (0..shape.choices).map(|_| Answer::default()).collect();
     while let Some(step) = run.next().await {
         match step? {
-            Step::Piece { text, logprobs, .. } => {
+            Step::Piece { choice, text, logprobs, .. } => {
+                let answer = answers.get_mut(choice as usize).ok_or(ApiError::Internal)?;
                 answer.text.push_str(&text);
                 answer.logprobs.extend(logprobs);
             }
-            Step::ToolCalls(calls) => answer.calls = calls,
+            Step::ToolCalls { choice, calls } => {
+                let answer = answers.get_mut(choice as usize).ok_or(ApiError::Internal)?;
+                answer.calls = calls;
+            }
             Step::Done(finished) => {
-                let mut response = respond::ok(&shape.completion(&answer, &finished))?;
+                let mut response = respond::ok(&shape.completion(&answers, &finished))?;
                 finished.charged.write(response.headers_mut());
                 return Ok(response);
             }

@@ -45,6 +45,7 @@ pub(crate) async fn post(
     let call = ModelCall {
         caller: caller.limited(asked.max_cost),
         operation: "embeddings",
+        choices: 1,
         model: asked.model.clone(),
         task: Task::Embed { texts: asked.texts },
         streams: false,
@@ -59,7 +60,7 @@ pub(crate) async fn post(
                 finished.charged.write(response.headers_mut());
                 return Ok(response);
             }
-            Step::Started | Step::Piece { .. } | Step::ToolCalls(_) => {}
+            Step::Started | Step::Piece { .. } | Step::ToolCalls { .. } => {}
         }
     }
     Err(ApiError::Internal)

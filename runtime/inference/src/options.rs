@@ -62,6 +62,9 @@ pub struct InferenceOptions {
     /// The time from one token of a sequence to its next that prompts may stretch a step to. Zero
     /// is no target: then steps are bounded by `prefill_tokens_max` alone.
     pub inter_token_target: Duration,
+    /// Drafts tokens that an earlier part of the text suggests, and computes them together, where
+    /// that is faster. What is generated is the same with and without.
+    pub speculation: bool,
     /// Most events that wait for a session's client before its sequence is parked.
     pub stream_events_max: usize,
     /// Most bytes of text in one task.
@@ -100,6 +103,7 @@ impl Default for InferenceOptions {
             kv_storage: KvStorage::default(),
             prefill_tokens_max: 512,
             inter_token_target: Duration::from_millis(100),
+            speculation: true,
             stream_events_max: 64,
             text_bytes_max: 1 << 20,
             texts_max: 2_048,

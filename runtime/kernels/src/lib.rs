@@ -5,6 +5,8 @@
 //! one, so every function here is safe to call. Rows are `[tokens, width]`, row-major.
 #![expect(unsafe_code, reason = "calls into instruction-set-specific code, and vector loads")]
 
+/// Memory for what is read over and over.
+pub mod memory;
 /// Persistent threads that share a loop.
 pub mod pool;
 /// GGUF's block formats.

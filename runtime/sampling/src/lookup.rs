@@ -1,84 +1,92 @@
-use std::collections::HashMap;
-
 /// Longest run of tokens that is looked up.
 const GRAM_MAX: usize = 4;
 /// Shortest one: a single token says too little.
 const GRAM_MIN: usize = 2;
 /// Longest draft.
 const DRAFT_MAX: usize = 8;
-/// Drafts that are tried before a sequence that gains nothing from them stops trying.
-const TRIAL: u32 = 8;
-/// A sequence stays away from drafts for so many tokens, and then tries again.
-const PAUSE: u32 = 64;
+/// A sequence whose drafts do not pay does without for so many tokens, and then tries again.
+const PAUSE: u32 = 128;
+/// After so many tested tokens the older half of what is known of drafts is forgotten.
+const MEMORY: f64 = 64.0;
+/// How many tested tokens a sequence starts with, and the part of them taken as picked: hopeful
+/// enough that a draft is tried even where nothing is known of what it costs.
+const PRIOR: (f64, f64) = (2.0, 0.95);
 
 /// Drafts for one sequence: what followed the last time that its latest tokens occurred.
 ///
 /// A draft is only ever a guess of what the sampler will pick. It is checked by sampling as
 /// without it and comparing, so outputs are the same with and without drafts, token for token.
 /// Sources: Leviathan et al. 2023 (speculative decoding), Saxena 2023 (prompt lookup).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lookup {
-    /// Where a run of tokens was followed by more: the position after its latest occurrence.
-    places: [HashMap<[u32; GRAM_MAX], u32>; GRAM_MAX + 1 - GRAM_MIN],
-    /// How many of the sequence's tokens are in `places`.
-    known: usize,
-    drafted: u32,
-    accepted: u32,
-    pause: u32,
+    /// Drafted tokens before which all were picked, and those of them that were picked too.
+    tested: f64,
+    picked: f64,
+    /// Tokens since drafts stopped paying.
+    paused: u32,
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        let (tested, part) = PRIOR;
+        Self { tested, picked: tested * part, paused: 0 }
+    }
 }
 
 impl Lookup {
     /// A draft of at most `most` tokens after `tokens`, the whole sequence so far; often empty.
-    pub fn draft<'a>(&mut self, tokens: &'a [u32], most: usize) -> &'a [u32] {
-        self.learn(tokens);
-        if self.pause > 0 {
-            self.pause -= 1;
-            return &[];
-        }
-        let longest = (GRAM_MIN..=GRAM_MAX).rev().filter(|len| *len <= tokens.len());
-        for len in longest {
-            let gram = gram(&tokens[tokens.len() - len..]);
-            if let Some(at) = self.places[len - GRAM_MIN].get(&gram) {
-                let rest = &tokens[*at as usize..];
-                return &rest[..rest.len().min(most).min(DRAFT_MAX)];
+    ///
+    /// `worth` is how likely a token must be picked for its row to pay, above 0. The draft goes as
+    /// far as its last token is that likely, by what came of the drafts before it.
+    pub fn draft(&mut self, tokens: &[u32], most: usize, worth: f64) -> Vec<u32> {
+        let likely = self.picked / self.tested;
+        let pays = (worth.ln() / likely.ln()).floor() as usize;
+        if pays == 0 {
+            self.paused += 1;
+            if self.paused == PAUSE {
+                *self = Self::default();
             }
+            return Vec::new();
         }
-        &[]
+        let len = most.min(pays).min(DRAFT_MAX);
+        let Some(at) = latest(tokens) else { return Vec::new() };
+        let mut draft: Vec<u32> = Vec::with_capacity(len);
+        for i in at..at + len {
+            // What repeats itself goes on doing so.
+            let next = tokens.get(i).or_else(|| draft.get(i - tokens.len()));
+            draft.extend(next.copied());
+        }
+        draft
     }
 
-    /// Tells how many tokens of the last draft the sampler picked as well.
-    pub fn judge(&mut self, drafted: usize, accepted: usize) {
-        self.drafted = self.drafted.saturating_add(drafted as u32);
-        self.accepted = self.accepted.saturating_add(accepted as u32);
-        if self.drafted < TRIAL * DRAFT_MAX as u32 {
-            return;
+    /// Tells how many tokens of the last draft the sampler picked as well, up to the first that it
+    /// did not.
+    pub fn judge(&mut self, drafted: usize, picked: usize) {
+        self.tested += drafted.min(picked + 1) as f64;
+        self.picked += picked as f64;
+        if self.tested > MEMORY {
+            self.tested /= 2.0;
+            self.picked /= 2.0;
         }
-        // A drafted row costs nearly a whole one where many sequences share the weights; with
-        // fewer than one in four accepted it does not pay anywhere.
-        if self.accepted * 4 < self.drafted {
-            self.pause = PAUSE;
-        }
-        self.drafted = 0;
-        self.accepted = 0;
-    }
-
-    /// Takes in the runs that have a next token by now.
-    fn learn(&mut self, tokens: &[u32]) {
-        for end in self.known.max(GRAM_MIN)..tokens.len() {
-            for len in GRAM_MIN..=GRAM_MAX.min(end) {
-                let gram = gram(&tokens[end - len..end]);
-                self.places[len - GRAM_MIN].insert(gram, end as u32);
-            }
-        }
-        self.known = tokens.len();
     }
 }
 
-/// A run padded to one length; runs of different lengths are kept apart by their maps.
-fn gram(tokens: &[u32]) -> [u32; GRAM_MAX] {
-    let mut gram = [u32::MAX; GRAM_MAX];
-    gram[..tokens.len()].copy_from_slice(tokens);
-    gram
+/// The place after the longest run before it that the sequence ends with too: of runs that are as
+/// long, or at least [`GRAM_MAX`], the latest.
+fn latest(tokens: &[u32]) -> Option<usize> {
+    let (last, before) = tokens.split_last()?;
+    let mut best = (GRAM_MIN - 1, None);
+    for at in (GRAM_MIN - 1..before.len()).rev().filter(|at| before[*at] == *last) {
+        let ends = before[..at].iter().rev().zip(before.iter().rev());
+        let run = 1 + ends.take(GRAM_MAX - 1).take_while(|(a, b)| a == b).count();
+        if run > best.0 {
+            best = (run, Some(at + 1));
+        }
+        if run == GRAM_MAX {
+            break;
+        }
+    }
+    best.1
 }
 
 #[cfg(test)]

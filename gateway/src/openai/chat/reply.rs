@@ -11,6 +11,7 @@ pub(super) struct Shape {
     pub(super) created: u64,
     pub(super) include_usage: bool,
     pub(super) logprobs: bool,
+    pub(super) choices: u32,
 }
 
 /// An answer as it is collected.
@@ -23,54 +24,64 @@ pub(super) struct Answer {
 
 impl Shape {
     /// The answer as one object.
-    pub(super) fn completion(&self, answer: &Answer, finished: &Finished) -> Value {
-        let mut message = json!({ "role": "assistant", "content": answer.text, "refusal": null });
-        if !answer.calls.is_empty() {
-            message["tool_calls"] = self.calls(&answer.calls).into();
-            if answer.text.is_empty() {
-                message["content"] = Value::Null;
-            }
-        }
+    pub(super) fn completion(&self, answers: &[Answer], finished: &Finished) -> Value {
+        let choices: Vec<Value> = (0..)
+            .zip(answers.iter().zip(&finished.finish_reasons))
+            .map(|(index, (answer, reason))| {
+                json!({
+                    "index": index,
+                    "message": self.message(index, answer),
+                    "logprobs": self.logprobs(&answer.logprobs),
+                    "finish_reason": finish_reason(*reason),
+                })
+            })
+            .collect();
         json!({
             "id": self.id,
             "object": "chat.completion",
             "created": self.created,
             "model": self.model,
-            "choices": [{
-                "index": 0,
-                "message": message,
-                "logprobs": self.logprobs(&answer.logprobs),
-                "finish_reason": finish_reason(finished.finish_reason),
-            }],
+            "choices": choices,
             "usage": usage(finished),
         })
     }
 
-    /// The first chunk of a stream.
-    pub(super) fn role_chunk(&self) -> Value {
-        self.chunk(&json!({ "role": "assistant", "content": "" }), &[], None)
+    fn message(&self, choice: u32, answer: &Answer) -> Value {
+        let mut message = json!({ "role": "assistant", "content": answer.text, "refusal": null });
+        if !answer.calls.is_empty() {
+            message["tool_calls"] = self.calls(choice, &answer.calls).into();
+            if answer.text.is_empty() {
+                message["content"] = Value::Null;
+            }
+        }
+        message
+    }
+
+    /// The first chunk of an answer.
+    pub(super) fn role_chunk(&self, choice: u32) -> Value {
+        self.chunk(choice, &json!({ "role": "assistant", "content": "" }), &[], None)
     }
 
     /// More text.
-    pub(super) fn text_chunk(&self, text: &str, logprobs: &[TokenLogprobs]) -> Value {
-        self.chunk(&json!({ "content": text }), logprobs, None)
+    pub(super) fn text_chunk(&self, choice: u32, text: &str, logprobs: &[TokenLogprobs]) -> Value {
+        self.chunk(choice, &json!({ "content": text }), logprobs, None)
     }
 
     /// Functions to be called, each whole.
-    pub(super) fn calls_chunk(&self, calls: &[ToolCall]) -> Value {
-        let mut calls = self.calls(calls);
+    pub(super) fn calls_chunk(&self, choice: u32, calls: &[ToolCall]) -> Value {
+        let mut calls = self.calls(choice, calls);
         for (index, call) in calls.iter_mut().enumerate() {
             call["index"] = index.into();
         }
-        self.chunk(&json!({ "tool_calls": calls }), &[], None)
+        self.chunk(choice, &json!({ "tool_calls": calls }), &[], None)
     }
 
     /// Calls with ids that are theirs alone, by the answer's.
-    fn calls(&self, calls: &[ToolCall]) -> Vec<Value> {
+    fn calls(&self, choice: u32, calls: &[ToolCall]) -> Vec<Value> {
         let answer = self.id.trim_start_matches("chatcmpl-");
         let call = |(index, call): (usize, &ToolCall)| {
             json!({
-                "id": format!("call_{answer}_{index}"),
+                "id": format!("call_{answer}_{choice}_{index}"),
                 "type": "function",
                 "function": { "name": call.name, "arguments": call.arguments },
             })
@@ -78,9 +89,9 @@ impl Shape {
         calls.iter().enumerate().map(call).collect()
     }
 
-    /// The reason of the end.
-    pub(super) fn last_chunk(&self, finished: &Finished) -> Value {
-        self.chunk(&json!({}), &[], Some(finish_reason(finished.finish_reason)))
+    /// The reason of an answer's end.
+    pub(super) fn last_chunk(&self, choice: u32, reason: FinishReason) -> Value {
+        self.chunk(choice, &json!({}), &[], Some(finish_reason(reason)))
     }
 
     /// The usage: a chunk of its own, without choices.
@@ -97,6 +108,7 @@ impl Shape {
 
     fn chunk(
         &self,
+        choice: u32,
         delta: &Value,
         logprobs: &[TokenLogprobs],
         finish_reason: Option<&str>,
@@ -107,7 +119,7 @@ impl Shape {
             "created": self.created,
             "model": self.model,
             "choices": [{
-                "index": 0,
+                "index": choice,
                 "delta": delta,
                 "logprobs": self.logprobs(logprobs),
                 "finish_reason": finish_reason,

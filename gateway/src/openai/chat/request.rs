@@ -12,11 +12,15 @@ mod tests;
 
 /// Messages in one request.
 const MESSAGES_MAX: usize = 4_096;
+/// Answers to one request.
+const CHOICES_MAX: u32 = 16;
 
 /// A request, read.
 pub(crate) struct Asked {
     pub(crate) model: String,
     pub(crate) task: Task,
+    /// How many answers.
+    pub(crate) choices: u32,
     pub(crate) max_cost: Option<Nano>,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
@@ -36,8 +40,10 @@ pub(crate) fn parse(fields: &Object<'_>) -> Result<Asked, ApiError> {
         Some(options) => options.flag("include_usage")?,
         None => false,
     };
+    let choices = fields.whole("n", 1..=CHOICES_MAX)?.unwrap_or(1);
     let max_cost = fields.max_cost()?;
-    Ok(Asked { model, task, max_cost, stream: fields.flag("stream")?, include_usage, logprobs })
+    let stream = fields.flag("stream")?;
+    Ok(Asked { model, task, choices, max_cost, stream, include_usage, logprobs })
 }
 
 /// The messages in the plain shape that chat templates know: `developer` is `system`, and parts of
@@ -146,9 +152,6 @@ fn refuse_unsupported(fields: &Object<'_>) -> Result<(), ApiError> {
     ];
     if let Some(name) = NAMES.into_iter().find(|name| fields.get(name).is_some_and(is_used)) {
         return Err(fields.wrong(name, "is not supported by the models here"));
-    }
-    if fields.get("n").is_some_and(|n| n.as_u64() != Some(1)) {
-        return Err(fields.wrong("n", "must be 1"));
     }
     let text_only = |value: &Value| *value == json!(["text"]);
     if fields.get("modalities").is_some_and(|value| !text_only(value)) {

@@ -11,10 +11,11 @@ use crate::body::{Body, BoxError};
 use crate::errors::ApiError;
 use crate::invoke::model::{Run, Step};
 
-/// A stream of events: a first chunk with the role, one for each piece, one with the reason of the
-/// end, one with the usage where it was asked for, and `[DONE]`.
+/// A stream of events: for each answer a first chunk with the role, one for each piece, and one with
+/// the reason of the end; one with the usage where it was asked for, and `[DONE]`.
 pub(super) fn body(run: Run, shape: Shape, first: Option<Step>) -> Body {
-    let mut ready = VecDeque::from([event(&shape.role_chunk())]);
+    let mut ready = VecDeque::new();
+    ready.extend((0..shape.choices).map(|choice| event(&shape.role_chunk(choice))));
     let over = first.is_some_and(|step| push(&shape, Ok(step), &mut ready));
     let state = State { run, shape, ready, over };
     let frames = stream::unfold(state, |mut state| async move {
@@ -55,16 +56,18 @@ fn push(shape: &Shape, step: Result<Step, ApiError>, ready: &mut VecDeque<Bytes>
     match step {
         // Tokens that only completed a stop string have no text.
         Ok(Step::Piece { text, logprobs, .. }) if text.is_empty() && logprobs.is_empty() => false,
-        Ok(Step::Piece { text, logprobs, .. }) => {
-            ready.push_back(event(&shape.text_chunk(&text, &logprobs)));
+        Ok(Step::Piece { choice, text, logprobs, .. }) => {
+            ready.push_back(event(&shape.text_chunk(choice, &text, &logprobs)));
             false
         }
-        Ok(Step::ToolCalls(calls)) => {
-            ready.push_back(event(&shape.calls_chunk(&calls)));
+        Ok(Step::ToolCalls { choice, calls }) => {
+            ready.push_back(event(&shape.calls_chunk(choice, &calls)));
             false
         }
         Ok(Step::Done(finished)) => {
-            ready.push_back(event(&shape.last_chunk(&finished)));
+            for (choice, reason) in (0..).zip(&finished.finish_reasons) {
+                ready.push_back(event(&shape.last_chunk(choice, *reason)));
+            }
             if shape.include_usage {
                 ready.push_back(event(&shape.usage_chunk(&finished)));
             }

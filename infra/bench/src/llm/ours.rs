@@ -27,7 +27,11 @@ impl Ours {
         name: &str,
         change: impl FnOnce(&mut InferenceOptions),
     ) -> anyhow::Result<Self> {
-        let mut options = InferenceOptions { threads: case.threads, ..InferenceOptions::default() };
+        let mut options = InferenceOptions {
+            threads: case.threads,
+            speculation: false,
+            ..InferenceOptions::default()
+        };
         change(&mut options);
         let inference = Inference::new(options)?;
         let info = inference.add(name, ModelSource::Path(case.path.clone()))?;

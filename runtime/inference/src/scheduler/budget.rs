@@ -14,6 +14,9 @@ const PREFILL_FIRST: usize = 64;
 const DECAY: f64 = 0.97;
 /// How many times the target a step may take while nobody waits for a next token.
 const UNHURRIED: f64 = 2.0;
+/// Where nothing is known of what a row costs beside the step, it is taken as this share of it: too
+/// much for all but the surest drafts.
+const ROW_SHARE_MAX: f64 = 0.9;
 /// A step that took so many times longer than expected was held up by something else.
 const OUTLIER: f64 = 4.0;
 
@@ -93,6 +96,14 @@ impl Budget {
         rows.saturating_sub(decodes).clamp(least, self.prefill_max)
     }
 
+    /// How likely a drafted token must be for its row to make a step of so many decoding rows
+    /// faster: what the row adds to the step, times the tokens that the step makes without it.
+    pub(crate) fn draft_worth(&self, decodes: usize) -> f64 {
+        let Some((fixed, each)) = self.cost() else { return ROW_SHARE_MAX };
+        let rows = each * decodes as f64;
+        (rows / (fixed + rows)).min(ROW_SHARE_MAX)
+    }
+
     /// Rows that a step may have when `payers` share it, of whom the lightest decodes `least` rows:
     /// as many as let it take `payers` times as long as it would for that one alone.
     pub(crate) fn shared(&self, payers: usize, least: usize) -> usize {
@@ -151,6 +162,20 @@ mod tests {
         assert_eq!(budget.shared(2, 1), 9);
         assert_eq!(budget.shared(3, 4), 14 + 12);
         assert_eq!(Budget::new(Duration::from_millis(9), 16).shared(2, 1), usize::MAX);
+    }
+
+    #[test]
+    fn a_draft_is_worth_what_its_row_costs() {
+        let budget = measured([8.0, 1.0], &[1, 40, 8], 100);
+        for (decodes, expect) in [(1, 1.0 / 9.0), (8, 0.5), (1_000, 0.9)] {
+            let got = budget.draft_worth(decodes);
+            assert!((got - expect).abs() < 0.02, "{decodes}: {got}");
+        }
+        assert_eq!(
+            measured([8.0, 1.0], &[1], 100).draft_worth(1),
+            0.9,
+            "the row's part is unknown"
+        );
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn wrong_fields_are_refused_by_name() {
         (r#""seed":1.5"#, "seed"),
         (r#""stream":"yes""#, "stream"),
         (r#""stream_options":{"include_usage":1}"#, "stream_options.include_usage"),
-        (r#""n":2"#, "n"),
+        (r#""n":17"#, "n"),
         (r#""n":0"#, "n"),
         (r#""logprobs":1"#, "logprobs"),
         (r#""top_logprobs":3"#, "top_logprobs"),

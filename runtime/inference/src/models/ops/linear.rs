@@ -8,6 +8,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use emberbox_kernels::dense::Kind;
 use emberbox_kernels::linear::Matrix;
+use emberbox_kernels::memory;
 use emberbox_kernels::quant::Format;
 
 use super::{DecoderOps, Path};
@@ -181,7 +182,7 @@ fn pack(matrices: &[Rows<'_>], device: &Device) -> Result<Packed, InferenceError
     let part = |m: &Rows<'_>| Part { form: Form::of(m.storage()), rows: m.rows() };
     let columns = matrices.first().map_or(0, Rows::columns);
     let packing = Packing { columns, parts: matrices.iter().map(part).collect() };
-    let mut bytes = vec![0; packing.bytes()];
+    let mut bytes = memory::zeroed(packing.bytes());
     let mut rest = &mut bytes[..];
     for matrix in matrices {
         let form = Form::of(matrix.storage());

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
-use emberbox_kernels::attention::BLOCK_TOKENS;
+use emberbox_kernels::attention::{BLOCK_TOKENS, Span};
+use emberbox_sampling::Lookup;
 
 use crate::api::FinishReason;
+use crate::models::decoder::Rows;
 use crate::models::kv::{Blocks, Key};
 use crate::scheduler::chain::Secret;
 use crate::scheduler::choice::Choice;
@@ -54,6 +56,9 @@ pub(super) struct Sequence {
     /// How many were started before it although it was first.
     pub(super) passed: usize,
     pub(super) choice: Choice,
+    lookup: Lookup,
+    /// What may come after its tokens: rows of the next step that may be in vain.
+    draft: Vec<u32>,
 }
 
 impl Sequence {
@@ -70,6 +75,8 @@ impl Sequence {
             stepped: 0,
             passed: 0,
             choice: task.choice,
+            lookup: Lookup::default(),
+            draft: Vec::new(),
         }
     }
 
@@ -118,6 +125,39 @@ impl Sequence {
         secret.extend(&mut self.chain, &self.tokens, full);
         for i in before..full {
             blocks.name(self.holding.blocks[i], self.chain[i + 1]);
+        }
+    }
+
+    /// Drafts what may come next, where it is `worth` it; gives how many tokens.
+    pub(super) fn speculate(&mut self, worth: f64) -> usize {
+        // The step makes one token more than are drafted.
+        let most = self.output_max - (self.tokens.len() - self.prompt) - 1;
+        self.draft = self.lookup.draft(&self.tokens, most, worth);
+        self.draft.len()
+    }
+
+    /// Adds its next rows: its tokens', and where there are more, its draft's. From its last token
+    /// on all logits are wanted.
+    pub(super) fn push_rows(&mut self, count: usize, rows: &mut Rows) {
+        let position = self.holding.computed;
+        self.draft.truncate(count.saturating_sub(self.missing()));
+        let (first, end) = (rows.tokens.len(), position + count);
+        rows.tokens.extend(&self.tokens[position..end.min(self.tokens.len())]);
+        rows.tokens.extend(&self.draft);
+        rows.spans.push(Span { position, rows: count, blocks: self.holding.blocks.clone() });
+        let wanted = self.tokens.len() - 1..end;
+        rows.wanted.extend(wanted.map(|row| (first + row - position) as u32));
+    }
+
+    /// Takes the draft whose rows were computed.
+    pub(super) fn drafted(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.draft)
+    }
+
+    /// Learns from how many of its drafted tokens were right.
+    pub(super) fn judge(&mut self, drafted: usize, right: usize) {
+        if drafted > 0 {
+            self.lookup.judge(drafted, right);
         }
     }
 

@@ -1,8 +1,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use emberbox_kernels::attention::Span;
-
 use super::plan::Grant;
 use super::{Generator, Rows, Sequence};
 use crate::InferenceError;
@@ -12,7 +10,8 @@ use crate::models::load::Text;
 impl Generator {
     /// Plans a step and computes it; false when there was nothing to do.
     pub(super) fn step(&mut self) -> bool {
-        let (plan, mut grants) = (self.plan(), Vec::new());
+        let (mut plan, mut grants) = (self.plan(), Vec::new());
+        self.speculate(&mut plan);
         for Grant { age, rows } in &plan {
             let (age, secured) = (*age, self.secure(*age, *rows));
             grants.extend(secured.map(|rows| Grant { age, rows }));
@@ -23,6 +22,28 @@ impl Generator {
         self.forward(&grants);
         self.embed(&grants);
         !plan.is_empty()
+    }
+
+    /// Adds rows for drafts to a step of one payer's decoding sequences, where they pay. Prompts and
+    /// other payers have better uses for the time.
+    fn speculate(&mut self, plan: &mut [Grant]) {
+        if !self.options.speculation || !self.one_payer_decodes(plan) {
+            return;
+        }
+        let worth = self.budget.draft_worth(plan.len());
+        for grant in plan {
+            let sequence = self.running.iter_mut().find(|s| s.holding.age == grant.age);
+            grant.rows += sequence.map_or(0, |sequence| sequence.speculate(worth));
+        }
+    }
+
+    fn one_payer_decodes(&self, plan: &[Grant]) -> bool {
+        let mut payers = plan.iter().map(|grant| {
+            let sequence = self.running.iter().find(|s| s.holding.age == grant.age);
+            sequence.filter(|s| s.missing() == 1).map(|s| s.holding.payer())
+        });
+        let Some(Some(first)) = payers.next() else { return false };
+        payers.all(|payer| payer == Some(first))
     }
 
     /// The rows of all sequences that have some.
@@ -47,19 +68,16 @@ impl Generator {
         let mut ended = Vec::new();
         for (i, count) in shares {
             let sequence = &mut self.running[i];
-            sequence.advance(count, &mut self.blocks, &self.secret);
             sequence.stepped = self.steps;
+            let known = count.min(sequence.missing());
+            sequence.advance(known, &mut self.blocks, &self.secret);
             if sequence.missing() > 0 {
                 continue;
             }
-            let Some(logits) = logits.next() else { continue };
-            self.fair.charge(&Arc::clone(sequence.holding.payer()), 1);
-            match advance(sequence, logits, &self.text) {
-                Ok(None) => continue,
-                Ok(Some(reason)) => sequence.finish(reason),
-                Err(error) => sequence.holding.ticket.fail(error),
+            let logits: Vec<_> = logits.by_ref().take(count - known + 1).collect();
+            if self.extend(i, &logits) {
+                ended.push(i);
             }
-            ended.push(i);
         }
         self.budget.observe(count, started.elapsed());
         ended.sort_unstable();
@@ -68,6 +86,35 @@ impl Generator {
             let sequence = self.running.remove(i);
             self.blocks.give(sequence.holding.blocks);
         }
+    }
+
+    /// Chooses a sequence's next token, and as long as it is what was drafted, the one after it,
+    /// whose logits are there then. True when the sequence ended.
+    fn extend(&mut self, i: usize, logits: &[&[f32]]) -> bool {
+        let sequence = &mut self.running[i];
+        let draft = sequence.drafted();
+        let mut right = 0;
+        for logits in logits {
+            self.fair.charge(&Arc::clone(sequence.holding.payer()), 1);
+            match choose(sequence, logits, &self.text) {
+                Ok(None) => {}
+                Ok(Some(reason)) => {
+                    sequence.finish(reason);
+                    return true;
+                }
+                Err(error) => {
+                    sequence.holding.ticket.fail(error);
+                    return true;
+                }
+            }
+            if draft.get(right) != sequence.tokens.last() {
+                break;
+            }
+            right += 1;
+            sequence.advance(1, &mut self.blocks, &self.secret);
+        }
+        sequence.judge(draft.len(), right);
+        false
     }
 
     /// The rows of all texts that have some.
@@ -108,21 +155,8 @@ impl Generator {
     }
 }
 
-impl Sequence {
-    /// Adds its next rows; the logits of the last of its tokens are wanted.
-    fn push_rows(&self, count: usize, rows: &mut Rows) {
-        let position = self.holding.computed;
-        let end = position + count;
-        rows.tokens.extend(&self.tokens[position..end]);
-        rows.spans.push(Span { position, rows: count, blocks: self.holding.blocks.clone() });
-        if end == self.tokens.len() {
-            rows.wanted.push(rows.tokens.len() as u32 - 1);
-        }
-    }
-}
-
 /// Chooses the next token and shows what it brings; says why the sequence ends, if it does.
-fn advance(
+fn choose(
     sequence: &mut Sequence,
     logits: &[f32],
     text: &Text,

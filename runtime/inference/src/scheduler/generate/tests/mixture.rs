@@ -54,11 +54,15 @@ fn serve(seed: u64, alone: &mut HashMap<Ask, Vec<u32>>, reference: &mut Rig) {
         kv_tokens_max: 160,
         batch_max: 3,
         stream_events_max: 2,
+        speculation: random.random_bool(0.5),
         prefill_tokens_max: random.random_range(1..40),
         ..options()
     });
     let mut visitors: Vec<Visitor> = Vec::new();
+    // However the machine's rows compare with its steps.
+    let each = random.random_range(0.01..2.0);
     for turn in 0..30_000 {
+        rig.generator.budget = Budget::measured([7.0, each], Duration::ZERO);
         if visitors.len() < 24 && random.random_bool(0.1) {
             visitors.push(arrive(&rig, &mut random));
         }

@@ -5,13 +5,20 @@
 /// Smaller buffers are not worth a huge page.
 const HUGE_BYTES_MIN: usize = 4 << 20;
 
-/// Zeros, in huge pages where the system gives them. No page is taken before it is written.
-pub fn zeroed(len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
+/// At least `len` bytes of zeros, in huge pages where the system gives them; [`bytes`] writes to
+/// them. No page is taken before it is written.
+pub fn zeroed(len: usize) -> Vec<u128> {
+    let mut words = vec![0; len.div_ceil(size_of::<u128>())];
     if len >= HUGE_BYTES_MIN {
-        advise(&mut bytes);
+        advise(bytes(&mut words));
     }
-    bytes
+    words
+}
+
+/// The same memory as bytes.
+pub fn bytes(words: &mut [u128]) -> &mut [u8] {
+    // SAFETY: any bytes make a u128, and a u128 has no others; the length is that of the slice.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
 }
 
 /// Asks for huge pages in what lies inside of the slice. It is a wish: without them all is as
@@ -38,10 +45,12 @@ mod tests {
     #[test]
     fn zeros_of_any_length_can_be_written() {
         for len in [0, 1, HUGE_BYTES_MIN - 1, HUGE_BYTES_MIN, HUGE_BYTES_MIN * 3 + 17] {
-            let mut bytes = zeroed(len);
-            assert_eq!((bytes.len(), bytes.iter().any(|byte| *byte != 0)), (len, false));
+            let mut words = zeroed(len);
+            let bytes = bytes(&mut words);
+            assert_eq!(bytes.len(), len.next_multiple_of(16));
+            assert!(bytes.iter().all(|byte| *byte == 0));
             bytes.fill(7);
-            assert_eq!(bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>(), 7 * len);
+            assert!(words.iter().all(|word| *word == u128::from_ne_bytes([7; 16])));
         }
     }
 }

@@ -1,10 +1,11 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use emberbox_kernels::attention::{BLOCK_TOKENS, CacheKind, Heads, cache_bytes};
+use emberbox_kernels::memory;
 
-use super::ops::Path;
+use super::ops::{self, Path};
 
 /// Keys and values of every layer.
 #[derive(Debug)]
@@ -27,8 +28,7 @@ impl Cache {
         let Shape { heads, kind, path } = shape;
         let bytes = || {
             let len = 2 * cache_bytes(kind, heads, blocks);
-            let data = TensorData::from_bytes_vec(vec![0; len], [len], DType::U8);
-            Tensor::from_data(data, (device, DType::U8))
+            ops::bytes(memory::zeroed(len), device)
         };
         let plain = || {
             let shape = [blocks, heads.kv, BLOCK_TOKENS, heads.dims];

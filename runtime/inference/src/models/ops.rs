@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::module::Param;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData, activation};
 use emberbox_kernels::attention::{CacheKind, Heads, Span};
 
 use super::config::Activation;
@@ -70,6 +70,14 @@ pub(crate) trait DecoderOps: Backend {
         norms: FloatTensor<Self>,
         step: (Attention, Arc<Vec<Span>>),
     ) -> (FloatTensor<Self>, IntTensor<Self>);
+}
+
+/// A tensor of bytes around memory as it is: from a `Vec<u8>`, which may lie anywhere, burn would
+/// copy them.
+pub(crate) fn bytes(words: Vec<u128>, device: &Device) -> Tensor<1, Int> {
+    let bytes = Bytes::from_elems(words);
+    let shape = [bytes.len()];
+    Tensor::from_data(TensorData::from_bytes(bytes, shape, DType::U8), (device, DType::U8))
 }
 
 /// Root-mean-square normalisation of `[tokens, width]`.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use burn::backend::Dispatch;
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use emberbox_kernels::dense::Kind;
 use emberbox_kernels::linear::Matrix;
 use emberbox_kernels::memory;
 use emberbox_kernels::quant::Format;
 
-use super::{DecoderOps, Path};
+use super::{DecoderOps, Path, bytes};
 use crate::InferenceError;
 use crate::formats::weights::{Rows, Storage};
 
@@ -182,8 +182,8 @@ fn pack(matrices: &[Rows<'_>], device: &Device) -> Result<Packed, InferenceError
     let part = |m: &Rows<'_>| Part { form: Form::of(m.storage()), rows: m.rows() };
     let columns = matrices.first().map_or(0, Rows::columns);
     let packing = Packing { columns, parts: matrices.iter().map(part).collect() };
-    let mut bytes = memory::zeroed(packing.bytes());
-    let mut rest = &mut bytes[..];
+    let mut words = memory::zeroed(packing.bytes());
+    let mut rest = memory::bytes(&mut words);
     for matrix in matrices {
         let form = Form::of(matrix.storage());
         let unit = lcm(PANEL, matrix.unit());
@@ -196,10 +196,7 @@ fn pack(matrices: &[Rows<'_>], device: &Device) -> Result<Packed, InferenceError
             rest = after;
         }
     }
-    let len = bytes.len();
-    let data = TensorData::from_bytes_vec(bytes, [len], DType::U8);
-    let bytes = Tensor::from_data(data, (device, DType::U8));
-    let bytes = Param::initialized(ParamId::new(), bytes);
+    let bytes = Param::initialized(ParamId::new(), bytes(words, device));
     Ok(Packed { bytes, packing: Arc::new(packing) })
 }
 

@@ -79,6 +79,48 @@ fn a_stream_ends_with_its_reason_its_usage_and_done() {
 }
 
 #[test]
+fn several_answers_cost_their_prompt_once() {
+    let server = Server::start();
+    let (before, _) = server.balance();
+    let alone = |seed: u64| {
+        let reply = server.chat(&json!({ "temperature": 1, "seed": seed })).good();
+        reply["choices"][0]["message"]["content"].clone()
+    };
+    // Each answer is what it would be alone, with a seed of its own.
+    let expected: Vec<Value> = (7..10).map(alone).collect();
+    let asked = json!({ "n": 3, "temperature": 1, "seed": 7 });
+    let reply = server.chat(&asked).good();
+    let choices = reply["choices"].as_array().unwrap();
+    let texts: Vec<Value> = choices.iter().map(|c| c["message"]["content"].clone()).collect();
+    assert_eq!(texts, expected);
+    let indices: Vec<&Value> = choices.iter().map(|choice| &choice["index"]).collect();
+    assert_eq!(indices, [&json!(0), &json!(1), &json!(2)]);
+    assert!(choices.iter().all(|choice| choice["finish_reason"] == json!("length")), "{reply}");
+    let usage = &reply["usage"];
+    assert_eq!(usage["completion_tokens"], json!(36));
+    let quote = server.post("/v1/quote", &chat_body(&asked)).good();
+    assert_eq!(usage["prompt_tokens"], quote["prompt_tokens"]);
+    assert_eq!(server.newest_receipt().unwrap()["held"], quote["worst_case"]);
+
+    let mut stream = asked.clone();
+    stream["stream"] = json!(true);
+    let mut streamed = vec![String::new(); 3];
+    let mut reasons = vec![Vec::new(); 3];
+    for event in events(&server.chat(&stream).text) {
+        let choice = &event["choices"][0];
+        let index = choice["index"].as_u64().unwrap() as usize;
+        streamed[index].push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+        reasons[index].extend(choice["finish_reason"].as_str().map(str::to_owned));
+    }
+    assert_eq!(streamed.into_iter().map(Value::from).collect::<Vec<_>>(), expected);
+    assert_eq!(reasons, vec![["length"]; 3]);
+    let spent = nano(&server.get("/v1/usage").good()["total"]);
+    assert_eq!(server.balance(), (before - spent, 0));
+    server.chat(&json!({ "n": 17 })).refused(400, "invalid_request");
+    server.ledger_is_sound();
+}
+
+#[test]
 fn what_is_wrong_is_named_and_free() {
     let server = Server::start();
     let before = server.balance();

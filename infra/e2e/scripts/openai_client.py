@@ -95,7 +95,7 @@ def stream():
 
 
 def formats():
-    """A schema, a regular expression and likelihoods, through the SDK's own arguments."""
+    """A schema, a regular expression, likelihoods and several answers, through the SDK's own arguments."""
     schema = {
         "type": "object",
         "properties": {"animal": {"enum": ["fox", "hen"]}, "brave": {"type": "boolean"}},
@@ -126,7 +126,11 @@ def formats():
     assert len(tokens) == reply.usage.completion_tokens == 5, reply
     assert all(t.logprob == t.top_logprobs[0].logprob <= 0 for t in tokens), tokens
     assert bytes(b for t in tokens for b in t.bytes).decode() == reply.choices[0].message.content
-    return f"{animal}, {text!r}"
+    reply = client().chat.completions.create(model=CHAT_MODEL, messages=ASK, max_tokens=20, n=3)
+    told = {choice.index: choice.message.content for choice in reply.choices}
+    assert sorted(told) == [0, 1, 2] and all(told.values()), reply
+    assert reply.usage.completion_tokens <= 60, reply.usage
+    return f"{animal}, {text!r}, {len(set(told.values()))} different stories"
 
 
 def cosine(a, b):

@@ -6,9 +6,11 @@
 # llama.cpp is the one inside llama-cpp-python's source distribution, built for this very CPU, with
 # OpenMP, which is its default and lost less than its own threads on a busy machine: both programs
 # that measure, and nothing else. It takes a C++ compiler and python3 with venv; cmake and ninja come
-# as wheels. `peers.sh llama.cpp` installs that one alone, `peers.sh wasmtime` the other;
+# as wheels. candle is a small program of ours around it, `candle/`, built for this very CPU.
+# `peers.sh llama.cpp` installs that one alone, and so do `wasmtime` and `candle`;
 # `EMBERBOX_PEERS_JOBS` bounds the compilers at work.
 set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=${EMBERBOX_PEERS:-$HOME/.cache/emberbox-peers}
 wasmtime_version=48.0.8
 llama_cpp_python_version=0.3.36
@@ -55,15 +57,23 @@ llama_cpp() {
     rm -rf "$work"
 }
 
+candle() {
+    RUSTFLAGS='-C target-cpu=native' CARGO_TARGET_DIR="$peers/build" cargo install --locked \
+        --root "$peers" --force --jobs "$jobs" --path "$here/candle"
+    rm -rf "$peers/build"
+}
+
 case ${1:-all} in
 all)
     wasmtime
     llama_cpp
+    candle
     ;;
 wasmtime) wasmtime ;;
+candle) candle ;;
 llama.cpp) llama_cpp ;;
 *)
-    echo "usage: peers.sh [wasmtime|llama.cpp]" >&2
+    echo "usage: peers.sh [wasmtime|llama.cpp|candle]" >&2
     exit 64
     ;;
 esac

@@ -102,7 +102,7 @@ fn several_answers_cost_their_prompt_once() {
     assert_eq!(usage["prompt_tokens"], quote["prompt_tokens"]);
     assert_eq!(server.newest_receipt().unwrap()["held"], quote["worst_case"]);
 
-    let mut stream = asked.clone();
+    let mut stream = asked;
     stream["stream"] = json!(true);
     let mut streamed = vec![String::new(); 3];
     let mut reasons = vec![Vec::new(); 3];

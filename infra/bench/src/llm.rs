@@ -12,6 +12,8 @@ use clap::Args;
 mod fair;
 /// Through a guest.
 mod guest;
+/// A peer in Rust.
+mod candle;
 /// The peer.
 mod llama_cpp;
 /// Time and memory to load a model.
@@ -124,6 +126,11 @@ impl Options {
             cases.extend(self.threads.iter().map(case));
         }
         Ok(cases)
+    }
+
+    fn peers(&self) -> PathBuf {
+        let home = || self.models.home.join(".cache/emberbox-peers");
+        self.peers.clone().unwrap_or_else(home)
     }
 
     fn rounds(&self) -> u32 {

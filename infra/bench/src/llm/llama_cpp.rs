@@ -35,9 +35,7 @@ pub(crate) enum Measure {
 impl LlamaCpp {
     /// `None`, with a word about it, where it is not installed.
     pub(crate) fn find(options: &Options) -> Option<Self> {
-        let peers = options.peers.clone();
-        let peers = peers.unwrap_or_else(|| options.models.home.join(".cache/emberbox-peers"));
-        let folder = peers.join("llama.cpp/bin");
+        let folder = options.peers().join("llama.cpp/bin");
         if folder.join("llama-bench").is_file() {
             return Some(Self { folder });
         }

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use emberbox_kernels::memory;
 use serde::Serialize;
 
 use crate::row::round;
@@ -84,18 +85,16 @@ pub(crate) fn read_bandwidth(threads: usize) -> anyhow::Result<f64> {
 }
 
 fn read(together: &Barrier) -> [Duration; READ_PASSES] {
-    let words = vec![1u64; READ_BYTES / 8];
+    // In huge pages, as the weights are.
+    let mut words = memory::zeroed(READ_BYTES);
+    let bytes = memory::bytes(&mut words);
+    // The system gives memory when it is written.
+    bytes.fill(1);
     [(); READ_PASSES].map(|()| {
         together.wait();
         let began = Instant::now();
-        // Eight sums, so that none waits for the one before.
-        let mut sums = [0u64; 8];
-        for chunk in black_box(&words).chunks_exact(8) {
-            for (sum, word) in sums.iter_mut().zip(chunk) {
-                *sum = sum.wrapping_add(*word);
-            }
-        }
-        black_box(sums);
+        // A search for what is not there reads with the widest instructions, and hardly computes.
+        black_box(memchr::memchr(0, black_box(bytes)));
         began.elapsed()
     })
 }

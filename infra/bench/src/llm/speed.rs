@@ -4,7 +4,8 @@ use anyhow::Context;
 use emberbox_inference::api::Prompt;
 use tokio::task::JoinSet;
 
-use super::llama_cpp::{LlamaCpp, Measure, NAME, SETTINGS};
+use super::candle::{self, Candle};
+use super::llama_cpp::{self, LlamaCpp, Measure, SETTINGS};
 use super::machine::{Watch, read_bandwidth};
 use super::models::Shape;
 use super::ours::{Ours, Stream, rate_together, words};
@@ -82,7 +83,7 @@ struct Peer {
     rounds: Rounds,
 }
 
-/// The row of one case, and one more of the bandwidth where memory limits.
+/// The row of one case, one more of the bandwidth where memory limits, and one beside candle.
 pub(crate) async fn measure(
     speed: Speed,
     case: &Case,
@@ -96,8 +97,9 @@ pub(crate) async fn measure(
         settings: None,
         rounds: Rounds::default(),
     });
+    let candle = Candle::find(options);
     let mut ours = Contestant::start(case, measure).await;
-    let mut rounds = Rounds::default();
+    let (mut rounds, mut candles) = (Rounds::default(), Rounds::default());
     for number in 0..options.rounds() {
         watch.look().await?;
         let peer_first = number % 2 == 1;
@@ -110,21 +112,29 @@ pub(crate) async fn measure(
         if let (false, Some(peer)) = (peer_first, &mut peer) {
             peer.round(case).await?;
         }
+        if let Some(candle) = &candle {
+            candle.measure(case, measure).await?.into_iter().for_each(|rate| candles.push(rate));
+        }
     }
     let mut row = LlmRow::new(speed.name(), case, options).ours(&rounds, watch.conditions());
     if let Some(peer) = &peer {
-        row = row.beside(NAME, &peer.rounds, Some(speed.target()));
+        row = row.beside(llama_cpp::NAME, &peer.rounds, Some(speed.target()));
         row = row.detail("peer_settings", peer.settings.unwrap_or_default());
     }
     let bytes = match ours {
         Ok(ours) => ours.ours.info.weight_bytes,
         Err(error) => return Ok(vec![row.unavailable(format!("{error:#}"))]),
     };
-    if speed != Speed::Decode {
-        return Ok(vec![row]);
+    let mut rows = Vec::new();
+    if speed == Speed::Decode {
+        rows.push(bandwidth(&row, bytes, case, options)?);
     }
-    let bandwidth = bandwidth(&row, bytes, case, options)?;
-    Ok(vec![row, bandwidth])
+    if candles.median().is_some() {
+        let beside = LlmRow::new(speed.name(), case, options).ours(&rounds, watch.conditions());
+        rows.push(beside.beside(candle::NAME, &candles, None));
+    }
+    rows.insert(0, row);
+    Ok(rows)
 }
 
 /// The share of the machine's bandwidth that one stream makes use of: every weight is read once

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use emberbox_kernels::Level;
 use emberbox_kernels::linear::{Activations, Matrix, linear};
+use emberbox_kernels::memory;
 use emberbox_kernels::pool::Pool;
 use emberbox_kernels::quant::Format;
 
@@ -32,13 +33,14 @@ fn main() -> io::Result<()> {
     let level = levels.find(|level| named(level.name())).unwrap_or(Level::detect());
     let pools = [Pool::new(1), Pool::new(2)];
     writeln!(out, "level {}, {columns} columns", level.name())?;
-    let bytes = vec![1u8; WEIGHT_BYTES];
+    let mut words = weights();
+    let bytes = &*memory::bytes(&mut words);
     for pool in &pools {
-        let seconds = typical(|i| read(pool, call_of(&bytes, CALL_BYTES, i)));
+        let seconds = typical(|i| read(pool, call_of(bytes, CALL_BYTES, i)));
         let speed = CALL_BYTES as f64 / seconds / 1e9;
         writeln!(out, "read {} threads {speed:6.1} GB/s", pool.threads())?;
     }
-    drop(bytes);
+    drop(words);
     for rows in [1, 8, 512] {
         let values = vec![1.0; rows * columns];
         let mut x = Activations::default();
@@ -76,6 +78,13 @@ fn typical(mut call: impl FnMut(usize)) -> f64 {
     seconds[seconds.len() / 4]
 }
 
+/// Memory as weights have it, in huge pages.
+fn weights() -> Vec<u128> {
+    let mut words = memory::zeroed(WEIGHT_BYTES);
+    memory::bytes(&mut words).fill(0x11);
+    words
+}
+
 /// The bytes of call `i`, which the calls before it have not left in a cache.
 fn call_of(bytes: &[u8], len: usize, i: usize) -> &[u8] {
     &bytes[i % (bytes.len() / len) * len..][..len]
@@ -94,12 +103,13 @@ fn read(pool: &Pool, bytes: &[u8]) {
 fn measure((level, pool): (Level, &Pool), format: Format, columns: usize, m: usize) -> (f64, f64) {
     let outputs = CALL_BYTES / format.packed_bytes(16, columns) * 16;
     let len = format.packed_bytes(outputs, columns);
-    let packed = vec![0x11u8; WEIGHT_BYTES];
+    let mut words = weights();
+    let packed = &*memory::bytes(&mut words);
     let mut x = Activations::default();
     x.quantise(level, pool, &vec![1.0; m * columns], columns);
     let mut y = vec![0.0; m * outputs];
     let seconds = typical(|i| {
-        let packed = call_of(&packed, len, i);
+        let packed = call_of(packed, len, i);
         let w = Matrix { format, packed, rows: outputs, columns };
         linear(level, pool, &x, &[w], &mut y);
     });

@@ -18,6 +18,8 @@ mod candle;
 mod llama_cpp;
 /// Time and memory to load a model.
 mod loading;
+/// With drafts and without.
+mod lookup;
 /// What else the machine does.
 mod machine;
 /// Files with random weights.
@@ -74,6 +76,7 @@ struct Case {
 pub(crate) enum Bench {
     Speed(Speed),
     Prefix,
+    Lookup,
     Fair,
     Load,
     Guest,
@@ -84,6 +87,7 @@ impl Bench {
         match self {
             Self::Speed(speed) => speed.name(),
             Self::Prefix => prefix::BENCH,
+            Self::Lookup => lookup::BENCH,
             Self::Fair => fair::BENCH,
             Self::Load => loading::BENCH,
             Self::Guest => guest::BENCH,
@@ -98,6 +102,7 @@ pub(crate) async fn run(bench: Bench, options: &Options) -> anyhow::Result<()> {
         let rows = match bench {
             Bench::Speed(speed) => speed::measure(speed, &case, options).await,
             Bench::Prefix => prefix::measure(&case, options).await,
+            Bench::Lookup => lookup::measure(&case, options).await,
             Bench::Fair => fair::measure(&case, options).await,
             Bench::Load => loading::measure(&case, options).await,
             Bench::Guest => guest::measure(&case, options).await,

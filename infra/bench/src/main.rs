@@ -63,6 +63,8 @@ enum Bench {
     LlmLong(llm::Options),
     /// Time to the first token where the prompt's beginning is known
     LlmPrefix(llm::Options),
+    /// Speculative decoding beside the engine without it
+    LlmLookup(llm::Options),
     /// Time between a light payer's tokens beside a heavy one
     LlmFair(llm::Options),
     /// Time and memory to load a model
@@ -94,6 +96,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::LlmBatch(options) => llm::run(Llm::Speed(Speed::Batch), &options).await,
         Bench::LlmLong(options) => llm::run(Llm::Speed(Speed::Long), &options).await,
         Bench::LlmPrefix(options) => llm::run(Llm::Prefix, &options).await,
+        Bench::LlmLookup(options) => llm::run(Llm::Lookup, &options).await,
         Bench::LlmFair(options) => llm::run(Llm::Fair, &options).await,
         Bench::LlmLoad(options) => llm::run(Llm::Load, &options).await,
         Bench::LlmGuest(options) => llm::run(Llm::Guest, &options).await,

@@ -39,24 +39,26 @@ const PIECES: usize = 4;
 
 /// `y[m, n] = sum over k of x[m, k] * w[n, k]`, where `w` are the rows of all `matrices` in order.
 ///
-/// `y` is `[x.rows, rows of all matrices]`. Formats may differ. Each value is summed over the
+/// Gives `y`, `[x.rows, rows of all matrices]`. Formats may differ. Each value is summed over the
 /// blocks of 32 columns from first to last, whatever the rows of `x` and the number of threads:
 /// a row alone gives the same bits as in a batch. The sums within a block are exact integers, so
 /// levels differ only by the rounding of one multiply-add for each scale.
 ///
 /// # Panics
-/// When sizes do not agree.
-pub fn linear(level: Level, pool: &Pool, x: &Activations, matrices: &[Matrix<'_>], y: &mut [f32]) {
+/// When the widths of weights and activations do not agree.
+pub fn linear(level: Level, pool: &Pool, x: &Activations, matrices: &[Matrix<'_>]) -> Vec<f32> {
     let width: usize = matrices.iter().map(|w| w.rows).sum();
-    assert_eq!(Some(y.len()), width.checked_mul(x.rows()), "y has the wrong size");
+    let len = width.checked_mul(x.rows()).unwrap_or(usize::MAX);
     for w in matrices {
         assert_eq!(w.columns, x.columns(), "weights of another width");
         let bytes = w.format.packed_bytes(w.rows, w.columns);
         assert_eq!(w.packed.len(), bytes, "weights of another size");
     }
-    if y.is_empty() || x.columns() == 0 {
-        return y.fill(0.0);
+    if len == 0 || x.columns() == 0 {
+        return vec![0.0; len];
     }
+    // Not cleared, which would take about as long as the smaller layers do.
+    let mut y = Vec::with_capacity(len);
     let panels: usize = matrices.iter().map(|w| w.rows.div_ceil(PANEL)).sum();
     let bytes: usize = matrices.iter().map(|w| w.packed.len()).sum();
     let job = Job { level, x, matrices, y: Output { first: y.as_mut_ptr(), width } };
@@ -70,6 +72,10 @@ pub fn linear(level: Level, pool: &Pool, x: &Activations, matrices: &[Matrix<'_>
         let rows = pass * pass_rows..x.rows().min((pass + 1) * pass_rows);
         job.panels(piece * panels / pieces..(piece + 1) * panels / pieces, rows);
     });
+    // SAFETY: `len` values have room, and the pieces together have written every panel of every
+    // row, which is all of them.
+    unsafe { y.set_len(len) };
+    y
 }
 
 /// All that the pieces of a call share.
@@ -150,11 +156,11 @@ impl Job<'_> {
         }
         for (m, sums) in sums.iter().enumerate() {
             let at = (row + m) * self.y.width + output;
-            // SAFETY: `linear` checked that `y` is x.rows times the width; `row + m` is a row of
-            // x, and `output + used` is at most the end of this matrix's outputs. No other piece
-            // has this panel and row, so nobody else writes or reads here.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.y.first.add(at), used) };
-            out.copy_from_slice(&sums[..used]);
+            let sums = &sums[..used];
+            // SAFETY: `y` has room for x.rows times the width; `row + m` is a row of x, and
+            // `output + used` is at most the end of this matrix's outputs. No other piece has this
+            // panel and row, so nobody else writes or reads here.
+            unsafe { self.y.first.add(at).copy_from_nonoverlapping(sums.as_ptr(), used) };
         }
         M
     }

@@ -9,6 +9,8 @@ use crate::options::Sampling;
 /// Weights below this share of the largest, as a power of e, are below what a draw can tell
 /// apart.
 const NEGLIGIBLE: f32 = 60.0;
+/// Logits that are looked at together.
+const LANES: usize = 32;
 
 /// Chooses tokens for one sequence.
 #[derive(Debug)]
@@ -176,18 +178,26 @@ fn order(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
 
 /// The largest number; negative infinity where there is none.
 pub(crate) fn largest(logits: &[f32]) -> f32 {
-    logits.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    // Many at a time: each would wait for the one before.
+    let (rows, rest) = logits.as_chunks::<LANES>();
+    let mut best = [f32::NEG_INFINITY; LANES];
+    for row in rows {
+        for (best, logit) in best.iter_mut().zip(row) {
+            *best = larger(*best, *logit);
+        }
+    }
+    best.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
 /// The likeliest token; the first of equals.
 fn greedy(logits: &[f32]) -> u32 {
-    let mut best = (f32::NEG_INFINITY, 0);
-    for (logit, id) in logits.iter().zip(0u32..) {
-        if *logit > best.0 {
-            best = (*logit, id);
-        }
+    let largest = largest(logits);
+    if largest == f32::NEG_INFINITY {
+        return 0;
     }
-    best.1
+    let at = logits.iter().position(|logit| *logit >= largest);
+    at.map_or(0, |at| at as u32)
 }
 
 #[cfg(test)]

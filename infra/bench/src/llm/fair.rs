@@ -97,7 +97,7 @@ impl Heavy {
         for seed in self.seed.. {
             let mut stream = self.ours.open("org_heavy").await?;
             let prompt = Prompt::Tokens(words(self.shape, seed, self.prompt as usize));
-            stream.submit(prompt, self.tokens).await?;
+            stream.submit(prompt, self.tokens, 0.0).await?;
             while stream.next().await?.is_some() {
                 // Full means that the light payer heard it from another lane.
                 self.began.try_send(()).ok();

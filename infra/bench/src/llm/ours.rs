@@ -63,11 +63,17 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Counts the prompt and queues the task.
-    pub(crate) async fn submit(&mut self, prompt: Prompt, tokens: u32) -> anyhow::Result<Instant> {
+    /// Counts the prompt and queues the task; at temperature zero it is greedy.
+    pub(crate) async fn submit(
+        &mut self,
+        prompt: Prompt,
+        tokens: u32,
+        temperature: f32,
+    ) -> anyhow::Result<Instant> {
         let options = GenerateOptions {
             max_tokens: Some(tokens),
-            temperature: 0.0,
+            temperature,
+            seed: Some(1),
             ..GenerateOptions::default()
         };
         let began = Instant::now();
@@ -95,7 +101,17 @@ impl Stream {
         prompt: Prompt,
         tokens: u32,
     ) -> anyhow::Result<Timeline> {
-        let began = self.submit(prompt, tokens).await?;
+        self.sample(prompt, tokens, 0.0).await
+    }
+
+    /// Generates exactly so many tokens, at this temperature.
+    pub(crate) async fn sample(
+        &mut self,
+        prompt: Prompt,
+        tokens: u32,
+        temperature: f32,
+    ) -> anyhow::Result<Timeline> {
+        let began = self.submit(prompt, tokens, temperature).await?;
         let mut pieces = Vec::new();
         while let Some(count) = self.next().await? {
             pieces.push((Instant::now(), count));

@@ -86,15 +86,15 @@ impl Tile<'_> {
     unsafe fn attend<S: Simd, K: Read, W: Read>(&mut self, s: S, sums: &mut [f32]) {
         let row = state_row(self.job.layer.heads);
         self.turn_queries::<S>();
-        for state in sums.chunks_exact_mut(row) {
-            state.fill(0.0);
-            state[row - LANES] = f32::NEG_INFINITY;
-        }
         for piece in self.item.pieces.clone() {
             // SAFETY: the caller's promise.
             unsafe { self.sum_piece::<S, K, W>(s, piece) };
+            let first = piece == self.item.pieces.start;
             for (state, piece) in sums.chunks_exact_mut(row).zip(self.piece.chunks_exact(row)) {
-                meet(s, state, piece);
+                match first {
+                    true => begin(state, piece),
+                    false => meet(s, state, piece),
+                }
             }
         }
         let Some((group, place)) = self.item.part else {
@@ -302,8 +302,8 @@ fn soften<S: Simd>(
         }
     }
     // What lies outside is of no sequence, or of another token's future, and may be anything.
-    scores[before.clone()].fill(f32::NEG_INFINITY);
-    scores[after.clone()].fill(f32::NEG_INFINITY);
+    put(&mut scores[before.clone()], f32::NEG_INFINITY);
+    put(&mut scores[after.clone()], f32::NEG_INFINITY);
     let mut largest = s.splat(f32::NEG_INFINITY);
     for lanes in scores.as_chunks::<LANES>().0 {
         largest = s.max(largest, s.of(*lanes));
@@ -313,13 +313,33 @@ fn soften<S: Simd>(
     for lanes in scores.as_chunks_mut::<LANES>().0 {
         *lanes = s.to_array(s.exp(s.sub(s.of(*lanes), base)));
     }
-    scores[before].fill(0.0);
-    scores[after].fill(0.0);
+    put(&mut scores[before], 0.0);
+    put(&mut scores[after], 0.0);
     let mut sum = s.splat(0.0);
     for lanes in scores.as_chunks::<LANES>().0 {
         sum = s.add(sum, s.of(*lanes));
     }
     (largest, s.sum(sum))
+}
+
+/// Fills what is mostly empty: a call for nothing would cost as much as the rest of a short row.
+#[inline(always)]
+fn put(scores: &mut [f32], value: f32) {
+    if !scores.is_empty() {
+        scores.fill(value);
+    }
+}
+
+/// Takes over the sums of the first piece; nothing of one that the query does not see.
+#[inline(always)]
+fn begin(state: &mut [f32], piece: &[f32]) {
+    let dims = state.len() - LANES;
+    if piece[dims] == f32::NEG_INFINITY {
+        state.fill(0.0);
+        state[dims] = f32::NEG_INFINITY;
+    } else {
+        state.copy_from_slice(piece);
+    }
 }
 
 /// Adds the sums of a piece to those of all pieces before it.

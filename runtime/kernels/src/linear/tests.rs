@@ -31,10 +31,7 @@ fn quantised(x: &[f32], columns: usize) -> Activations {
 }
 
 fn product(level: Level, pool: &Pool, x: &Activations, matrices: &[Matrix<'_>]) -> Vec<f32> {
-    let width: usize = matrices.iter().map(|w| w.rows).sum();
-    let mut y = vec![f32::NAN; x.rows() * width];
-    linear(level, pool, x, matrices, &mut y);
-    y
+    linear(level, pool, x, matrices)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

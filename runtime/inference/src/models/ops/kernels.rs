@@ -33,20 +33,13 @@ fn dims2(tensor: &FlexTensor) -> [usize; 2] {
     [shape[0], shape[1]]
 }
 
-/// All matrices in one pass; gives `len` values.
-fn quantised(
-    (level, pool): (Level, &Pool),
-    x: &[f32],
-    matrices: &[Matrix<'_>],
-    len: usize,
-) -> Vec<f32> {
-    let mut y = vec![0.0; len];
+/// All matrices in one pass.
+fn quantised((level, pool): (Level, &Pool), x: &[f32], matrices: &[Matrix<'_>]) -> Vec<f32> {
     let columns = matrices.first().map_or(0, |matrix| matrix.columns);
     ACTIVATIONS.with_borrow_mut(|activations| {
         activations.quantise(level, pool, x, columns);
-        linear::linear(level, pool, activations, matrices, &mut y);
-    });
-    y
+        linear::linear(level, pool, activations, matrices)
+    })
 }
 
 /// One matrix after the other, as some of them are dense.
@@ -69,7 +62,7 @@ fn by_parts<'a>(
             }
             Form::Blocks(format) => {
                 let matrix = Matrix { format, packed, rows, columns };
-                quantised((level, pool), x, &[matrix], tokens * rows)
+                quantised((level, pool), x, &[matrix])
             }
         };
         if rows == width {
@@ -90,7 +83,7 @@ impl DecoderOps for Flex {
         let width = p.rows();
         let level = Level::detect();
         let y = pool::current(|pool| match p.quantised(w.bytes()) {
-            Some(matrices) => quantised((level, pool), floats(&x), &matrices, tokens * width),
+            Some(matrices) => quantised((level, pool), floats(&x), &matrices),
             None => by_parts((level, pool), floats(&x), p.parts(w.bytes()), (p.columns, width)),
         });
         tensor([tokens, width], y)

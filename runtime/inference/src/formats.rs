@@ -2,7 +2,7 @@
 
 /// A file or bytes, read piece by piece.
 pub(crate) mod blob;
-/// GGUF version 3.
+/// GGUF versions 2 and 3.
 pub(crate) mod gguf;
 /// Hugging Face folders.
 pub(crate) mod hf;

@@ -1,4 +1,4 @@
-//! Source: the GGUF specification of the ggml project, version 3, little-endian.
+//! Source: the GGUF specification of the ggml project, versions 2 and 3, little-endian.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,8 @@ use super::weights::{Entry, Storage, Weights};
 use crate::InferenceError;
 
 const MAGIC: &[u8; 4] = b"GGUF";
-const VERSION: u32 = 3;
+/// Version 3 brought files of the other byte order, which nobody writes, and changed nothing else.
+const VERSIONS: [u32; 2] = [2, 3];
 /// Everything before the tensors' data. A vocabulary of 256 k tokens takes about 16 MiB.
 const HEADER_BYTES_MAX: u64 = 64 << 20;
 const KEYS_MAX: u64 = 1 << 16;
@@ -107,8 +108,8 @@ pub(crate) fn parse(blob: Blob) -> Result<Gguf, InferenceError> {
         return Err(blob.bad("not a GGUF file: the first four bytes are not `GGUF`"));
     }
     let version = reader.u32()?;
-    if version != VERSION {
-        return Err(blob.bad(format!("GGUF version {version}; only version 3 is supported")));
+    if !VERSIONS.contains(&version) {
+        return Err(blob.bad(format!("GGUF version {version}; 2 and 3 are supported")));
     }
     let tensors = reader.bounded("tensor count", TENSORS_MAX)?;
     let keys = reader.bounded("key count", KEYS_MAX)?;

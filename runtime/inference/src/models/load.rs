@@ -19,8 +19,8 @@ use crate::formats::gguf::{self, Gguf};
 use crate::formats::hf::Folder;
 use crate::formats::weights::Weights;
 use crate::text::chat::ChatTemplate;
-use crate::text::codec::{self, Codec, Control, Parts, Spelling};
-use crate::text::gguf as gguf_text;
+use crate::text::codec::Codec;
+use crate::text::{gguf as gguf_text, library};
 use crate::{InferenceError, ModelSource};
 
 /// A model whose files are in order.
@@ -202,7 +202,7 @@ fn check_bert(name: &str, folder: &Folder, bytes_max: u64) -> Result<Checked, In
         let reason = format!("{words} tokens, but `vocab_size` is {}", config.vocabulary);
         return Err(folder.bad("tokenizer.json", reason));
     }
-    check_ids(&tokenizer, config.vocabulary)
+    library::check_ids(&tokenizer, config.vocabulary)
         .map_err(|reason| folder.bad("tokenizer.json", reason))?;
     let (weights, digest) = folder.weights(bytes_max)?;
     bert::check(&weights, &config)?;
@@ -237,16 +237,7 @@ fn check_decoder(
     let last = special(&settings, "eos_token");
     ends.extend(tokenizer.token_to_id(&last));
     let bad = |reason: String| folder.bad("tokenizer.json", reason);
-    check_ids(&tokenizer, config.vocabulary).map_err(bad)?;
-    let parts = Parts {
-        spelling: spelling(&json).map_err(bad)?,
-        controls: controls(&json),
-        prefix: prefix(&tokenizer).map_err(bad)?,
-        ends,
-        vocabulary: config.vocabulary,
-        tokenizer,
-    };
-    let codec = Codec::new(parts).map_err(bad)?;
+    let codec = library::codec(tokenizer, &json, (config.vocabulary, ends)).map_err(bad)?;
     let template = template(folder, &settings, (special(&settings, "bos_token"), last))?;
     decoder::check(&weights, &config, Naming::HuggingFace)?;
     let info = info(name, &weights, Shape::of_decoder(&config, template.is_some()), digest);
@@ -259,22 +250,10 @@ fn check_decoder(
     })
 }
 
-/// No text may become a token that the network has no row for: its thread would die of it.
-fn check_ids(tokenizer: &tokenizers::Tokenizer, vocabulary: usize) -> Result<(), String> {
-    let frame = codec::encode(tokenizer, "", true)?;
-    let ids = tokenizer.get_vocab(true).into_values().chain(frame);
-    match ids.max() {
-        Some(id) if id as usize >= vocabulary => {
-            Err(format!("token {id} is outside the vocabulary of {vocabulary}"))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn tokenizer(folder: &Folder) -> Result<(Value, tokenizers::Tokenizer), InferenceError> {
     const FILE: &str = "tokenizer.json";
     let json = folder.bytes(FILE)?.ok_or_else(|| folder.bad(FILE, "the file is missing"))?;
-    let tokenizer = codec::parse(&json).map_err(|reason| folder.bad(FILE, reason))?;
+    let tokenizer = library::parse(&json).map_err(|reason| folder.bad(FILE, reason))?;
     let value = serde_json::from_slice(&json).map_err(|error| folder.bad(FILE, error))?;
     Ok((value, tokenizer))
 }
@@ -303,40 +282,4 @@ fn template(
     let Some(source) = source else { return Ok(None) };
     let template = ChatTemplate::new(source, frame).map_err(|reason| folder.bad(FILE, reason))?;
     Ok(Some(Box::new(template)))
-}
-
-/// The special tokens of a `tokenizer.json`.
-fn controls(json: &Value) -> Vec<Control> {
-    let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let special = added.iter().filter(|token| token["special"].as_bool() == Some(true));
-    let control = |token: &Value| {
-        Some(Control {
-            id: u32::try_from(token["id"].as_u64()?).ok()?,
-            text: token["content"].as_str()?.to_owned(),
-            strips_left: token["lstrip"].as_bool().unwrap_or(false),
-            strips_right: token["rstrip"].as_bool().unwrap_or(false),
-        })
-    };
-    special.filter_map(control).collect()
-}
-
-/// How tokens spell bytes, told by the decoder.
-fn spelling(json: &Value) -> Result<Spelling, String> {
-    let decoder = json["decoder"].to_string();
-    if decoder.contains("\"ByteLevel\"") {
-        return Ok(Spelling::ByteLevel);
-    }
-    if decoder.contains("\"ByteFallback\"") || decoder.contains("\"Metaspace\"") {
-        return Ok(Spelling::SentencePiece);
-    }
-    Err("`decoder`: neither byte-level nor SentencePiece".to_owned())
-}
-
-/// What the tokenizer puts before a text, such as the beginning of a sequence.
-fn prefix(tokenizer: &tokenizers::Tokenizer) -> Result<Vec<u32>, String> {
-    let plain = codec::encode(tokenizer, "a", false)?;
-    let mut framed = codec::encode(tokenizer, "a", true)?;
-    let at = framed.windows(plain.len().max(1)).position(|window| window == plain);
-    framed.truncate(at.unwrap_or(0));
-    Ok(framed)
 }

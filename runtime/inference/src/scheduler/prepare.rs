@@ -5,7 +5,8 @@ use super::model::Model;
 use crate::InferenceError;
 use crate::api::{GenerateOptions, ModelKind, Plan, Prompt, Task, ToolChoice};
 use crate::models::load::Text;
-use crate::text::codec::{self, Codec};
+use crate::text::codec::Codec;
+use crate::text::library;
 use crate::text::output::Output;
 use crate::text::tools::{self, ToolReader, ToolStyle};
 
@@ -51,7 +52,7 @@ pub(crate) fn prepare(model: &Model, task: Task) -> Result<Prepared, InferenceEr
             Ok(Prepared::Generate(Box::new(generation((model, codec), prompt, options)?)))
         }
         (Task::Embed { texts }, Text::Embedding { tokenizer, tokens_max }) => {
-            let encode = |text: &str| codec::encode(tokenizer, text, true);
+            let encode = |text: &str| library::encode(tokenizer, text, true);
             Ok(Prepared::Embed(embedding(model, &texts, *tokens_max, encode)?))
         }
         (Task::Embed { texts }, Text::Generation { codec, .. }) => {

@@ -1,8 +1,9 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use emberbox_sampling::{Constraint, Grammar, GrammarError, Vocabulary};
-use tokenizers::Tokenizer;
+
+use super::library::Library;
+use super::sentencepiece::{SPACE, SentencePiece};
 
 /// A token that is matched as a whole in what a template writes, and never in a user's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,19 +18,34 @@ pub(crate) struct Control {
 
 /// Encodes text, and knows the bytes of every token.
 pub(crate) struct Codec {
-    /// Set up to leave control tokens alone.
-    tokenizer: Tokenizer,
+    encoder: Encoder,
     /// Longest first, so that the first match is the longest.
     controls: Vec<Control>,
     /// Bytes that a control token starts with.
     first_bytes: [bool; 256],
-    /// `bytes[starts[id]..starts[id + 1]]` is what token `id` stands for.
-    bytes: Vec<u8>,
-    starts: Vec<u32>,
+    /// Tokens that no text shows.
+    silent: Vec<bool>,
+    words: Words,
     prefix: Vec<u32>,
     ends: Vec<u32>,
     /// The tokens as grammars see them, made when first needed.
     grammars: OnceLock<Result<Vocabulary, GrammarError>>,
+}
+
+/// What makes tokens of plain text.
+pub(crate) enum Encoder {
+    /// A `tokenizer.json`, set up to leave control tokens alone.
+    Library(Box<Library>),
+    /// GGUF's vocabularies with scores.
+    SentencePiece(Box<SentencePiece>),
+}
+
+/// What every token of a vocabulary stands for.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    bytes: Vec<u8>,
+    /// Where each ends in `bytes`.
+    ends: Vec<u32>,
 }
 
 /// How a vocabulary spells bytes.
@@ -43,64 +59,53 @@ pub(crate) enum Spelling {
 
 /// What a codec is made from.
 pub(crate) struct Parts {
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) spelling: Spelling,
+    pub(crate) encoder: Encoder,
+    /// As many as the network's embedding has rows.
+    pub(crate) words: Words,
     pub(crate) controls: Vec<Control>,
     /// Tokens before a plain text, such as the beginning of a sequence.
     pub(crate) prefix: Vec<u32>,
     /// Tokens that end a sequence.
     pub(crate) ends: Vec<u32>,
-    /// Rows of the network's embedding.
-    pub(crate) vocabulary: usize,
 }
 
 impl Codec {
-    /// Reads every token's bytes.
+    /// Checks that all tokens are in the vocabulary.
     ///
     /// # Errors
     /// The reason why the tokenizer does not fit the network.
     pub(crate) fn new(parts: Parts) -> Result<Self, String> {
-        let Parts { mut tokenizer, spelling, mut controls, prefix, mut ends, vocabulary } = parts;
+        let Parts { encoder, words, mut controls, prefix, mut ends } = parts;
+        let vocabulary = words.ends.len();
         let outside = |id: &u32| *id as usize >= vocabulary;
         let named = controls.iter().map(|c| c.id).chain(prefix.iter().chain(&ends).copied());
         if let Some(id) = named.into_iter().find(|id| outside(id)) {
             return Err(format!("token {id} is outside the vocabulary of {vocabulary}"));
         }
-        tokenizer.set_encode_special_tokens(true);
         controls.retain(|control| !control.text.is_empty());
         controls.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then(a.id.cmp(&b.id)));
         ends.sort_unstable();
         ends.dedup();
         let mut first_bytes = [false; 256];
-        for control in &controls {
-            first_bytes[control.text.as_bytes()[0] as usize] = true;
-        }
         let mut silent = vec![false; vocabulary];
         for control in &controls {
+            first_bytes[control.text.as_bytes()[0] as usize] = true;
             silent[control.id as usize] = true;
         }
-        let mut bytes = Vec::new();
-        let mut starts = vec![0];
-        for id in 0..vocabulary as u32 {
-            if !silent[id as usize] {
-                spell(&tokenizer.id_to_token(id).unwrap_or_default(), spelling, &mut bytes);
-            }
-            starts.push(bytes.len() as u32);
-        }
         let grammars = OnceLock::new();
-        Ok(Self { tokenizer, controls, first_bytes, bytes, starts, prefix, ends, grammars })
+        Ok(Self { encoder, controls, first_bytes, silent, words, prefix, ends, grammars })
     }
 
     /// Number of tokens.
     pub(crate) fn vocabulary(&self) -> usize {
-        self.starts.len() - 1
+        self.words.ends.len()
     }
 
     /// What a token stands for; nothing for a control token.
     pub(crate) fn bytes(&self, id: u32) -> &[u8] {
         let id = id as usize;
-        match (self.starts.get(id), self.starts.get(id + 1)) {
-            (Some(start), Some(end)) => &self.bytes[*start as usize..*end as usize],
+        match self.silent.get(id) {
+            Some(false) => self.words.get(id),
             _ => &[],
         }
     }
@@ -133,7 +138,7 @@ impl Codec {
     /// A whole prompt of plain text: control tokens spelled out in it stay text.
     pub(crate) fn encode_text(&self, text: &str) -> Result<Vec<u32>, String> {
         let mut tokens = self.prefix.clone();
-        self.encode_into(text, &mut tokens)?;
+        self.encoder.encode((text, true), &mut tokens)?;
         Ok(tokens)
     }
 
@@ -153,7 +158,8 @@ impl Codec {
             if control.is_some_and(|c| c.strips_left) {
                 plain = plain.trim_end();
             }
-            self.encode_into(&plain.replace(guard, ""), &mut tokens)?;
+            let first = tokens.is_empty();
+            self.encoder.encode((&plain.replace(guard, ""), first), &mut tokens)?;
             let Some(control) = control else { return Ok(tokens) };
             tokens.push(control.id);
             strip = control.strips_right;
@@ -184,60 +190,60 @@ impl Codec {
             self.controls.iter().find(here).map(|control| (at, control))
         })
     }
+}
 
-    fn encode_into(&self, text: &str, tokens: &mut Vec<u32>) -> Result<(), String> {
-        if text.is_empty() {
-            return Ok(());
+impl Encoder {
+    /// Adds a text's tokens; it may be the first of a whole.
+    fn encode(&self, (text, first): (&str, bool), tokens: &mut Vec<u32>) -> Result<(), String> {
+        match self {
+            _ if text.is_empty() => {}
+            Self::SentencePiece(pieces) => pieces.encode(text, tokens),
+            Self::Library(library) => tokens.extend(library.encode(text, first)?),
         }
-        tokens.extend(encode(&self.tokenizer, text, false)?);
         Ok(())
     }
 }
 
-/// Encodes without trusting the library not to panic on a hostile tokenizer or text.
-pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, frame: bool) -> Result<Vec<u32>, String> {
-    let encode = || tokenizer.encode_fast(text, frame).map(|encoding| encoding.get_ids().to_vec());
-    match catch_unwind(AssertUnwindSafe(encode)) {
-        Ok(Ok(ids)) => Ok(ids),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the tokenizer failed on this text".to_owned()),
+impl Words {
+    /// Adds what the next token stands for.
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.ends.push(self.bytes.len() as u32);
     }
-}
 
-/// Parses a `tokenizer.json`.
-pub(crate) fn parse(json: &[u8]) -> Result<Tokenizer, String> {
-    let mut tokenizer = match catch_unwind(|| Tokenizer::from_bytes(json)) {
-        Ok(Ok(tokenizer)) => tokenizer,
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("the tokenizer cannot be built".to_owned()),
-    };
-    // Lengths are our business: a file's own truncation would hide what was cut.
-    tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
-    tokenizer.set_encode_special_tokens(true);
-    Ok(tokenizer)
+    fn get(&self, id: usize) -> &[u8] {
+        let start = id.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start as usize..self.ends[id] as usize]
+    }
 }
 
 /// The bytes that a vocabulary's entry stands for.
-fn spell(token: &str, spelling: Spelling, out: &mut Vec<u8>) {
+pub(crate) fn spell(token: &str, spelling: Spelling, out: &mut Vec<u8>) {
     match spelling {
         Spelling::ByteLevel => {
+            let start = out.len();
             for c in token.chars() {
-                match byte_of(c) {
-                    Some(byte) => out.push(byte),
-                    // An added token may hold any character; it stands for itself.
-                    None => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-                }
+                let Some(byte) = byte_of(c) else {
+                    // An added token may hold any character; then all of it stands for itself.
+                    out.truncate(start);
+                    out.extend_from_slice(token.as_bytes());
+                    return;
+                };
+                out.push(byte);
             }
         }
-        Spelling::SentencePiece => {
-            let hex = token.strip_prefix("<0x").and_then(|t| t.strip_suffix('>'));
-            match hex.filter(|h| h.len() == 2).map(|hex| u8::from_str_radix(hex, 16)) {
-                Some(Ok(byte)) => out.push(byte),
-                _ => out.extend_from_slice(token.replace('▁', " ").as_bytes()),
-            }
-        }
+        Spelling::SentencePiece => match byte_token(token) {
+            Some(byte) => out.push(byte),
+            None => out.extend_from_slice(token.replace(SPACE, " ").as_bytes()),
+        },
     }
+}
+
+/// The byte that SentencePiece writes as `<0x0A>`.
+pub(crate) fn byte_token(token: &str) -> Option<u8> {
+    let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    let digits = hex.len() == 2 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    u8::from_str_radix(hex, 16).ok().filter(|_| digits)
 }
 
 /// The byte that GPT-2's alphabet writes as `c`: printable Latin-1 is itself, and the other 68

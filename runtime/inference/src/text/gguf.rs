@@ -1,10 +1,12 @@
 //! Source: the vocabulary keys of the GGUF specification.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::codec::{self, Codec, Control, Parts, Spelling};
+use super::codec::{self, Codec, Control, Encoder, Parts, Spelling, Words};
+use super::library::{self, Library};
+use super::sentencepiece::{Pieces, SentencePiece};
 use crate::InferenceError;
 use crate::formats::gguf::{Metadata, Value};
 
@@ -20,13 +22,15 @@ const VOCABULARY_MAX: usize = 1 << 21;
 /// Values of `tokenizer.ggml.token_type`.
 mod kind {
     pub(super) const NORMAL: u64 = 1;
+    pub(super) const UNKNOWN: u64 = 2;
     pub(super) const CONTROL: u64 = 3;
     pub(super) const USER_DEFINED: u64 = 4;
     pub(super) const BYTE: u64 = 6;
 }
 
-/// Tokens that end a turn in some family, whatever the file says of its end of sequence.
-const TURN_ENDS: [&str; 7] = [
+/// Tokens that end a turn in some family, whatever the file says of its end of sequence. Files call
+/// some of them tokens like others; a user who could write one would end the turn.
+const TURN_ENDS: [&str; 13] = [
     "<|eot_id|>",
     "<|im_end|>",
     "<|end|>",
@@ -34,11 +38,19 @@ const TURN_ENDS: [&str; 7] = [
     "<|end_of_text|>",
     "<end_of_turn>",
     "<|eom_id|>",
+    "<eos>",
+    "</s>",
+    "<EOT>",
+    "<|EOT|>",
+    "<end_of_utterance>",
+    "<｜end▁of▁sentence｜>",
 ];
 
 struct Vocabulary<'a> {
     tokens: Vec<&'a str>,
     kinds: Vec<u64>,
+    /// Control tokens take the white space after them along.
+    strips: bool,
 }
 
 /// Number of tokens that the file lists.
@@ -53,37 +65,47 @@ pub(crate) fn vocabulary(metadata: &Metadata) -> Result<usize, InferenceError> {
 /// The file's own tokenizer.
 pub(crate) fn codec(metadata: &Metadata) -> Result<Codec, InferenceError> {
     const MODEL: &str = "tokenizer.ggml.model";
-    let words = Vocabulary::read(metadata)?;
-    let (json, spelling) = match metadata.text(MODEL)? {
-        Some("gpt2") => (words.byte_level(metadata)?, Spelling::ByteLevel),
-        Some("llama") => (words.sentence_piece(metadata)?, Spelling::SentencePiece),
+    let vocabulary = Vocabulary::read(metadata)?;
+    let (encoder, spelling, begins) = match metadata.text(MODEL)? {
+        Some("gpt2") => {
+            let pre = pre(metadata)?;
+            let encoder = vocabulary.byte_level(metadata, pre)?;
+            (encoder, Spelling::ByteLevel, pre.begins)
+        }
+        Some("llama") => (vocabulary.sentence_piece(metadata)?, Spelling::SentencePiece, true),
         Some(other) => return Err(metadata.bad(MODEL, format!("`{other}` is not supported"))),
         None => return Err(metadata.bad(MODEL, "is missing")),
     };
-    let tokenizer = codec::parse(json.to_string().as_bytes());
-    let tokenizer = tokenizer.map_err(|reason| metadata.bad(TOKENS, reason))?;
     let id = |key: &str| -> Result<Option<u32>, InferenceError> {
         let key = format!("tokenizer.ggml.{key}");
         let id = metadata.count(&key)?.map(u32::try_from).transpose();
         id.map_err(|error| metadata.bad(&key, error))
     };
-    let bos = metadata.bool("tokenizer.ggml.add_bos_token")?;
-    let add_bos = bos.unwrap_or(spelling == Spelling::SentencePiece);
-    let prefix = id("bos_token_id")?.filter(|_| add_bos).into_iter().collect();
-    let mut ends = Vec::new();
-    for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+    let add_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(begins);
+    // SentencePiece has always had these two where a file does not say.
+    let usual = |id: u32| (spelling == Spelling::SentencePiece).then_some(id);
+    let first = id("bos_token_id")?.or(usual(1));
+    let mut ends: Vec<u32> = id("eos_token_id")?.or(usual(2)).into_iter().collect();
+    for key in ["eot_token_id", "eom_token_id"] {
         ends.extend(id(key)?);
     }
-    ends.extend(words.controls().filter(|c| TURN_ENDS.contains(&c.text.as_str())).map(|c| c.id));
+    let controls: Vec<Control> = vocabulary.controls().collect();
+    ends.extend(controls.iter().filter(|c| TURN_ENDS.contains(&c.text.as_str())).map(|c| c.id));
     let parts = Parts {
-        tokenizer,
-        spelling,
-        controls: words.controls().collect(),
-        prefix,
+        encoder,
+        words: vocabulary.words(spelling),
+        controls,
+        prefix: first.filter(|_| add_bos).into_iter().collect(),
         ends,
-        vocabulary: words.tokens.len(),
     };
     Codec::new(parts).map_err(|reason| metadata.bad(TOKENS, reason))
+}
+
+/// How the file's text is cut. A file that does not say is older than the names.
+fn pre(metadata: &Metadata) -> Result<pre::Pre, InferenceError> {
+    const PRE: &str = "tokenizer.ggml.pre";
+    let name = metadata.text(PRE)?.unwrap_or("default");
+    pre::of(name).ok_or_else(|| metadata.bad(PRE, format!("`{name}` is not supported")))
 }
 
 /// The texts of the first and the last token of a sequence, for templates.
@@ -115,106 +137,140 @@ impl<'a> Vocabulary<'a> {
         if kinds.len() != count {
             return Err(metadata.bad(TYPES, format!("has {} entries, not {count}", kinds.len())));
         }
-        Ok(Self { tokens, kinds })
+        let mut kinds = kinds;
+        for (kind, token) in kinds.iter_mut().zip(&tokens) {
+            // `</s>` is a word like others in vocabularies that end a sequence with something else.
+            let word = *token == "</s>" && *kind == kind::NORMAL;
+            if TURN_ENDS.contains(token) && *kind != kind::BYTE && !word {
+                *kind = kind::CONTROL;
+            }
+        }
+        // The format has no place for it: llama.cpp goes by the name too.
+        let name = metadata.text("general.name")?.unwrap_or_default().to_lowercase();
+        let strips = name.contains("phi-3") || name.contains("phi3");
+        Ok(Self { tokens, kinds, strips })
     }
 
-    fn of_kind(&self, kind: u64) -> impl Iterator<Item = (usize, &'a str)> {
-        let all = self.tokens.iter().zip(&self.kinds).enumerate();
-        all.filter(move |(_, (_, k))| **k == kind).map(|(id, (token, _))| (id, *token))
+    fn all(&self) -> impl Iterator<Item = (u32, &'a str, u64)> {
+        (0u32..)
+            .zip(self.tokens.iter().zip(&self.kinds))
+            .map(|(id, (text, kind))| (id, *text, *kind))
     }
 
+    /// The tokens that a template may write, and no user.
     fn controls(&self) -> impl Iterator<Item = Control> {
-        self.of_kind(kind::CONTROL).map(|(id, text)| Control {
-            id: id as u32,
+        let strips = self.strips;
+        let keeps = ["<unk>", "<s>", "<|endoftext|>"];
+        self.all().filter(|(_, _, kind)| is_control(*kind)).map(move |(id, text, _)| Control {
+            id,
             text: text.to_owned(),
             strips_left: false,
-            strips_right: false,
+            strips_right: strips && !keeps.contains(&text),
         })
     }
 
-    /// Every token but the control tokens, which text must never become.
-    fn words(&self) -> serde_json::Map<String, serde_json::Value> {
-        let all = self.tokens.iter().zip(&self.kinds).enumerate();
-        let words = all.filter(|(_, (_, k))| **k != kind::CONTROL);
-        words.map(|(id, (token, _))| ((*token).to_owned(), json!(id))).collect()
+    fn words(&self, spelling: Spelling) -> Words {
+        let mut words = Words::default();
+        for (_, text, kind) in self.all() {
+            words.push(|out| match kind {
+                // Such a token is text as it stands, not in the spelling of the others.
+                kind::USER_DEFINED => out.extend_from_slice(text.as_bytes()),
+                _ => codec::spell(text, spelling, out),
+            });
+        }
+        words
     }
 
-    fn added(&self) -> Vec<serde_json::Value> {
-        let token = |(id, content): (usize, &str)| {
-            json!({"id": id, "content": content, "special": false, "single_word": false,
-                "lstrip": false, "rstrip": false, "normalized": false})
-        };
-        self.of_kind(kind::USER_DEFINED).map(token).collect()
+    /// Tokens that are found in a text before it is cut.
+    fn added(&self) -> impl Iterator<Item = (u32, &'a str)> {
+        let added =
+            self.all().filter(|(_, text, kind)| *kind == kind::USER_DEFINED && !text.is_empty());
+        added.map(|(id, text, _)| (id, text))
     }
 
-    fn byte_level(&self, metadata: &Metadata) -> Result<serde_json::Value, InferenceError> {
-        const PRE: &str = "tokenizer.ggml.pre";
-        let name = metadata.text(PRE)?.unwrap_or("gpt-2");
-        let Some((patterns, ignore_merges)) = pre::patterns(name) else {
-            return Err(metadata.bad(PRE, format!("`{name}` is not supported")));
-        };
+    fn byte_level(&self, metadata: &Metadata, pre: pre::Pre) -> Result<Encoder, InferenceError> {
         let split = |pattern: &&str| {
             json!({"type": "Split", "pattern": {"Regex": pattern},
                 "behavior": "Isolated", "invert": false})
         };
-        let mut steps: Vec<_> = patterns.iter().map(split).collect();
+        let mut steps: Vec<_> = pre.patterns.iter().map(split).collect();
         steps.push(json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
             "use_regex": false}));
-        let merges = texts(metadata, MERGES)?.into_iter().map(|merge| {
-            let pair = merge.split_once(' ').filter(|(a, b)| !a.is_empty() && !b.is_empty());
-            let pair = pair.map(|(a, b)| json!([a, b]));
-            pair.ok_or_else(|| metadata.bad(MERGES, format!("`{merge}` is not a pair")))
+        let added = self.added().map(|(id, content)| {
+            json!({"id": id, "content": content, "special": false, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": false})
         });
-        let merges = merges.collect::<Result<Vec<_>, _>>()?;
-        Ok(json!({
-            "version": "1.0", "added_tokens": self.added(), "normalizer": null,
+        // Text must never become a control token, not even by merging.
+        let words = self.all().filter(|(_, _, kind)| !is_control(*kind));
+        let words: serde_json::Map<_, _> =
+            words.map(|(id, token, _)| (token.to_owned(), json!(id))).collect();
+        let json = json!({
+            "version": "1.0", "added_tokens": added.collect::<Vec<_>>(), "normalizer": null,
             "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
             "post_processor": null, "decoder": null,
-            "model": {"type": "BPE", "vocab": self.words(), "merges": merges,
-                "ignore_merges": ignore_merges},
-        }))
+            "model": {"type": "BPE", "vocab": words, "merges": self.merges(metadata)?,
+                "ignore_merges": pre.whole_words},
+        });
+        let library = library::parse(json.to_string().as_bytes())
+            .and_then(|tokenizer| Library::new(tokenizer, &json));
+        let library = library.map_err(|reason| metadata.bad(TOKENS, reason))?;
+        Ok(Encoder::Library(Box::new(library)))
     }
 
-    /// SentencePiece BPE: a pair merges by the score of what it becomes.
-    fn sentence_piece(&self, metadata: &Metadata) -> Result<serde_json::Value, InferenceError> {
-        let prepend = metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
-        let mut normalizers = Vec::new();
-        if prepend {
-            normalizers.push(json!({"type": "Prepend", "prepend": "▁"}));
+    /// Pairs that merge, the first ones first, but for those that would make a control token.
+    fn merges<'m>(
+        &self,
+        metadata: &'m Metadata,
+    ) -> Result<Vec<(&'m str, &'m str)>, InferenceError> {
+        let controls = self.all().filter(|(_, _, kind)| is_control(*kind));
+        let controls: HashSet<&str> = controls.map(|(_, text, _)| text).collect();
+        let mut merges = Vec::new();
+        for merge in texts(metadata, MERGES)? {
+            let pair = merge.split_once(' ').filter(|(a, b)| !a.is_empty() && !b.is_empty());
+            let pair = pair.ok_or_else(|| metadata.bad(MERGES, format!("`{merge}` is not a pair")));
+            let (left, right) = pair?;
+            if ![left, right, &format!("{left}{right}")].iter().any(|part| controls.contains(part))
+            {
+                merges.push((left, right));
+            }
         }
-        normalizers.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}));
-        let unknown = metadata.count("tokenizer.ggml.unknown_token_id")?.unwrap_or(0);
-        let unknown = usize::try_from(unknown).ok().and_then(|id| self.tokens.get(id));
-        let bytes = self.of_kind(kind::BYTE).map(|(_, token)| token).collect::<BTreeSet<_>>();
-        Ok(json!({
-            "version": "1.0", "added_tokens": self.added(),
-            "normalizer": {"type": "Sequence", "normalizers": normalizers},
-            "pre_tokenizer": null, "post_processor": null, "decoder": null,
-            "model": {"type": "BPE", "vocab": self.words(), "merges": self.merges(metadata)?,
-                "byte_fallback": bytes.len() == 256, "fuse_unk": true, "unk_token": unknown},
-        }))
+        Ok(merges)
     }
 
-    fn merges(&self, metadata: &Metadata) -> Result<Vec<(&'a str, &'a str)>, InferenceError> {
+    fn sentence_piece(&self, metadata: &Metadata) -> Result<Encoder, InferenceError> {
         let scores = metadata.array(SCORES)?.unwrap_or_default();
         if scores.len() != self.tokens.len() {
             return Err(metadata.bad(SCORES, format!("has {} entries", scores.len())));
         }
-        let ids: HashMap<&str, usize> =
-            self.of_kind(kind::NORMAL).map(|(id, token)| (token, id)).collect();
-        let mut merges = Vec::new();
-        for (id, token) in self.of_kind(kind::NORMAL) {
-            let Value::Float(score) = scores[id] else {
-                return Err(metadata.bad(SCORES, "holds something but numbers"));
-            };
-            let splits = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
-            merges.extend(splits.filter_map(|(left, right)| {
-                Some((score, (*ids.get(left)?, *ids.get(right)?), (left, right)))
-            }));
+        let score = |value: &Value| match value {
+            Value::Float(score) if !score.is_nan() => Ok(*score as f32),
+            Value::Signed(score) => Ok(*score as f32),
+            _ => Err(metadata.bad(SCORES, "holds something but numbers")),
+        };
+        let mut pieces = Vec::new();
+        for ((id, text, kind), value) in self.all().zip(scores) {
+            if !is_control(kind) && kind != kind::BYTE {
+                pieces.push((id, text, score(value)?));
+            }
         }
-        merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        Ok(merges.into_iter().map(|(_, _, pair)| pair).collect())
+        let bytes = self.all().filter(|(_, _, kind)| *kind == kind::BYTE);
+        let unknown = metadata.count("tokenizer.ggml.unknown_token_id")?.unwrap_or(0);
+        let unknown = u32::try_from(unknown).ok().filter(|id| (*id as usize) < self.tokens.len());
+        let unknown = unknown.ok_or_else(|| {
+            metadata.bad("tokenizer.ggml.unknown_token_id", "is outside the vocabulary")
+        })?;
+        Ok(Encoder::SentencePiece(Box::new(SentencePiece::new(&Pieces {
+            pieces,
+            bytes: bytes.filter_map(|(id, text, _)| Some((id, codec::byte_token(text)?))).collect(),
+            added: self.added().collect(),
+            unknown,
+            space_first: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
+        }))))
     }
+}
+
+fn is_control(kind: u64) -> bool {
+    matches!(kind, kind::CONTROL | kind::UNKNOWN)
 }
 
 fn texts<'a>(metadata: &'a Metadata, key: &str) -> Result<Vec<&'a str>, InferenceError> {
@@ -225,3 +281,6 @@ fn texts<'a>(metadata: &'a Metadata, key: &str) -> Result<Vec<&'a str>, Inferenc
     };
     values.iter().map(text).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,8 @@ fn patched(at: usize, bytes: &[u8]) -> String {
 fn absurd_counts_are_refused_before_memory_is_taken() {
     for (at, bytes, expect) in [
         (0, &b"GGML"[..], "not a GGUF file"),
-        (4, &2u32.to_le_bytes(), "version 2"),
+        (4, &1u32.to_le_bytes(), "version 1; 2 and 3"),
+        (4, &4u32.to_le_bytes(), "version 4; 2 and 3"),
         (8, &u64::MAX.to_le_bytes(), "tensor count"),
         (16, &u64::MAX.to_le_bytes(), "key count"),
         (24, &u64::MAX.to_le_bytes(), "a key"),
@@ -74,6 +75,11 @@ fn absurd_counts_are_refused_before_memory_is_taken() {
         let outcome = patched(at, bytes);
         assert!(outcome.contains(expect), "expected `{expect}` in `{outcome}`");
     }
+}
+
+#[test]
+fn version_2_is_read_alike() {
+    assert_eq!(patched(4, &2u32.to_le_bytes()), "fine");
 }
 
 #[test]

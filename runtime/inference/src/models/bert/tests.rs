@@ -198,7 +198,7 @@ fn lengths_are_the_models_and_not_the_tokenizer_files() {
     let (text, _) = load(&folder());
     let Text::Embedding { tokenizer, tokens_max } = text else { panic!("not a BERT") };
     assert_eq!(tokens_max, 8);
-    let ids = crate::text::codec::encode(&tokenizer, "a bb c c c c x", true).unwrap();
+    let ids = crate::text::library::encode(&tokenizer, "a bb c c c c x", true).unwrap();
     assert_eq!(ids, [1, 3, 4, 5, 6, 6, 6, 6, 0, 2]);
 }
 

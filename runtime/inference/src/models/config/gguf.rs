@@ -3,7 +3,7 @@ use super::{
     RopeScaling, WIDTH_MAX, within,
 };
 use crate::InferenceError;
-use crate::formats::gguf::Metadata;
+use crate::formats::gguf::{Metadata, Value};
 use crate::formats::weights::Weights;
 use crate::models::families::{Family, Naming, Part, Quirk, has_bias};
 
@@ -66,6 +66,7 @@ impl DecoderConfig {
             return Err(keys.bad("attention.value_length", reason));
         }
         let experts = keys.experts()?;
+        let rope = keys.rope(weights, head_dims)?;
         let feed_forward = experts.map(|e| e.feed_forward);
         let traits = family.traits();
         let bias = |part| has_bias(weights, part);
@@ -80,8 +81,8 @@ impl DecoderConfig {
             context: keys.number("context_length", None, CONTEXT_MAX)?,
             norm_epsilon: keys.float("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5) as f32,
             scale: keys.scale((hidden, heads), head_dims)?,
-            rope: keys.rope(weights, head_dims)?,
-            rope_local: keys.rope_local(head_dims)?,
+            rope_local: keys.rope_local(&rope)?,
+            rope,
             layers: keys.layers(experts.is_some())?,
             activation: traits.activation,
             embedding_scale: traits.has(Quirk::ScaledEmbedding).then(|| (hidden as f32).sqrt()),
@@ -130,6 +131,10 @@ impl Keys<'_> {
                 return Err(self.bad(key, "is not supported"));
             }
         }
+        // One is the softmax, and what a file means that says nothing.
+        if self.optional("expert_gating_func", u64::MAX)?.is_some_and(|function| function != 1) {
+            return Err(self.bad("expert_gating_func", "is not supported"));
+        }
         if self.float("expert_weights_scale")?.is_some_and(|scale| scale != 0.0 && scale != 1.0) {
             return Err(self.bad("expert_weights_scale", "is not supported"));
         }
@@ -149,24 +154,53 @@ impl Keys<'_> {
             }
             _ => self.optional("attention.sliding_window", CONTEXT_MAX)?,
         };
+        let local = self.windowed(count, window.is_some())?;
         let period = self.family.traits().period;
         let special = |layer: usize| (layer + 1).is_multiple_of(period);
-        let local = |layer: usize| period == 1 || !special(layer);
         Ok((0..count)
             .map(|layer| LayerConfig {
-                window: window.filter(|_| local(layer)),
+                window: window.filter(|_| local[layer]),
                 rotary: self.family != Family::SmolLm3 || !special(layer),
                 sparse,
             })
             .collect())
     }
 
-    fn rope_local(&self, head_dims: usize) -> Result<Option<Rope>, InferenceError> {
-        if self.family != Family::Gemma3 {
-            return Ok(None);
+    /// Which layers have the window: a list, or all but each n-th.
+    fn windowed(&self, count: usize, window: bool) -> Result<Vec<bool>, InferenceError> {
+        const PATTERN: &str = "attention.sliding_window_pattern";
+        if let Some(Value::Array(pattern)) = self.metadata.get(&self.key(PATTERN)) {
+            let local = pattern.iter().map(|value| match value {
+                Value::Bool(local) => Some(*local),
+                Value::Unsigned(local) => Some(*local != 0),
+                Value::Signed(local) => Some(*local != 0),
+                _ => None,
+            });
+            let local = local.collect::<Option<Vec<bool>>>().filter(|local| local.len() >= count);
+            return local.ok_or_else(|| self.bad(PATTERN, "does not tell of every layer"));
         }
-        let theta = self.float("rope.freq_base_swa")?.unwrap_or(10_000.0);
-        Ok(Some(Rope { dims: head_dims, theta, scaling: RopeScaling::None }))
+        let usual = match self.family {
+            // OLMo 3 calls itself OLMo 2, which has no window.
+            Family::Olmo2 if window => 4,
+            family => family.traits().period,
+        };
+        let of_all = |layer: usize, period: usize| !layer.is_multiple_of(period);
+        Ok(match self.optional(PATTERN, LAYERS_MAX)? {
+            Some(period) => (1..=count).map(|layer| of_all(layer, period)).collect(),
+            None => (1..=count).map(|layer| usual == 1 || of_all(layer, usual)).collect(),
+        })
+    }
+
+    /// The rotary embedding of layers with a window, where it is another one.
+    fn rope_local(&self, rope: &Rope) -> Result<Option<Rope>, InferenceError> {
+        let theta = self.float("rope.freq_base_swa")?;
+        let (theta, scaling) = match self.family {
+            Family::Gemma2 => (theta.unwrap_or(rope.theta), rope.scaling.clone()),
+            Family::Gemma3 => (theta.unwrap_or(10_000.0), RopeScaling::None),
+            Family::Olmo2 => (theta.unwrap_or(rope.theta), RopeScaling::None),
+            _ => return Ok(None),
+        };
+        Ok(Some(Rope { dims: rope.dims, theta, scaling }).filter(|local| local != rope))
     }
 
     fn rope(&self, weights: &Weights, head_dims: usize) -> Result<Rope, InferenceError> {
@@ -184,8 +218,10 @@ impl Keys<'_> {
     fn scaling(&self, weights: &Weights, half: usize) -> Result<RopeScaling, InferenceError> {
         const TYPE: &str = "rope.scaling.type";
         let original = || {
+            let context = self.metadata.count(&self.key("context_length"))?;
             let key = "rope.scaling.original_context_length";
-            self.number(key, None, CONTEXT_MAX).map(|context| context as f64)
+            let context = context.and_then(|context| usize::try_from(context).ok());
+            self.number(key, context, CONTEXT_MAX).map(|context| context as f64)
         };
         if weights.contains(LONG) && weights.contains(SHORT) {
             return Ok(RopeScaling::Long {
@@ -195,14 +231,22 @@ impl Keys<'_> {
                 magnitude: self.float("rope.scaling.attn_factor")?.unwrap_or(1.0),
             });
         }
-        let kind = self.metadata.text(&self.key(TYPE))?.unwrap_or("none");
-        if weights.contains(DIVISORS) && kind == "none" {
-            return Ok(RopeScaling::Divisors(weights.f32(DIVISORS, &[half])?));
+        // A factor alone is a linear one; the first files called it something else.
+        let factor = match self.float("rope.scaling.factor")? {
+            None => self.float("rope.scale_linear")?,
+            factor => factor,
+        };
+        let factor = factor.filter(|factor| *factor != 0.0).unwrap_or(1.0);
+        let kind = self.metadata.text(&self.key(TYPE))?.unwrap_or("linear");
+        if weights.contains(DIVISORS) && matches!(kind, "none" | "linear") {
+            let all = if kind == "linear" { factor } else { 1.0 };
+            let divisors = weights.f32(DIVISORS, &[half])?;
+            let divisors = divisors.into_iter().map(|divisor| divisor * all as f32);
+            return Ok(RopeScaling::Divisors(divisors.collect()));
         }
-        let factor = self.float("rope.scaling.factor")?.filter(|factor| *factor != 0.0);
-        let factor = factor.unwrap_or(1.0);
         match kind {
             "none" => Ok(RopeScaling::None),
+            "linear" if factor == 1.0 => Ok(RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear(factor)),
             "yarn" => Ok(RopeScaling::Yarn {
                 factor,

@@ -1,7 +1,9 @@
-use super::{Rope, RopeScaling};
+use super::{DecoderConfig, Rope, RopeScaling};
 use crate::ModelSource;
+use crate::formats::blob::Blob;
+use crate::formats::gguf::parse;
 use crate::models::load::check;
-use crate::testing::{Field, GgufFile, SIZES, Scratch, random_folder, random_gguf};
+use crate::testing::{Field, GgufFile, SIZES, Scratch, Sizes, random_folder, random_gguf};
 
 fn outcome(source: &ModelSource) -> String {
     match check("m", source, u64::MAX) {
@@ -40,7 +42,7 @@ fn a_gguf_that_is_no_plain_llama_is_refused_with_its_field() {
     check_gguf(text("llama.context_length", "x"), "`llama.context_length`: is not a whole number");
     check_gguf(text("llama.rope.scaling.type", "ntk"), "`ntk` is not supported");
     check_gguf(text("tokenizer.ggml.model", "bert"), "`bert` is not supported");
-    check_gguf(text("tokenizer.ggml.pre", "bloom"), "`bloom` is not supported");
+    check_gguf(text("tokenizer.ggml.pre", "kimi-k2"), "`kimi-k2` is not supported");
     check_gguf(number("tokenizer.ggml.eos_token_id", 9_999), "outside the vocabulary");
     check_gguf(
         |f| f.set("tokenizer.ggml.merges", Field::Texts(vec!["x".to_owned()])),
@@ -54,6 +56,99 @@ fn a_gguf_that_is_no_plain_llama_is_refused_with_its_field() {
         "`blk.0.attn_k.bias` is missing",
     );
     check_gguf(|f| f.tensors.truncate(5), "is missing");
+}
+
+/// A changed file's configuration, as another architecture.
+fn config_of(architecture: &str, change: impl FnOnce(&mut GgufFile)) -> DecoderConfig {
+    let mut file = random_gguf(Sizes { layers: 8, ..SIZES }, false);
+    change(&mut file);
+    file.set("general.architecture", Field::text(architecture));
+    for (key, _) in &mut file.fields {
+        *key = key.replace("llama.", &format!("{architecture}."));
+    }
+    let scratch = Scratch::new();
+    let path = scratch.write("m.gguf", file.bytes());
+    let file = parse(Blob::open(&path, u64::MAX).unwrap()).unwrap();
+    DecoderConfig::from_gguf(&file.metadata, &file.weights, 264).unwrap()
+}
+
+#[test]
+fn rope_scaling_is_read_as_llama_cpp_reads_it() {
+    type Change = fn(&mut GgufFile);
+    let yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        fast: 32.0,
+        slow: 1.0,
+        original_context: 256.0,
+        magnitude: 1.0 + 0.1 * 4f64.ln(),
+    };
+    let rows: [(Change, RopeScaling); 6] = [
+        (|_| {}, RopeScaling::None),
+        // A type or a context that is not given has a meaning, and so has the old name.
+        (|f| f.set("llama.rope.scaling.factor", Field::F32(4.0)), RopeScaling::Linear(4.0)),
+        (|f| f.set("llama.rope.scale_linear", Field::F32(2.0)), RopeScaling::Linear(2.0)),
+        (
+            |f| {
+                f.set("llama.rope.scaling.type", Field::text("none"));
+                f.set("llama.rope.scaling.factor", Field::F32(4.0));
+            },
+            RopeScaling::None,
+        ),
+        (
+            |f| {
+                f.set("llama.rope.scaling.type", Field::text("yarn"));
+                f.set("llama.rope.scaling.factor", Field::F32(4.0));
+            },
+            yarn,
+        ),
+        (
+            |f| {
+                f.tensor("rope_freqs.weight", &[8], &[1.5; 8], false);
+                f.set("llama.rope.scaling.factor", Field::F32(2.0));
+            },
+            RopeScaling::Divisors(vec![3.0; 8]),
+        ),
+    ];
+    for (change, expect) in rows {
+        assert_eq!(config_of("llama", change).rope.scaling, expect);
+    }
+}
+
+#[test]
+fn windows_are_on_the_layers_that_the_file_or_the_family_says() {
+    let windows = |architecture: &str, change: fn(&mut GgufFile)| {
+        let config = config_of(architecture, |f| {
+            f.set("llama.attention.sliding_window", Field::U32(64));
+            change(f);
+        });
+        let layers: String =
+            config.layers.iter().map(|l| if l.window.is_some() { 'w' } else { '.' }).collect();
+        (layers, config)
+    };
+    let none = |_: &mut GgufFile| {};
+    assert_eq!(windows("llama", none).0, "wwwwwwww");
+    assert_eq!(windows("gemma2", none).0, "w.w.w.w.");
+    assert_eq!(windows("gemma3", none).0, "wwwww.ww");
+    assert_eq!(config_of("olmo2", none).layers.iter().filter(|l| l.window.is_some()).count(), 0);
+    // OLMo 3: scaled frequencies are for the layers without a window only.
+    let (layers, config) = windows("olmo2", |f| {
+        f.set("llama.rope.scaling.type", Field::text("yarn"));
+        f.set("llama.rope.scaling.factor", Field::F32(8.0));
+    });
+    assert_eq!(layers, "www.www.");
+    assert_eq!(config.rope_local.unwrap().scaling, RopeScaling::None);
+    const PATTERN: &str = "llama.attention.sliding_window_pattern";
+    let (layers, config) =
+        windows("olmo2", |f| f.set(PATTERN, Field::I32s(vec![0, 1, 1, 0, 1, 1, 1, 0])));
+    assert_eq!((layers.as_str(), config.rope_local), (".ww.www.", None));
+    assert_eq!(windows("gemma3", |f| f.set(PATTERN, Field::U32(3))).0, "ww.ww.ww");
+    check_gguf(
+        |f| {
+            f.set("llama.attention.sliding_window", Field::U32(64));
+            f.set(PATTERN, Field::I32s(vec![1]));
+        },
+        "does not tell of every layer",
+    );
 }
 
 fn check_folder(file: &str, from: &str, to: &str, expect: &str) {

@@ -159,6 +159,8 @@ impl DecoderConfig {
 }
 
 #[cfg(test)]
+mod quantised;
+#[cfg(test)]
 mod references;
 #[cfg(test)]
 mod tests;

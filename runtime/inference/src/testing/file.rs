@@ -110,6 +110,11 @@ impl GgufFile {
             Storage::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
             Storage::Blocks(format) => format.quantise(values),
         };
+        self.stored(name, shape, storage, bytes);
+    }
+
+    /// Adds a tensor's bytes as they are.
+    pub(crate) fn stored(&mut self, name: &str, shape: &[usize], storage: Storage, bytes: Vec<u8>) {
         let kind = match storage {
             Storage::F32 => 0,
             Storage::F16 => 1,

@@ -39,6 +39,7 @@ pub(crate) mod models;
 mod new;
 mod platform;
 mod prices;
+mod pull;
 mod quote;
 mod receipts;
 mod reconcile;
@@ -183,6 +184,11 @@ mod tests {
             ("emberbox rollback hello 3", true),
             ("emberbox keys create ci --role consumer", true),
             ("emberbox models add mini ./models/mini", true),
+            ("emberbox models pull hf:acme/mini", true),
+            ("emberbox models pull hf:acme/mini@v1:Q4_K_M --name mini --data d", true),
+            ("emberbox models pull hf:acme/mini --no-add --folder models", true),
+            ("emberbox models pull hf:acme/mini --no-add --name mini", false),
+            ("emberbox models pull acme/mini", false),
             ("emberbox credits add 0.5 --org acme", true),
             ("emberbox usage --from 2026-11-01 --to 2026-11-30 --by day,key --csv -", true),
             ("emberbox credits grant 5 --org acme --expires-on 2026-12-31 --model m", true),

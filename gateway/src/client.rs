@@ -268,7 +268,8 @@ impl Answer {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host, as an address names it, is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -139,14 +139,16 @@ impl Folder {
     }
 }
 
+/// Creates a folder, and those above it, for nobody else.
 #[cfg(unix)]
-fn create_private(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Creates a folder, and those above it.
 #[cfg(not(unix))]
-fn create_private(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 

@@ -65,6 +65,8 @@ pub mod manifest;
 
 /// A blocking client of a server.
 pub mod client;
+/// A client of model hubs: lists, downloads, checks.
+pub mod hub;
 /// The project that `emberbox new` writes, and its build.
 pub mod template;
 /// The command line: one file per command.

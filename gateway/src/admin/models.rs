@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use emberbox_catalog::NewModel;
 use emberbox_inference::{InferenceError, ModelSource};
@@ -21,7 +21,7 @@ pub(super) fn list(app: &App) -> Result<Response, ApiError> {
     respond::ok(&shown::list(&app.inference.models()))
 }
 
-/// Loads a model from the server's disk and offers it.
+/// Loads a model from the server's disk and offers it. To add it again changes nothing.
 pub(super) async fn add(app: &App, body: Body) -> Result<Response, ApiError> {
     let value = json::parse(&body::read(body).await?)?;
     let fields = Object::of(&value)?;
@@ -30,7 +30,11 @@ pub(super) async fn add(app: &App, body: Body) -> Result<Response, ApiError> {
     if !path.is_absolute() {
         return Err(fields.wrong("path", "must be absolute: the server has its own folder"));
     }
-    if app.bridge.model(&name).is_some() {
+    if let Some(info) = app.bridge.model(&name) {
+        let models = app.catalog.models().await?;
+        if models.iter().any(|model| model.name == name && Path::new(&model.source) == path) {
+            return respond::ok(&info);
+        }
         return Err(ApiError::Conflict(format!("the model '{name}' exists already")));
     }
     let info = load(app, &name, path.clone()).await?;

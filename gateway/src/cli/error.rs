@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::client::{ClientError, Refusal};
+use crate::hub::HubError;
 use crate::manifest::ManifestError;
 
 /// The exit codes of every command, as `--help` explains them.
@@ -35,6 +36,9 @@ pub enum CliError {
     /// The server said no, or could not be talked to.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A model could not be pulled from its hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     File {
@@ -69,6 +73,7 @@ impl CliError {
             Self::Configuration { .. } | Self::Manifest(_) => 64,
             Self::Client(ClientError::Refused(refusal)) if refused(refusal) => 3,
             Self::Client(ClientError::BadUrl { .. } | ClientError::BadSecret { .. }) => 64,
+            Self::Hub(error) => error.exit_code(),
             Self::Client(_) | Self::File { .. } | Self::Output(_) => 1,
             Self::Demo(_) | Self::Failed { .. } => 1,
         }
@@ -90,6 +95,7 @@ impl CliError {
             Self::Usage(_) => Some("see `emberbox COMMAND --help`".to_owned()),
             Self::Manifest(_) => Some("correct emberbox.toml and try again".to_owned()),
             Self::Client(error) => after_client_error(error),
+            Self::Hub(error) => error.next(),
             Self::File { .. } | Self::Output(_) | Self::Demo(_) => None,
         }
     }

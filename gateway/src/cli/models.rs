@@ -9,6 +9,7 @@ use super::context::{Context, plain};
 use super::error::CliError;
 use super::format::{cell, rows};
 use super::output::{Paint, Table, left, right};
+use super::pull;
 use super::settings::DataFlag;
 
 /// List the models, add one or remove one
@@ -35,6 +36,7 @@ enum Action {
         #[command(flatten)]
         data: DataFlag,
     },
+    Pull(pull::Arguments),
     /// Remove a model; its files stay. An operator's command
     Remove {
         /// The model
@@ -65,6 +67,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
                 format!("{} can be used: {}", paint.bold(name), describe(&model))
             })
         }
+        Some(Action::Pull(arguments)) => pull::run(arguments, context),
         Some(Action::Remove { name, data }) => {
             context.admin(data)?.delete(&format!("/admin/v1/models/{name}"))?;
             let answer = json!({"name": name, "removed": true});
@@ -93,11 +96,11 @@ fn shown(models: &Value, paint: Paint) -> String {
             cell(model, "/quantisation"),
         ]);
     }
-    table.render(paint, "no models; add one with `emberbox models add NAME PATH`")
+    table.render(paint, "no models; get one with `emberbox models pull hf:ORG/NAME`")
 }
 
 /// What a model is, in a few words.
-fn describe(model: &Value) -> String {
+pub(super) fn describe(model: &Value) -> String {
     let words = [cell(model, "/kind"), cell(model, "/architecture"), parameters(model)];
     let known: Vec<String> = words.into_iter().filter(|word| word != "-").collect();
     known.join(", ")

@@ -98,13 +98,18 @@ impl Output {
 
     /// Shows a person that long work goes on; away from a terminal only that it begins.
     pub(crate) fn busy(self, what: &str) -> Busy {
-        if self.json || !std::io::stderr().is_terminal() {
+        if !self.moves() {
             self.note(&format!("{what} …"));
             return Busy(ProgressBar::hidden());
         }
         let bar = ProgressBar::new_spinner().with_message(format!("{what} …"));
         bar.enable_steady_tick(SPINNER_TICK);
         Busy(bar)
+    }
+
+    /// Whether somebody watches standard error who can see things move.
+    pub(crate) fn moves(self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
     }
 
     /// Tells a person how it goes; programs see nothing of it.

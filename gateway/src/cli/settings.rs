@@ -14,6 +14,8 @@ use crate::client::Secret;
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// The admin listener of a server with default settings.
 const DEFAULT_ADMIN_URL: &str = "http://127.0.0.1:8081";
+/// The hub that models are pulled from.
+const DEFAULT_HUB: &str = "https://huggingface.co";
 /// The file in the data folder where a server keeps its operator's token.
 const OPERATOR_TOKEN_FILE: &str = "operator.token";
 
@@ -56,6 +58,8 @@ pub(super) struct Environment {
     data: Option<PathBuf>,
     home: Option<PathBuf>,
     config_home: Option<PathBuf>,
+    hub: Option<String>,
+    hub_token: Option<String>,
     no_color: bool,
 }
 
@@ -70,6 +74,9 @@ impl Environment {
             data: value("EMBERBOX_DATA").map(PathBuf::from),
             home: value("HOME").map(PathBuf::from),
             config_home: value("XDG_CONFIG_HOME").map(PathBuf::from),
+            // The names that every client of the hub knows.
+            hub: text("HF_ENDPOINT")?,
+            hub_token: text("HF_TOKEN")?,
             no_color: value("NO_COLOR").is_some(),
         })
     }
@@ -159,6 +166,9 @@ pub(super) struct Settings {
     pub(super) key: Option<Secret>,
     pub(super) admin_url: String,
     pub(super) config_file: PathBuf,
+    /// The hub that models are pulled from, and what it knows the user by.
+    pub(super) hub: String,
+    pub(super) hub_token: Option<Secret>,
     data: PathBuf,
     operator_token: Option<Secret>,
 }
@@ -180,6 +190,8 @@ impl Settings {
             admin_url: first(&flags.admin_url, &environment.admin_url, file.admin_url)
                 .unwrap_or_else(|| DEFAULT_ADMIN_URL.to_owned()),
             operator_token: token.as_deref().map(Secret::new),
+            hub: environment.hub.clone().unwrap_or_else(|| DEFAULT_HUB.to_owned()),
+            hub_token: environment.hub_token.as_deref().map(Secret::new),
             data: environment.data_folder(),
             config_file,
         })

@@ -27,7 +27,7 @@ impl Secret {
     ///
     /// # Errors
     /// [`ClientError::BadSecret`] when it holds characters that no header may carry.
-    pub(super) fn bearer(&self) -> Result<HeaderValue, ClientError> {
+    pub(crate) fn bearer(&self) -> Result<HeaderValue, ClientError> {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0))
             .map_err(|source| ClientError::BadSecret { source })?;
         value.set_sensitive(true);

@@ -44,6 +44,13 @@ mod money_backup;
 /// The operator's listener, and what survives a restart.
 #[cfg(test)]
 mod operator;
+/// Models from a hub.
+#[cfg(test)]
+mod pull;
+/// A hub on this machine.
+#[cfg(test)]
+#[path = "../../src/hub/tests/local.rs"]
+mod local_hub;
 /// A server on free ports in a temporary folder, and requests to it.
 #[cfg(test)]
 mod support;

@@ -24,6 +24,7 @@ mod text;
 use std::path::PathBuf;
 
 pub use error::InferenceError;
+pub use formats::hf::{FILES as FOLDER_FILES, INDEX as FOLDER_INDEX, WEIGHTS as FOLDER_WEIGHTS};
 pub use inference::Inference;
 pub use options::{InferenceOptions, KvStorage};
 

@@ -13,8 +13,8 @@ use crate::InferenceError;
 const JSON_BYTES_MAX: u64 = 64 << 20;
 const SHARDS_MAX: usize = 1_024;
 
-/// Files that decide what a model does; weights come on top. In order of name.
-const FILES: [&str; 9] = [
+/// Files of a folder that decide what a model does, in order of name. The weights come on top.
+pub const FILES: [&str; 9] = [
     "1_Pooling/config.json",
     "chat_template.jinja",
     "config.json",
@@ -25,6 +25,11 @@ const FILES: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
 ];
+
+/// The weights, where they are one file.
+pub const WEIGHTS: &str = "model.safetensors";
+/// Which file has which tensor, where the weights are several: `{"weight_map": {tensor: file}}`.
+pub const INDEX: &str = "model.safetensors.index.json";
 
 /// A folder as `save_pretrained` writes it.
 #[derive(Debug)]
@@ -102,9 +107,8 @@ impl Folder {
     }
 
     fn shards(&self) -> Result<BTreeSet<String>, InferenceError> {
-        const INDEX: &str = "model.safetensors.index.json";
         let Some(index) = self.json::<Index>(INDEX)? else {
-            return Ok(BTreeSet::from(["model.safetensors".to_owned()]));
+            return Ok(BTreeSet::from([WEIGHTS.to_owned()]));
         };
         let files: BTreeSet<String> = index.weight_map.into_values().collect();
         if files.is_empty() || files.len() > SHARDS_MAX {

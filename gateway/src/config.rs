@@ -12,9 +12,11 @@ use emberbox_billing::Nano;
 
 use self::reader::Reader;
 
+pub use self::inference::Inference;
 pub use self::payments::{CurrencyRates, Payments, Secrets, Webhooks};
 pub use self::stores::{BillingService, RemoteLedger, Role, SecretUrl, Store};
 
+mod inference;
 mod payments;
 mod reader;
 mod stores;
@@ -159,33 +161,6 @@ impl Default for FunctionLimits {
     }
 }
 
-/// What the engine may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inference {
-    /// Threads of one forward pass. More than the machine's cores only adds waiting.
-    pub threads: usize,
-    /// Whether the small bundled model is offered, so that a fresh server can answer.
-    pub bundled_model: bool,
-    /// The size of the weights of all models that are in memory at once, in MiB.
-    pub memory_mib_max: u64,
-    /// Names of models, separated by commas, that are loaded at start and stay in memory.
-    pub pinned_models: String,
-}
-
-impl Default for Inference {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // Where there are four or more, HTTP and the ledger have one to themselves.
-        let threads = if cores < 4 { cores } else { cores - 1 }.min(8);
-        Self {
-            threads,
-            bundled_model: true,
-            memory_mib_max: 16 << 10,
-            pinned_models: String::new(),
-        }
-    }
-}
-
 /// What the first start creates, when the data folder is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bootstrap {
@@ -306,10 +281,7 @@ impl Config {
         reader.read("function_limits.cpu_ms_max", &mut functions.cpu_ms_max);
         reader.read("function_limits.instances_max", &mut functions.instances_max);
 
-        reader.read("inference.threads", &mut self.inference.threads);
-        reader.read("inference.bundled_model", &mut self.inference.bundled_model);
-        reader.read("inference.memory_mib_max", &mut self.inference.memory_mib_max);
-        reader.read("inference.pinned_models", &mut self.inference.pinned_models);
+        self.inference.read(reader);
         reader.read("bootstrap.org", &mut self.bootstrap.org);
         reader.read("bootstrap.credits", &mut self.bootstrap.credits);
         self.payments = Payments::read(reader);
@@ -328,8 +300,7 @@ impl Config {
         reader.at_least_one("limits.output_tokens_default", limits.output_tokens_default.into());
         reader.at_least_one("limits.deployments_max", limits.deployments_max as u64);
         reader.at_least_one("key_limits.concurrency_max", self.key_limits.concurrency_max.into());
-        reader.at_least_one("inference.threads", self.inference.threads as u64);
-        reader.at_least_one("inference.memory_mib_max", self.inference.memory_mib_max);
+        self.inference.check(reader);
         let functions = &self.function_limits;
         reader.at_least_one("function_limits.memory_mib_max", functions.memory_mib_max.into());
         reader.at_least_one("function_limits.wall_ms_max", functions.wall_ms_max);

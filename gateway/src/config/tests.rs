@@ -126,3 +126,17 @@ fn stores_are_chosen_and_their_passwords_kept() {
         assert!(!mistakes.concat().contains("hunter2"), "{mistakes:?}");
     }
 }
+
+#[test]
+fn the_engine_is_told_its_device_and_its_ways() {
+    use emberbox_inference::Device;
+
+    let default = parse("", &[]).unwrap().inference;
+    assert_eq!((default.device, default.speculation), (Device::Cpu, true));
+    let text = "[inference]\ndevice = 'wgpu'\nspeculation = false";
+    let set = parse(text, &[("EMBERBOX_INFERENCE_DEVICE", "cuda:1")]).unwrap().inference;
+    assert_eq!((set.device, set.speculation), (Device::Cuda(1), false));
+    let mistakes = parse("[inference]\ndevice = 'gpu'\nspeculation = 2", &[]).unwrap_err();
+    assert!(mistakes[0].starts_with("inference.device: 'gpu': expected \"cpu\""), "{mistakes:?}");
+    assert!(mistakes[1].starts_with("inference.speculation: '2'"), "{mistakes:?}");
+}

@@ -99,7 +99,9 @@ impl Opened {
         let folder = Folder::open(&config.data)?;
         let token = folder.operator_token()?;
         let inference = Inference::new(InferenceOptions {
+            device: config.inference.device,
             threads: config.inference.threads,
+            speculation: config.inference.speculation,
             output_tokens_default: config.limits.output_tokens_default,
             memory_bytes_max: config.inference.memory_mib_max.saturating_mul(1 << 20),
             ..InferenceOptions::default()

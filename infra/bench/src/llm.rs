@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use emberbox_inference::Device;
 
 /// A light payer beside a heavy one.
 mod fair;
@@ -35,7 +36,7 @@ mod speed;
 
 pub(crate) use loading::{Once, load_once};
 use models::{Models, Quant, Shape};
-use rows::LlmRow;
+use rows::{LlmRow, Target};
 pub(crate) use speed::Speed;
 
 use crate::row::Format;
@@ -54,6 +55,10 @@ pub(crate) struct Options {
     /// Threads of ours and of the peer, one case each
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
     threads: Vec<usize>,
+    /// What ours runs on: cpu, or cuda:0, wgpu:0 and the like in a build with that feature. The
+    /// peer stays on the processor
+    #[arg(long, default_value_t)]
+    device: Device,
     /// Rounds of each case; the median of them is reported
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -62,13 +67,21 @@ pub(crate) struct Options {
     peers: Option<PathBuf>,
 }
 
-/// A model, and how many threads it gets.
+/// A model, what it runs on, and how many threads it gets.
 #[derive(Debug, Clone)]
 struct Case {
     shape: Shape,
     quant: Quant,
+    device: Device,
     threads: usize,
     path: PathBuf,
+}
+
+impl Case {
+    /// What a ratio has to be, on the device that the peer has too.
+    fn target(&self, target: Target) -> Option<Target> {
+        (self.device == Device::Cpu).then_some(target)
+    }
 }
 
 /// A benchmark of inference.
@@ -126,8 +139,11 @@ impl Options {
             self.models.models.iter().flat_map(|s| quants.iter().map(move |quant| (*s, *quant)));
         for (shape, quant) in files {
             let path = self.models.file(shape, quant)?;
-            let case =
-                |threads: &usize| Case { shape, quant, threads: *threads, path: path.clone() };
+            let device = self.device;
+            let case = |threads: &usize| {
+                let (threads, path) = (*threads, path.clone());
+                Case { shape, quant, device, threads, path }
+            };
             cases.extend(self.threads.iter().map(case));
         }
         Ok(cases)

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{Event, ModelInfo, ModelStatus, Open, Plan, SessionId, Task, Usage};
 use crate::models::load;
+use crate::models::place::Place;
 use crate::scheduler::lock;
 use crate::scheduler::model::Sessions;
 use crate::scheduler::session::{Ready, Session};
@@ -29,11 +30,12 @@ impl Inference {
     /// Makes an engine without models.
     ///
     /// # Errors
-    /// `InvalidRequest` names a limit that is zero.
+    /// `InvalidRequest` names a limit that is zero, or says why the device cannot be used.
     pub fn new(options: InferenceOptions) -> Result<Self, InferenceError> {
         options.check()?;
+        let place = Place::open(options.device)?;
         let (options, sessions) = (Arc::new(options), Arc::new(Mutex::new(HashMap::new())));
-        let store = Arc::new(Store::new(Arc::clone(&options), Arc::clone(&sessions)));
+        let store = Arc::new(Store::new(Arc::clone(&options), Arc::clone(&sessions), place));
         Ok(Self { options, store, sessions, last_session: Arc::default() })
     }
 

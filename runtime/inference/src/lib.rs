@@ -4,6 +4,8 @@
 
 /// The owned messages of a session.
 pub mod api;
+/// Where models run.
+mod device;
 /// Errors, by the decision they call for.
 mod error;
 /// Files: GGUF and Hugging Face folders.
@@ -23,6 +25,7 @@ mod text;
 
 use std::path::PathBuf;
 
+pub use device::Device;
 pub use error::InferenceError;
 pub use formats::hf::{FILES as FOLDER_FILES, INDEX as FOLDER_INDEX, WEIGHTS as FOLDER_WEIGHTS};
 pub use inference::Inference;

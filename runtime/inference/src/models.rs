@@ -12,5 +12,7 @@ pub(crate) mod kv;
 pub(crate) mod decoder;
 /// From a source to a model that can run.
 pub(crate) mod load;
+/// The device that models run on.
+pub(crate) mod place;
 /// The operations of a decoder, by kernels or by burn's own operations.
 pub(crate) mod ops;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use emberbox_kernels::attention::CacheKind;
 
-use crate::InferenceError;
+use crate::{Device, InferenceError};
 
 /// Keeps positions and blocks far inside 32 bits.
 const KV_TOKENS_LIMIT: usize = 1 << 24;
@@ -34,6 +34,8 @@ impl From<KvStorage> for CacheKind {
 /// Limits of an engine. Every one has a default that suits one machine with a few gigabytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceOptions {
+    /// What all models run on.
+    pub device: Device,
     /// Threads that one forward pass may use, the model's own among them; all models share the
     /// others. burn's own operations, which embedding models are made of, share one pool of all
     /// cores.
@@ -54,7 +56,7 @@ pub struct InferenceOptions {
     pub batch_max: usize,
     /// Most tokens whose keys and values one model keeps. Memory is taken as it is used.
     pub kv_tokens_max: usize,
-    /// How keys and values are kept.
+    /// How keys and values are kept; on other devices than the processor they are F32.
     pub kv_storage: KvStorage,
     /// Most prompt tokens computed in one step, so that a long prompt does not hold up others. How
     /// many it is follows from `inter_token_target`; it is at least 16, if this is not less.
@@ -75,7 +77,8 @@ pub struct InferenceOptions {
     pub output_tokens_default: u32,
     /// Size of the largest weight file or folder that is loaded.
     pub model_bytes_max: u64,
-    /// Size of the weights, as they are in their files, of all models that are loaded at once.
+    /// Size of the weights, as they are in their files, of all models that are loaded at once. On
+    /// other devices than the processor they become F32, and take up to eight times as much there.
     pub memory_bytes_max: u64,
     /// Most tasks that wait for models to be loaded.
     pub load_waiting_max: usize,
@@ -91,6 +94,7 @@ pub struct InferenceOptions {
 impl Default for InferenceOptions {
     fn default() -> Self {
         Self {
+            device: Device::default(),
             threads: 1,
             sessions_max: 4_096,
             sessions_payer_max: 2_048,

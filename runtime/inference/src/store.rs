@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::api::{ModelInfo, ModelState, ModelStatus};
 use crate::models::load;
+use crate::models::place::Place;
 use crate::scheduler::lease::Lease;
 use crate::scheduler::lock;
 use crate::scheduler::model::{Model, Sessions, context};
@@ -25,6 +26,8 @@ const DOUBLINGS_MAX: u32 = 6;
 pub(crate) struct Store {
     options: Arc<InferenceOptions>,
     sessions: Arc<Sessions>,
+    /// What models run on.
+    place: Place,
     /// The threads of all models' kernels.
     pool: Arc<Pool>,
     /// Nothing else is locked, and no lease dropped, while this is.
@@ -71,9 +74,13 @@ enum Found {
 }
 
 impl Store {
-    pub(crate) fn new(options: Arc<InferenceOptions>, sessions: Arc<Sessions>) -> Self {
+    pub(crate) fn new(
+        options: Arc<InferenceOptions>,
+        sessions: Arc<Sessions>,
+        place: Place,
+    ) -> Self {
         let pool = Arc::new(Pool::new(options.threads));
-        Self { options, sessions, pool, state: Mutex::default(), changed: Notify::new() }
+        Self { options, sessions, place, pool, state: Mutex::default(), changed: Notify::new() }
     }
 
     /// Checks a model's files and makes its name known; gives what was known under it before.
@@ -106,7 +113,7 @@ impl Store {
 
     fn start(&self, checked: load::Checked) -> Result<Arc<Model>, InferenceError> {
         let (options, pool) = (Arc::clone(&self.options), Arc::clone(&self.pool));
-        Model::start(checked, options, &self.sessions, pool)
+        Model::start(checked, options, &self.sessions, (&self.place, pool))
     }
 
     fn insert(

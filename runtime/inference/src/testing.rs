@@ -6,10 +6,31 @@ use emberbox_kernels::quant::Format;
 use serde_json::{Map, Value, json};
 
 use crate::formats::weights::Storage;
+use crate::models::ops;
+use crate::models::place::Place;
+use crate::{Device, InferenceOptions};
 
 mod file;
 
 pub(crate) use file::{Field, GgufFile};
+
+/// What the tests run on: the processor, or what `EMBERBOX_TEST_DEVICE` names.
+fn device() -> Device {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
+    let name = std::env::var("EMBERBOX_TEST_DEVICE");
+    name.map_or(Device::Cpu, |name| name.parse().unwrap())
+}
+
+/// Where a form of the operations is tested: kernels on the processor, burn's own anywhere.
+pub(crate) fn place(path: ops::Path) -> Place {
+    let device = if path == ops::Path::Kernels { Device::Cpu } else { device() };
+    Place { path, ..Place::open(device).unwrap() }
+}
+
+/// The default limits, on the device that tests are for.
+pub(crate) fn defaults() -> InferenceOptions {
+    InferenceOptions { device: device(), ..InferenceOptions::default() }
+}
 
 /// Reproducible values in -1..1 (xorshift64*).
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {

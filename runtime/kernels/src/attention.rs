@@ -46,11 +46,6 @@ impl Heads {
         (self.query + 2 * self.kv) * self.dims
     }
 
-    /// Values in one block of the cache, keys or values.
-    pub fn block(self) -> usize {
-        self.kv * BLOCK_TOKENS * self.dims
-    }
-
     /// Query heads of one key head.
     fn group(self) -> usize {
         self.query / self.kv

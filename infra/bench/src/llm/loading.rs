@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use emberbox_inference::Device;
 use emberbox_inference::api::Prompt;
 use tokio::process::Command;
 
@@ -32,6 +33,8 @@ pub(crate) struct Once {
     #[arg(long, value_enum)]
     quant: Quant,
     #[arg(long)]
+    device: Device,
+    #[arg(long)]
     threads: usize,
     #[arg(long)]
     path: PathBuf,
@@ -39,8 +42,9 @@ pub(crate) struct Once {
 
 /// Loads a model, computes one token, and ends.
 pub(crate) async fn load_once(once: Once) -> anyhow::Result<()> {
-    let Once { shape, quant, threads, path } = once;
-    let ours = Ours::load(&Case { shape, quant, threads, path }, "bench", |_| {})?;
+    let Once { shape, quant, device, threads, path } = once;
+    let case = Case { shape, quant, device, threads, path };
+    let ours = Ours::load(&case, "bench", |_| {})?;
     ours.generate(Prompt::Tokens(words(shape, 0, 1)), 1).await?;
     Ok(())
 }
@@ -64,7 +68,7 @@ pub(crate) async fn measure(case: &Case, options: &Options) -> anyhow::Result<Ve
     let mut memory = LlmRow::new(BENCH, case, options);
     (memory.case, memory.unit) = ("memory-peak", "MB");
     let memory = memory.ours(&ours.memory_mb, watch.conditions());
-    let memory = memory.beside("the file's size", &file, Some(TARGET));
+    let memory = memory.beside("the file's size", &file, case.target(TARGET));
     let memory = memory.detail("llama_cpp_mb", theirs.memory_mb.median());
     let mut time = LlmRow::new(BENCH, case, options);
     (time.case, time.unit) = ("time-to-one-token", "ms");
@@ -92,6 +96,7 @@ impl Costs {
 fn ourselves(case: &Case) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["llm-load-once", "--shape", case.shape.name(), "--quant", case.quant.name()]);
+    command.args(["--device", &case.device.to_string()]);
     command.args(["--threads", &case.threads.to_string(), "--path"]).arg(&case.path);
     Ok(command)
 }

@@ -28,6 +28,7 @@ impl Ours {
         change: impl FnOnce(&mut InferenceOptions),
     ) -> anyhow::Result<Self> {
         let mut options = InferenceOptions {
+            device: case.device,
             threads: case.threads,
             speculation: false,
             ..InferenceOptions::default()

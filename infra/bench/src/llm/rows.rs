@@ -53,6 +53,7 @@ pub(crate) struct LlmRow {
     pub(crate) case: &'static str,
     pub(crate) model: &'static str,
     pub(crate) quantisation: &'static str,
+    pub(crate) device: String,
     pub(crate) threads: usize,
     pub(crate) rounds: u32,
     /// A smoke run, whose figures mean nothing.
@@ -86,6 +87,7 @@ impl LlmRow {
             case: "",
             model: case.shape.name(),
             quantisation: case.quant.name(),
+            device: case.device.to_string(),
             threads: case.threads,
             rounds: options.rounds(),
             quick: options.quick,
@@ -158,11 +160,12 @@ impl Line for LlmRow {
             _ => String::new(),
         };
         format!(
-            "{:<12} {:<14} {:<13} {:<7} {} thread(s) {:>10} {} beside {:>10} ({})  ratio {}  {} {}",
+            "{:<12} {:<14} {:<13} {:<7} {} {} thread(s) {:>10} {} beside {:>10} ({})  ratio {}  {} {}",
             self.bench,
             self.case,
             self.model,
             self.quantisation,
+            self.device,
             self.threads,
             figure(self.ours),
             self.unit,

@@ -1,6 +1,7 @@
 //! Tokens per second of generation and of prompts.
 
 use anyhow::Context;
+use emberbox_inference::Device;
 use emberbox_inference::api::Prompt;
 use tokio::task::JoinSet;
 
@@ -118,7 +119,7 @@ pub(crate) async fn measure(
     }
     let mut row = LlmRow::new(speed.name(), case, options).ours(&rounds, watch.conditions());
     if let Some(peer) = &peer {
-        row = row.beside(llama_cpp::NAME, &peer.rounds, Some(speed.target()));
+        row = row.beside(llama_cpp::NAME, &peer.rounds, case.target(speed.target()));
         row = row.detail("peer_settings", peer.settings.unwrap_or_default());
     }
     let bytes = match ours {
@@ -126,7 +127,8 @@ pub(crate) async fn measure(
         Err(error) => return Ok(vec![row.unavailable(format!("{error:#}"))]),
     };
     let mut rows = Vec::new();
-    if speed == Speed::Decode {
+    // Another device has memory of its own, whose bandwidth is not known here.
+    if speed == Speed::Decode && case.device == Device::Cpu {
         rows.push(bandwidth(&row, bytes, case, options)?);
     }
     if candles.median().is_some() {

@@ -8,6 +8,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
 use super::config::{BertConfig, Pooling};
 use super::ops::{self, Path};
+use super::place::Place;
 use crate::InferenceError;
 use crate::formats::weights::Weights;
 
@@ -29,6 +30,7 @@ struct Plan {
     hidden: usize,
     pooling: Pooling,
     normalise: bool,
+    path: Path,
 }
 
 #[derive(Module, Debug)]
@@ -194,7 +196,7 @@ impl Bert {
     pub(crate) fn load(
         weights: &Weights,
         config: &BertConfig,
-        device: &Device,
+        Place { device, path }: &Place,
     ) -> Result<Self, InferenceError> {
         let c = config;
         let loader = Loader { weights, config, prefix: prefix(weights), device };
@@ -216,6 +218,7 @@ impl Bert {
                 hidden: c.hidden,
                 pooling: c.pooling,
                 normalise: c.normalise,
+                path: *path,
             },
         })
     }
@@ -231,7 +234,7 @@ impl Bert {
         for layer in &self.layers {
             let attended = layer.output.forward(self.attend(&layer.qkv.forward(x.clone()), texts));
             x = layer.attention_norm.forward(x.add(attended));
-            let h = layer.down.forward(ops::gelu(layer.up.forward(x.clone()), Path::Kernels));
+            let h = layer.down.forward(ops::gelu(layer.up.forward(x.clone()), self.plan.path));
             x = layer.norm.forward(x.add(h));
         }
         let values: Vec<f32> = x.into_data().try_into_vec().unwrap_or_default();

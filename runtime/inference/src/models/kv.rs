@@ -32,7 +32,7 @@ impl Cache {
         };
         let plain = || {
             let shape = [blocks, heads.kv, BLOCK_TOKENS, heads.dims];
-            Tensor::from_data(TensorData::new(vec![0f32; blocks * heads.block()], shape), device)
+            Tensor::zeros(shape, device)
         };
         let layer = |_| match path {
             Path::Kernels => LayerCache::Packed(Box::new(bytes())),

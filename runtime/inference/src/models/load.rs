@@ -2,7 +2,6 @@
 
 use std::path::Path as FilePath;
 
-use burn::tensor::Device;
 use emberbox_kernels::attention::CacheKind;
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +11,9 @@ use super::bert::{self, Bert};
 use super::config::{BertConfig, DecoderConfig};
 use super::decoder::{self, Decoder, Loader};
 use super::families::{Family, Naming};
+#[cfg(test)]
 use super::ops::Path;
+use super::place::Place;
 use crate::api::{ModelInfo, ModelKind};
 use crate::formats::blob::{self, Blob};
 use crate::formats::gguf::{self, Gguf};
@@ -62,33 +63,33 @@ pub(crate) fn check(
 }
 
 impl Checked {
-    /// Loads the weights, for sequences of up to `positions_max` tokens.
+    /// Loads the weights to a device, for sequences of up to `positions_max` tokens.
     pub(crate) fn build(
         self,
         positions_max: usize,
         cache: CacheKind,
+        place: &Place,
     ) -> Result<(ModelInfo, Text, Network), InferenceError> {
-        let device = Device::flex();
         let weights = &self.weights;
         let network = match &self.network {
             Config::Decoder(config, naming) => {
-                let (naming, path) = (*naming, Path::Kernels);
-                let loader = Loader { weights, config, naming, path, cache, device: &device };
+                let loader = Loader { weights, config, naming: *naming, cache, place };
                 let positions = config.context.min(positions_max);
                 Network::Decoder(Box::new(Decoder::load(&loader, positions)?))
             }
-            Config::Bert(config) => Network::Bert(Box::new(Bert::load(weights, config, &device)?)),
+            Config::Bert(config) => Network::Bert(Box::new(Bert::load(weights, config, place)?)),
         };
         Ok((self.info, self.text, network))
     }
 
-    /// The network on either path with an exact cache, for tests.
+    /// The network on either path with an exact cache, for tests. The reference is on the device
+    /// that tests are for.
     #[cfg(test)]
     pub(crate) fn decoder(&self, path: Path) -> Decoder {
         let Config::Decoder(config, naming) = &self.network else { panic!("not a decoder") };
         let (weights, naming, cache) = (&self.weights, *naming, CacheKind::F32);
-        let device = &Device::flex();
-        let loader = Loader { weights, config, naming, path, cache, device };
+        let place = &crate::testing::place(path);
+        let loader = Loader { weights, config, naming, cache, place };
         Decoder::load(&loader, config.context).unwrap()
     }
 }

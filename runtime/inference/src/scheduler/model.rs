@@ -17,6 +17,7 @@ use super::prepare::{Prepared, prepare};
 use super::session::{Job, Session};
 use crate::api::{ModelInfo, Task};
 use crate::models::load::{Checked, Network, Text};
+use crate::models::place::Place;
 use crate::{InferenceError, InferenceOptions};
 
 /// All open sessions of an engine.
@@ -49,10 +50,10 @@ impl Model {
         checked: Checked,
         options: Arc<InferenceOptions>,
         sessions: &Arc<Sessions>,
-        pool: Arc<Pool>,
+        (place, pool): (&Place, Arc<Pool>),
     ) -> Result<Arc<Self>, InferenceError> {
         let (mut info, text, network) =
-            checked.build(options.kv_tokens_max, options.kv_storage.into())?;
+            checked.build(options.kv_tokens_max, options.kv_storage.into(), place)?;
         info.context_length = context(&info, &options);
         let text = Arc::new(text);
         let inbox = Arc::new(Inbox::new(Limits::of(&options)));

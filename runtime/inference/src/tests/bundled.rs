@@ -8,7 +8,8 @@ use crate::api::{ModelKind, Open, Prompt, Task};
 use crate::models::decoder::{Decoder, Rows};
 use crate::models::load::{Checked, Text, check};
 use crate::models::ops::Path as BurnPath;
-use crate::{Inference, InferenceOptions, ModelSource};
+use crate::testing::defaults;
+use crate::{Inference, ModelSource};
 
 pub(super) fn artifact() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/tiny-lm/model/tiny-storyteller.gguf")
@@ -20,7 +21,7 @@ async fn the_bundled_model_answers_a_chat() {
     assert_eq!((info.name.as_str(), info.kind), ("tiny-storyteller", ModelKind::Generation));
     assert_eq!((info.architecture.as_str(), info.quantisation.as_str()), ("llama", "Q8_0"));
     assert!(info.chat_template);
-    let engine = Inference::new(InferenceOptions::default()).unwrap();
+    let engine = Inference::new(defaults()).unwrap();
     engine.add("tiny", ModelSource::Path(artifact())).unwrap();
     let open = Open { model: "tiny".to_owned(), tenant: "org".to_owned() };
     let session = engine.open(open).await.unwrap();

@@ -7,10 +7,11 @@ use super::{field, greedy, run};
 use crate::api::{
     Event, FinishReason, GenerateOptions, Grammar, Open, Prompt, Task, ToolCall, ToolChoice,
 };
-use crate::{Inference, InferenceOptions, ModelSource};
+use crate::testing::defaults;
+use crate::{Inference, ModelSource};
 
 fn engine() -> Inference {
-    let engine = Inference::new(InferenceOptions::default()).unwrap();
+    let engine = Inference::new(defaults()).unwrap();
     engine.add(super::MODEL, ModelSource::Path(artifact())).unwrap();
     engine
 }
@@ -130,7 +131,7 @@ fn with_tools() -> Inference {
     changed[at + 8..at + 8 + template.len()].copy_from_slice(template.as_bytes());
     changed[at + 6 + len..at + 8 + len].copy_from_slice(b"#}");
     let path = folder.write("tools.gguf", changed);
-    let engine = Inference::new(InferenceOptions::default()).unwrap();
+    let engine = Inference::new(defaults()).unwrap();
     engine.add(super::MODEL, ModelSource::Path(path)).unwrap();
     engine
 }

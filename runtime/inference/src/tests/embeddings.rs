@@ -1,12 +1,13 @@
 use super::{field, open};
 use crate::api::{Event, FinishReason, ModelKind, SessionId, Task, Usage};
 use crate::models::bert::tests::folder;
+use crate::testing::defaults;
 use crate::{Inference, InferenceError, InferenceOptions, ModelSource};
 
 const MODEL: &str = "bert";
 
 fn engine() -> Inference {
-    let options = InferenceOptions { texts_max: 400, ..InferenceOptions::default() };
+    let options = InferenceOptions { texts_max: 400, ..defaults() };
     let engine = Inference::new(options).unwrap();
     let folder = folder();
     let info = engine.add(MODEL, ModelSource::Path(folder.path().to_owned())).unwrap();
@@ -86,7 +87,7 @@ fn cosine(a: &[u8], b: &[u8]) -> f32 {
 
 #[tokio::test]
 async fn a_generation_model_embeds_too() {
-    let options = InferenceOptions { prefill_tokens_max: 16, ..InferenceOptions::default() };
+    let options = InferenceOptions { prefill_tokens_max: 16, ..defaults() };
     let engine = Inference::new(options).unwrap();
     engine.add("tiny", ModelSource::Path(super::bundled::artifact())).unwrap();
     let session = open(&engine, "tiny").await;

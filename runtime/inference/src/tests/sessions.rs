@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{Answer, MODEL, engine, engine_of, field, finish, greedy, open, run, run_in, text};
 use crate::api::{Event, FinishReason, GenerateOptions, Open, Prompt, Task, Usage};
-use crate::testing::{SIZES, random_gguf};
+use crate::testing::{SIZES, defaults, random_gguf};
 use crate::{Inference, InferenceError, InferenceOptions};
 
 fn sampled(seed: u64) -> GenerateOptions {
@@ -19,7 +19,7 @@ fn endless(options: InferenceOptions) -> Inference {
 
 #[tokio::test]
 async fn the_batch_changes_nothing() {
-    let engine = endless(InferenceOptions::default());
+    let engine = endless(defaults());
     let task = |i: u64| {
         let options = if i.is_multiple_of(2) { sampled(i) } else { greedy(30 + i as u32) };
         text(&"the fox and the hen ".repeat(1 + i as usize), options)
@@ -41,15 +41,15 @@ async fn the_batch_changes_nothing() {
 
 #[tokio::test]
 async fn a_prompt_in_chunks_gives_the_same() {
-    let options = InferenceOptions { prefill_tokens_max: 3, ..InferenceOptions::default() };
+    let options = InferenceOptions { prefill_tokens_max: 3, ..defaults() };
     let task = || text(&"hen ".repeat(20), greedy(20));
-    let (slow, fast) = (endless(options), endless(InferenceOptions::default()));
+    let (slow, fast) = (endless(options), endless(defaults()));
     assert_eq!(run(&slow, task()).await, run(&fast, task()).await);
 }
 
 #[tokio::test]
 async fn a_task_ends_for_its_reason() {
-    let engine = endless(InferenceOptions::default());
+    let engine = endless(defaults());
     let whole = run(&engine, text("the", greedy(20))).await;
     assert_eq!((whole.finish_reason, whole.tokens.len()), (FinishReason::Length, 20));
     // A stop string from the middle of the same text, across its tokens.
@@ -63,7 +63,7 @@ async fn a_task_ends_for_its_reason() {
     let mut file = random_gguf(SIZES, true);
     let end = crate::testing::Field::U32(whole.tokens[2]);
     file.set("tokenizer.ggml.eos_token_id", end);
-    let ended = run(&engine_of(InferenceOptions::default(), &file), text("the", greedy(20))).await;
+    let ended = run(&engine_of(defaults(), &file), text("the", greedy(20))).await;
     assert_eq!(ended.finish_reason, FinishReason::Stop);
     let first = whole.tokens.iter().position(|id| *id == whole.tokens[2]).unwrap();
     assert_eq!(ended.tokens, whole.tokens[..first]);
@@ -71,7 +71,7 @@ async fn a_task_ends_for_its_reason() {
 
 #[tokio::test]
 async fn a_session_goes_on_where_its_cache_allows() {
-    let engine = endless(InferenceOptions::default());
+    let engine = endless(defaults());
     let session = open(&engine, MODEL).await;
     let prompt: Vec<u32> = (10..50).collect();
     let task = |tokens: &[u32]| Task::Generate {
@@ -96,7 +96,7 @@ async fn a_session_goes_on_where_its_cache_allows() {
 
 #[tokio::test]
 async fn cancelling_stops_and_the_session_can_go_on() {
-    let engine = endless(InferenceOptions::default());
+    let engine = endless(defaults());
     let session = open(&engine, MODEL).await;
     engine.prepare(session, text("the", greedy(200))).await.unwrap();
     engine.submit(session).await.unwrap();
@@ -116,8 +116,7 @@ async fn cancelling_stops_and_the_session_can_go_on() {
 
 #[tokio::test]
 async fn a_client_that_does_not_fetch_holds_nobody_up() {
-    let options =
-        InferenceOptions { stream_events_max: 2, kv_tokens_max: 64, ..InferenceOptions::default() };
+    let options = InferenceOptions { stream_events_max: 2, kv_tokens_max: 64, ..defaults() };
     let engine = endless(options);
     let expect = run(&engine, text("the hen", greedy(40))).await;
     let slow = open(&engine, MODEL).await;
@@ -146,7 +145,7 @@ async fn finish_after_one(engine: &Inference, session: crate::api::SessionId) ->
 
 #[tokio::test]
 async fn limits_are_refused_by_name() {
-    let options = InferenceOptions { sessions_max: 1, ..InferenceOptions::default() };
+    let options = InferenceOptions { sessions_max: 1, ..defaults() };
     let engine = engine(options);
     let unknown = Open { model: "x".to_owned(), tenant: String::new() };
     let error = engine.open(unknown).await.unwrap_err();
@@ -193,8 +192,7 @@ async fn limits_are_refused_by_name() {
 
 #[tokio::test]
 async fn a_client_that_does_not_fetch_gives_its_place_to_others() {
-    let options =
-        InferenceOptions { batch_max: 1, stream_events_max: 1, ..InferenceOptions::default() };
+    let options = InferenceOptions { batch_max: 1, stream_events_max: 1, ..defaults() };
     let engine = endless(options);
     let mut sessions = Vec::new();
     for _ in 0..4 {
@@ -211,8 +209,7 @@ async fn a_client_that_does_not_fetch_gives_its_place_to_others() {
 
 #[tokio::test]
 async fn a_payer_cannot_take_all_sessions() {
-    let options =
-        InferenceOptions { sessions_max: 3, sessions_payer_max: 2, ..InferenceOptions::default() };
+    let options = InferenceOptions { sessions_max: 3, sessions_payer_max: 2, ..defaults() };
     let engine = engine(options);
     let open_for =
         |tenant: &str| engine.open(Open { model: MODEL.to_owned(), tenant: tenant.to_owned() });
@@ -231,7 +228,7 @@ async fn a_client_that_left_is_forgotten() {
     let options = InferenceOptions {
         session_idle_max: Duration::from_millis(30),
         sessions_max: 1,
-        ..InferenceOptions::default()
+        ..defaults()
     };
     let engine = endless(options);
     let session = open(&engine, MODEL).await;
@@ -248,7 +245,7 @@ async fn a_client_that_left_is_forgotten() {
 
 #[tokio::test]
 async fn removing_a_model_ends_its_sessions() {
-    let engine = endless(InferenceOptions::default());
+    let engine = endless(defaults());
     let session = open(&engine, MODEL).await;
     engine.prepare(session, text("the", greedy(200))).await.unwrap();
     engine.submit(session).await.unwrap();
@@ -262,7 +259,7 @@ async fn removing_a_model_ends_its_sessions() {
 
 #[tokio::test]
 async fn a_dead_worker_is_an_error_and_not_a_hang() {
-    let engine = endless(InferenceOptions::default());
+    let engine = endless(defaults());
     let session = open(&engine, MODEL).await;
     engine.prepare(session, text("the", greedy(200))).await.unwrap();
     engine.submit(session).await.unwrap();
@@ -283,7 +280,7 @@ async fn a_dead_worker_is_an_error_and_not_a_hang() {
 
 #[tokio::test]
 async fn a_deadline_ends_a_task() {
-    let engine = endless(InferenceOptions::default());
+    let engine = endless(defaults());
     let session = open(&engine, MODEL).await;
     let options = GenerateOptions { deadline_ms: Some(0), ..greedy(200) };
     let late = engine.prepare(session, text("the", options)).await;
@@ -328,12 +325,8 @@ async fn take(engine: &Inference, session: crate::api::SessionId, patience: usiz
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_clients_at_once_are_all_served() {
-    let options = InferenceOptions {
-        batch_max: 4,
-        stream_events_max: 1,
-        kv_tokens_max: 256,
-        ..InferenceOptions::default()
-    };
+    let options =
+        InferenceOptions { batch_max: 4, stream_events_max: 1, kv_tokens_max: 256, ..defaults() };
     let engine = endless(options);
     let visits = (0..60).map(|i| tokio::spawn(visit(engine.clone(), i)));
     for (i, visit) in visits.collect::<Vec<_>>().into_iter().enumerate() {

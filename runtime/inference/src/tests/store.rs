@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::{finish, greedy, open, run_in, text};
 use crate::api::ModelState::{self, Failed, Loaded, Registered};
 use crate::api::{ModelStatus, SessionId};
-use crate::testing::{SIZES, Scratch, random_gguf};
+use crate::testing::{SIZES, Scratch, defaults, random_gguf};
 use crate::{Inference, InferenceError, InferenceOptions, ModelSource};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -54,7 +54,7 @@ async fn keep_busy(engine: &Inference, name: &str) -> SessionId {
 
 #[tokio::test]
 async fn models_are_loaded_on_demand_and_leave_for_others() {
-    let (engine, _scratch) = engine(2.5, &InferenceOptions::default());
+    let (engine, _scratch) = engine(2.5, &defaults());
     assert_eq!(states(&engine), [(Registered, 0); 3]);
     for (name, expect) in [
         ("a", [(Loaded, 1), (Registered, 0), (Registered, 0)]),
@@ -73,7 +73,7 @@ async fn models_are_loaded_on_demand_and_leave_for_others() {
 
 #[tokio::test]
 async fn a_pinned_model_stays() {
-    let (engine, scratch) = engine(1.5, &InferenceOptions::default());
+    let (engine, scratch) = engine(1.5, &defaults());
     assert!(engine.pin("a", true) && !engine.pin("x", true));
     use_model(&engine, "a").await;
     let error = prepare(&engine, "b").await.unwrap_err();
@@ -90,7 +90,7 @@ async fn a_pinned_model_stays() {
 
 #[tokio::test]
 async fn a_model_that_was_used_later_goes_before_a_pinned_one() {
-    let (engine, _scratch) = engine(2.5, &InferenceOptions::default());
+    let (engine, _scratch) = engine(2.5, &defaults());
     engine.pin("a", true);
     for name in ["a", "b", "c"] {
         use_model(&engine, name).await;
@@ -100,7 +100,7 @@ async fn a_model_that_was_used_later_goes_before_a_pinned_one() {
 
 #[tokio::test]
 async fn a_task_waits_for_the_memory_of_models_in_use() {
-    let options = InferenceOptions { load_waiting_max: 1, ..InferenceOptions::default() };
+    let options = InferenceOptions { load_waiting_max: 1, ..defaults() };
     let (engine, _scratch) = engine(1.5, &options);
     let busy = keep_busy(&engine, "a").await;
     let clone = engine.clone();
@@ -128,8 +128,7 @@ async fn a_task_waits_for_the_memory_of_models_in_use() {
 #[tokio::test]
 async fn a_client_that_left_with_a_prepared_task_holds_no_memory() {
     let session_idle_max = Duration::ZERO;
-    let (engine, _scratch) =
-        engine(1.5, &InferenceOptions { session_idle_max, ..InferenceOptions::default() });
+    let (engine, _scratch) = engine(1.5, &InferenceOptions { session_idle_max, ..defaults() });
     let gone = keep_busy(&engine, "a").await;
     prepare(&engine, "b").await.unwrap();
     assert_eq!(states(&engine)[..2], [(Registered, 1), (Loaded, 1)]);
@@ -139,7 +138,7 @@ async fn a_client_that_left_with_a_prepared_task_holds_no_memory() {
 
 #[tokio::test]
 async fn a_task_does_not_wait_beyond_its_deadline() {
-    let (engine, _scratch) = engine(1.5, &InferenceOptions::default());
+    let (engine, _scratch) = engine(1.5, &defaults());
     let busy = keep_busy(&engine, "a").await;
     let session = open(&engine, "b").await;
     let mut options = greedy(3);
@@ -156,7 +155,7 @@ async fn fail(engine: Inference) -> InferenceError {
 
 #[tokio::test]
 async fn a_failed_load_answers_all_and_is_tried_again() {
-    let options = |load_retry_after| InferenceOptions { load_retry_after, ..Default::default() };
+    let options = |load_retry_after| InferenceOptions { load_retry_after, ..defaults() };
     for retry in [HOUR, Duration::ZERO] {
         let (engine, scratch) = engine(9.0, &options(retry));
         let path = file(&scratch, "a");
@@ -194,7 +193,7 @@ async fn kill(engine: &Inference, name: &str) {
 
 #[tokio::test]
 async fn a_dead_model_is_loaded_again() {
-    let options = InferenceOptions { load_retry_after: HOUR, ..InferenceOptions::default() };
+    let options = InferenceOptions { load_retry_after: HOUR, ..defaults() };
     let (engine, _scratch) = engine(9.0, &options);
     let session = keep_busy(&engine, "a").await;
     engine.submit(session).await.unwrap();
@@ -217,7 +216,7 @@ async fn a_dead_model_is_loaded_again() {
 
 #[tokio::test]
 async fn who_waits_for_a_model_that_is_removed_is_told() {
-    let (engine, scratch) = engine(1.5, &InferenceOptions::default());
+    let (engine, scratch) = engine(1.5, &defaults());
     let busy = keep_busy(&engine, "a").await;
     let clone = engine.clone();
     let held = tokio::spawn(async move { prepare(&clone, "b").await });

@@ -3,7 +3,8 @@ use serde_json::json;
 use crate::ModelSource;
 use crate::models::bert::Bert;
 use crate::models::load::{Network, Text, check};
-use crate::testing::{Scratch, noise, safetensors};
+use crate::models::place::Place;
+use crate::testing::{Scratch, defaults, noise, safetensors};
 
 const HIDDEN: usize = 24;
 const HEADS: usize = 3;
@@ -79,7 +80,8 @@ pub(crate) fn folder() -> Scratch {
 
 fn load(folder: &Scratch) -> (Text, Box<Bert>) {
     let checked = check("m", &ModelSource::Path(folder.path().to_owned()), u64::MAX).unwrap();
-    let (_, text, network) = checked.build(1, Default::default()).unwrap();
+    let place = Place::open(defaults().device).unwrap();
+    let (_, text, network) = checked.build(1, Default::default(), &place).unwrap();
     let Network::Bert(bert) = network else { panic!("not a BERT") };
     (text, bert)
 }

@@ -8,8 +8,9 @@ use crate::InferenceError;
 use crate::formats::weights::{Rows, Weights};
 use crate::models::config::{DecoderConfig, Experts, LayerConfig, Rope};
 use crate::models::families::{HeadNorms, Naming, Norms, OPTIONAL, Part, Quirk};
+use crate::models::ops::Attention;
 use crate::models::ops::linear::Linear;
-use crate::models::ops::{Attention, Path};
+use crate::models::place::Place;
 
 /// Checks that every tensor is there in its shape, and that none is left over.
 pub(crate) fn check(w: &Weights, c: &DecoderConfig, naming: Naming) -> Result<(), InferenceError> {
@@ -34,15 +35,14 @@ pub(crate) struct Loader<'a> {
     pub(crate) weights: &'a Weights,
     pub(crate) config: &'a DecoderConfig,
     pub(crate) naming: Naming,
-    pub(crate) path: Path,
     pub(crate) cache: CacheKind,
-    pub(crate) device: &'a Device,
+    pub(crate) place: &'a Place,
 }
 
 impl Decoder {
     /// Loads a checked model for sequences of up to `positions` tokens.
     pub(crate) fn load(loader: &Loader<'_>, positions: usize) -> Result<Self, InferenceError> {
-        let Loader { config: c, naming, device, .. } = *loader;
+        let Loader { config: c, naming, place: Place { device, path }, .. } = *loader;
         let table = [c.vocabulary, c.hidden];
         let layers = c.layers.iter().enumerate().map(|(i, layer)| loader.layer(i, *layer));
         Ok(Self {
@@ -63,7 +63,7 @@ impl Decoder {
                 activation: c.activation,
                 embedding_scale: c.embedding_scale,
                 final_softcap: c.final_softcap,
-                path: loader.path,
+                path: *path,
                 cache: loader.cache,
             },
         })
@@ -85,12 +85,12 @@ impl<'a> Loader<'a> {
         matrices: &[Rows<'_>],
         bias: Option<Vec<f32>>,
     ) -> Result<Linear, InferenceError> {
-        Linear::load(matrices, bias, self.path, self.device)
+        Linear::load(matrices, bias, self.place)
     }
 
     fn vector(&self, values: Vec<f32>) -> Param<Tensor<1>> {
         let len = values.len();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, [len]), self.device))
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, [len]), &self.place.device))
     }
 
     /// A norm's weights as they are multiplied.

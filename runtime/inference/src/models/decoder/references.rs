@@ -10,7 +10,7 @@ use super::{Decoder, Rows};
 use crate::ModelSource;
 use crate::models::load::{Checked, check};
 use crate::models::ops::Path;
-use crate::testing::{Field, GgufFile, Scratch, safetensors};
+use crate::testing::{Field, GgufFile, Scratch, place, safetensors};
 
 mod files;
 
@@ -160,6 +160,7 @@ fn a_weight_that_is_no_number_is_refused_by_its_tensor() {
     let scratch = Scratch::new();
     let path = scratch.write("m.gguf", file.bytes());
     let checked = check("m", &ModelSource::Path(path), u64::MAX).unwrap();
-    let error = checked.build(64, Default::default()).err().unwrap().to_string();
+    let error =
+        checked.build(64, Default::default(), &place(Path::Kernels)).err().unwrap().to_string();
     assert!(error.contains("`blk.1.ffn_down.weight` holds values that are not"), "{error}");
 }

@@ -14,6 +14,7 @@ use emberbox_kernels::quant::Format;
 use super::{DecoderOps, Path, bytes};
 use crate::InferenceError;
 use crate::formats::weights::{Rows, Storage};
+use crate::models::place::Place;
 
 /// Rows of a panel.
 const PANEL: usize = 16;
@@ -125,9 +126,9 @@ impl Linear {
     pub(crate) fn load(
         matrices: &[Rows<'_>],
         bias: Option<Vec<f32>>,
-        path: Path,
-        device: &Device,
+        place: &Place,
     ) -> Result<Self, InferenceError> {
+        let Place { device, path } = place;
         let weights = match path {
             Path::Kernels => Weights::Packed(pack(matrices, device)?),
             Path::Reference => Weights::Dense(dense(matrices, device)?),

@@ -1,11 +1,15 @@
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{DType, Tensor, TensorData, activation};
 use emberbox_kernels::attention::{BLOCK_TOKENS, Heads, Span};
 
 use super::{Attention, AttentionTensors};
 use crate::models::config::Activation;
 use crate::models::kv::LayerCache;
+
+/// Added to the score of a token that must not be seen: its share is exactly zero. Shaders need not
+/// know infinities.
+const HIDDEN: f32 = -1e30;
 
 pub(super) fn norm(x: Tensor<2>, w: Tensor<1>, epsilon: f32) -> Tensor<2> {
     let scale = x.clone().square().mean_dim(1).add_scalar(epsilon).sqrt();
@@ -29,7 +33,7 @@ pub(super) fn gate(x: &Tensor<2>, function: Activation) -> Tensor<2> {
 
 pub(super) fn attend(
     tensors: &AttentionTensors<'_>,
-    mut cache: (Tensor<4>, Tensor<4>),
+    (mut key_cache, mut value_cache): (Tensor<4>, Tensor<4>),
     plan: Attention,
     spans: &Arc<Vec<Span>>,
 ) -> (Tensor<2>, LayerCache) {
@@ -51,12 +55,13 @@ pub(super) fn attend(
             if plan.rotary { rotate(x, tensors.angles, span.position) } else { x }
         };
         let queries = prepare(head(0, query), (0, query_norm));
-        let keys = prepare(head(query, kv), (query_norm, key_norm));
-        let keys = extend(&mut cache.0, keys, span);
-        let values = extend(&mut cache.1, head(query + kv, kv), span);
+        let (keys, values);
+        (key_cache, keys) =
+            extend(key_cache, &prepare(head(query, kv), (query_norm, key_norm)), span);
+        (value_cache, values) = extend(value_cache, &head(query + kv, kv), span);
         out.push(softmax_attend(queries, (keys, values), span.position, plan));
     }
-    (Tensor::cat(out, 0), LayerCache::Plain(Box::new(cache)))
+    (Tensor::cat(out, 0), LayerCache::Plain(Box::new((key_cache, value_cache))))
 }
 
 /// Normalises `[rows, heads, dims]` over as many values as there are weights.
@@ -85,23 +90,26 @@ fn rotate(x: Tensor<3>, angles: &Tensor<3>, position: usize) -> Tensor<3> {
     Tensor::cat(parts, 2)
 }
 
-/// Writes `[rows, kv, dims]` to the span's blocks; gives all of its tokens, `[tokens, kv, dims]`.
-fn extend(cache: &mut Tensor<4>, rows: Tensor<3>, span: &Span) -> Tensor<3> {
+/// Writes `[rows, kv, dims]` to the span's blocks; gives the cache and all of the span's tokens,
+/// `[tokens, kv, dims]`. The cache is not shared meanwhile, so that no backend has to copy it.
+fn extend(mut cache: Tensor<4>, rows: &Tensor<3>, span: &Span) -> (Tensor<4>, Tensor<3>) {
     let [count, kv, dims] = rows.dims();
     let tokens = span.position + count;
-    let used = tokens.div_ceil(BLOCK_TOKENS);
-    let slots = used * BLOCK_TOKENS;
-    let ids: Vec<i32> = span.blocks[..used].iter().map(|b| b.cast_signed()).collect();
-    let ids = Tensor::from_data(TensorData::new(ids, [used]), &rows.device());
-    let blocks = cache.clone().select(0, ids).swap_dims(1, 2).reshape([slots, kv, dims]);
-    let all = blocks.slice_assign([span.position..tokens, 0..kv, 0..dims], rows);
-    let by_block = all.clone().reshape([used, BLOCK_TOKENS, kv, dims]).swap_dims(1, 2);
-    for (i, block) in span.blocks[..used].iter().enumerate() {
-        let at = *block as usize;
-        let value = by_block.clone().narrow(0, i, 1);
-        *cache = cache.clone().slice_assign([at..at + 1, 0..kv, 0..BLOCK_TOKENS, 0..dims], value);
+    let mut done = 0;
+    while done < count {
+        let (block, slot) =
+            ((span.position + done) / BLOCK_TOKENS, (span.position + done) % BLOCK_TOKENS);
+        let len = (BLOCK_TOKENS - slot).min(count - done);
+        let value = rows.clone().narrow(0, done, len).swap_dims(0, 1).reshape([1, kv, len, dims]);
+        let at = span.blocks[block] as usize;
+        cache = cache.slice_assign([at..at + 1, 0..kv, slot..slot + len, 0..dims], value);
+        done += len;
     }
-    all.narrow(0, 0, tokens)
+    let used = tokens.div_ceil(BLOCK_TOKENS);
+    let ids: Vec<i32> = span.blocks[..used].iter().map(|b| b.cast_signed()).collect();
+    let ids = Tensor::from_data(TensorData::new(ids, [used]), (&rows.device(), DType::I32));
+    let all = cache.clone().select(0, ids).swap_dims(1, 2);
+    (cache, all.reshape([used * BLOCK_TOKENS, kv, dims]).narrow(0, 0, tokens))
 }
 
 fn softmax_attend(
@@ -119,9 +127,9 @@ fn softmax_attend(
     let mut mask = vec![0f32; rows * tokens];
     for (row, mask) in mask.chunks_exact_mut(tokens).enumerate() {
         let seen = position + row + 1;
-        mask[seen..].fill(f32::NEG_INFINITY);
+        mask[seen..].fill(HIDDEN);
         let hidden = plan.window.map_or(0, |window| seen.saturating_sub(window));
-        mask[..hidden].fill(f32::NEG_INFINITY);
+        mask[..hidden].fill(HIDDEN);
     }
     let mask = Tensor::<3>::from_data(TensorData::new(mask, [1, rows, tokens]), &keys.device());
     let scores = queries.swap_dims(0, 1).matmul(repeat(keys).swap_dims(1, 2));

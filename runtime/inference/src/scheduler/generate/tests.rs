@@ -5,11 +5,12 @@ use emberbox_sampling::{Sampler, Sampling};
 use super::*;
 use crate::api::{Event, Usage};
 use crate::models::load::{Network, check};
+use crate::models::place::Place;
 use crate::scheduler::choice::Choice;
 use crate::scheduler::inbox::{Limits, Queued};
 use crate::scheduler::prepare::{Generation, Prepared};
 use crate::scheduler::session::{Ready, Session};
-use crate::testing::{SIZES, Scratch, random_gguf};
+use crate::testing::{SIZES, Scratch, defaults, random_gguf};
 use crate::text::output::Output;
 use crate::{InferenceError, ModelSource};
 
@@ -57,7 +58,7 @@ fn options() -> InferenceOptions {
         prefill_tokens_max: 16,
         kv_tokens_max: 256,
         speculation: false,
-        ..InferenceOptions::default()
+        ..defaults()
     }
 }
 
@@ -70,8 +71,9 @@ impl Rig {
         let scratch = Scratch::new();
         let path = scratch.write("random.gguf", file.bytes());
         let checked = check("random", &ModelSource::Path(path), u64::MAX).unwrap();
+        let place = Place::open(options.device).unwrap();
         let (_, text, network) =
-            checked.build(options.kv_tokens_max, options.kv_storage.into()).unwrap();
+            checked.build(options.kv_tokens_max, options.kv_storage.into(), &place).unwrap();
         let Network::Decoder(decoder) = network else { panic!("not a generation model") };
         let inbox = Arc::new(Inbox::new(Limits::of(&options)));
         let blocks = Blocks::needed(options.kv_tokens_max);

@@ -39,7 +39,8 @@ fn a_pulled_model_answers() {
     assert_eq!(pulled["model"]["name"], json!("mini"));
     let path = pulled["path"].as_str().unwrap();
     assert!(path.starts_with(server.folder.path().join("data/models").to_str().unwrap()), "{path}");
-    let ranges: Vec<_> = hub.take_asked().into_iter().filter_map(|asked| asked.range).collect();
+    let asked = hub.take_asked().into_iter().filter(|asked| asked.of_storage);
+    let ranges: Vec<_> = asked.filter_map(|asked| asked.range).collect();
     assert_eq!(ranges, ["bytes=100000-"]);
     server.chat(&json!({ "model": "mini" })).good();
 

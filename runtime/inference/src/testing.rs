@@ -167,6 +167,17 @@ pub(crate) fn random_gguf(sizes: Sizes, quantise: bool) -> GgufFile {
     random_gguf_as(sizes, |_| storage)
 }
 
+/// A small model that never ends its text by itself: no token ends one, by its number or its name.
+pub(crate) fn endless_gguf() -> GgufFile {
+    let mut file = random_gguf(SIZES, true);
+    let ends = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.token_type"];
+    file.fields.retain(|(key, _)| !ends.contains(&key.as_str()));
+    let (mut tokens, _) = vocabulary();
+    tokens[3] = "<|more|>".to_owned();
+    file.set("tokenizer.ggml.tokens", Field::Texts(tokens));
+    file
+}
+
 /// As [`random_gguf`], with a type for each matrix by its name.
 pub(crate) fn random_gguf_as(sizes: Sizes, storage: impl Fn(&str) -> Storage) -> GgufFile {
     let mut file = GgufFile::default();

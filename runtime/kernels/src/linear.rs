@@ -48,7 +48,7 @@ const PIECES: usize = 4;
 /// When the widths of weights and activations do not agree.
 pub fn linear(level: Level, pool: &Pool, x: &Activations, matrices: &[Matrix<'_>]) -> Vec<f32> {
     let width: usize = matrices.iter().map(|w| w.rows).sum();
-    let len = width.checked_mul(x.rows()).unwrap_or(usize::MAX);
+    let len = width.saturating_mul(x.rows());
     for w in matrices {
         assert_eq!(w.columns, x.columns(), "weights of another width");
         let bytes = w.format.packed_bytes(w.rows, w.columns);

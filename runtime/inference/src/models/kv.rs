@@ -1,7 +1,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use emberbox_kernels::attention::{BLOCK_TOKENS, CacheKind, Heads, cache_bytes};
 use emberbox_kernels::memory;
 

@@ -3,7 +3,8 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Instant;
 
-use super::{Phase, Short, State, Store};
+use super::room::Short;
+use super::{Phase, State, Store};
 use crate::models::load;
 use crate::scheduler::lock;
 use crate::scheduler::model::Model;

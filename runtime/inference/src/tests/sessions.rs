@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{Answer, MODEL, engine, engine_of, field, finish, greedy, open, run, run_in, text};
 use crate::api::{Event, FinishReason, GenerateOptions, Open, Prompt, Task, Usage};
-use crate::testing::{SIZES, defaults, random_gguf};
+use crate::testing::{SIZES, defaults, endless_gguf, random_gguf};
 use crate::{Inference, InferenceError, InferenceOptions};
 
 fn sampled(seed: u64) -> GenerateOptions {
@@ -11,9 +11,7 @@ fn sampled(seed: u64) -> GenerateOptions {
 
 /// A model that never ends its text: the end token is one that nothing produces.
 fn endless(options: InferenceOptions) -> Inference {
-    let mut file = random_gguf(SIZES, true);
-    let ends = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.token_type"];
-    file.fields.retain(|(key, _)| !ends.contains(&key.as_str()));
+    let file = endless_gguf();
     engine_of(options, &file)
 }
 

@@ -4,16 +4,14 @@ use std::time::Duration;
 use super::{finish, greedy, open, run_in, text};
 use crate::api::ModelState::{self, Failed, Loaded, Registered};
 use crate::api::{ModelStatus, SessionId};
-use crate::testing::{SIZES, Scratch, defaults, random_gguf};
+use crate::testing::{Scratch, defaults, endless_gguf};
 use crate::{Inference, InferenceError, InferenceOptions, ModelSource};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// An engine that knows the models `a`, `b` and `c`, and has memory for so many of them.
 fn engine(models: f64, options: &InferenceOptions) -> (Inference, Scratch) {
-    let mut file = random_gguf(SIZES, true);
-    let ends = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.token_type"];
-    file.fields.retain(|(key, _)| !ends.contains(&key.as_str()));
+    let file = endless_gguf();
     let scratch = Scratch::new();
     let weights: usize = file.tensors.iter().map(|tensor| tensor.bytes.len()).sum();
     let memory_bytes_max = (weights as f64 * models) as u64;

@@ -10,7 +10,7 @@ use crate::scheduler::choice::Choice;
 use crate::scheduler::inbox::{Limits, Queued};
 use crate::scheduler::prepare::{Generation, Prepared};
 use crate::scheduler::session::{Ready, Session};
-use crate::testing::{SIZES, Scratch, defaults, random_gguf};
+use crate::testing::{Scratch, defaults, endless_gguf};
 use crate::text::output::Output;
 use crate::{InferenceError, ModelSource};
 
@@ -65,9 +65,7 @@ fn options() -> InferenceOptions {
 impl Rig {
     /// A model that never ends its text by itself.
     fn new(options: InferenceOptions) -> Self {
-        let mut file = random_gguf(SIZES, true);
-        let ends = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.token_type"];
-        file.fields.retain(|(key, _)| !ends.contains(&key.as_str()));
+        let file = endless_gguf();
         let scratch = Scratch::new();
         let path = scratch.write("random.gguf", file.bytes());
         let checked = check("random", &ModelSource::Path(path), u64::MAX).unwrap();

@@ -193,7 +193,7 @@ fn folders_give_the_tokens_of_tokenizers() {
 fn what_ends_a_turn_is_never_written_by_a_user() {
     let fixture: ByteLevel = fixture("byte-level.json");
     let mut file = byte_level(&fixture, Some("qwen2"));
-    let (mut tokens, mut kinds) = (fixture.tokens.clone(), fixture.kinds.clone());
+    let (mut tokens, mut kinds) = (fixture.tokens.clone(), fixture.kinds);
     for (token, kind) in [("<|im_end|>", 4), ("<|eot_id|>", 1), ("<other>", 4)] {
         tokens.push(token.to_owned());
         kinds.push(kind);

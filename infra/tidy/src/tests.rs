@@ -59,6 +59,15 @@ fn dependency_direction() {
         let (toml, source) = (format!("{package}/Cargo.toml"), format!("{package}/src/lib.rs"));
         check(dependencies::violations, &[(&[(&toml, manifest), (&source, uses)], expect)]);
     }
+    let fuzz = "[lib]\npath = \"../src/b.rs\"\n[dependencies]\nserde = \"1\"\n";
+    let manifest = ("a/fuzz/Cargo.toml", fuzz);
+    check(
+        dependencies::violations,
+        &[
+            (&[manifest, ("a/src/b.rs", "use serde::Deserialize;")], None),
+            (&[manifest, ("c/src/b.rs", "use serde::Deserialize;")], Some("does not use it")),
+        ],
+    );
 }
 
 #[test]

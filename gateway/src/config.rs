@@ -11,6 +11,8 @@ use std::time::Duration;
 use emberbox_billing::Nano;
 
 use self::reader::Reader;
+use crate::Compiler;
+use crate::call_limits::{self, CallLimits};
 
 pub use self::inference::Inference;
 pub use self::payments::{CurrencyRates, Payments, Secrets, Webhooks};
@@ -50,6 +52,8 @@ pub struct Config {
     pub key_limits: KeyLimits,
     /// The most that any function may be given, whatever its manifest asks for.
     pub function_limits: FunctionLimits,
+    /// Where uploads are compiled.
+    pub compiler: Compiler,
     /// What the engine may use.
     pub inference: Inference,
     /// What the first start creates.
@@ -91,8 +95,10 @@ pub struct ServerLimits {
     pub request_deadline_ms: u64,
     /// `max_tokens` of requests that name none. It bounds what they hold of the balance.
     pub output_tokens_default: u32,
-    /// Deployed functions that are kept compiled in memory.
+    /// Deployed functions that are kept ready in memory. Others are loaded when they are called.
     pub deployments_max: usize,
+    /// Compiled code of those functions together, in MiB.
+    pub deployments_mib_max: usize,
     /// Log lines kept in memory for each function.
     pub log_lines_max: usize,
 }
@@ -109,7 +115,8 @@ impl Default for ServerLimits {
             header_read_ms: 30_000,
             request_deadline_ms: 600_000,
             output_tokens_default: 256,
-            deployments_max: 256,
+            deployments_max: 10_000,
+            deployments_mib_max: 1_024,
             log_lines_max: 1_000,
         }
     }
@@ -134,30 +141,32 @@ pub struct KeyLimits {
     pub concurrency_max: u32,
     /// Requests that may begin within one minute.
     pub requests_per_minute_max: u32,
+    /// Requests of one organisation in progress at a time, all its keys together.
+    pub org_concurrency_max: u32,
 }
 
 impl Default for KeyLimits {
     fn default() -> Self {
-        Self { concurrency_max: 2_048, requests_per_minute_max: 600_000 }
+        Self {
+            concurrency_max: 2_048,
+            requests_per_minute_max: 600_000,
+            org_concurrency_max: 4_096,
+        }
     }
 }
 
-/// The most that any function may be given, whatever its manifest asks for.
+/// The most that functions may be given, whatever their manifests ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionLimits {
-    /// Linear memory of one instance, in MiB.
-    pub memory_mib_max: u32,
-    /// From a request's arrival to its response's last byte, in milliseconds.
-    pub wall_ms_max: u64,
-    /// CPU time of the guest, in milliseconds.
-    pub cpu_ms_max: u64,
+    /// What one call may use; one setting for each, its name and `_max`.
+    pub call: CallLimits,
     /// Instances at a time, over all functions.
     pub instances_max: u32,
 }
 
 impl Default for FunctionLimits {
     fn default() -> Self {
-        Self { memory_mib_max: 256, wall_ms_max: 300_000, cpu_ms_max: 60_000, instances_max: 1_000 }
+        Self { call: CallLimits::ALLOWED, instances_max: 1_000 }
     }
 }
 
@@ -191,6 +200,7 @@ impl Default for Config {
             limits: ServerLimits::default(),
             key_limits: KeyLimits::default(),
             function_limits: FunctionLimits::default(),
+            compiler: Compiler::default(),
             inference: Inference::default(),
             bootstrap: Bootstrap::default(),
             payments: Payments::default(),
@@ -269,18 +279,22 @@ impl Config {
         reader.read("limits.request_deadline_ms", &mut limits.request_deadline_ms);
         reader.read("limits.output_tokens_default", &mut limits.output_tokens_default);
         reader.read("limits.deployments_max", &mut limits.deployments_max);
+        reader.read("limits.deployments_mib_max", &mut limits.deployments_mib_max);
         reader.read("limits.log_lines_max", &mut limits.log_lines_max);
 
         let keys = &mut self.key_limits;
         reader.read("key_limits.concurrency_max", &mut keys.concurrency_max);
         reader.read("key_limits.requests_per_minute_max", &mut keys.requests_per_minute_max);
+        reader.read("key_limits.org_concurrency_max", &mut keys.org_concurrency_max);
 
         let functions = &mut self.function_limits;
-        reader.read("function_limits.memory_mib_max", &mut functions.memory_mib_max);
-        reader.read("function_limits.wall_ms_max", &mut functions.wall_ms_max);
-        reader.read("function_limits.cpu_ms_max", &mut functions.cpu_ms_max);
+        for limit in call_limits::ALL {
+            reader.read(limit.setting, limit.set(&mut functions.call));
+        }
         reader.read("function_limits.instances_max", &mut functions.instances_max);
 
+        reader.read("compiler.memory_mib_max", &mut self.compiler.memory_mib_max);
+        reader.read("compiler.cpu_s_max", &mut self.compiler.cpu_s_max);
         self.inference.read(reader);
         reader.read("bootstrap.org", &mut self.bootstrap.org);
         reader.read("bootstrap.credits", &mut self.bootstrap.credits);
@@ -299,21 +313,28 @@ impl Config {
         reader.at_least_one("limits.request_deadline_ms", limits.request_deadline_ms);
         reader.at_least_one("limits.output_tokens_default", limits.output_tokens_default.into());
         reader.at_least_one("limits.deployments_max", limits.deployments_max as u64);
+        reader.at_least_one("limits.deployments_mib_max", limits.deployments_mib_max as u64);
         reader.at_least_one("key_limits.concurrency_max", self.key_limits.concurrency_max.into());
+        reader.at_least_one(
+            "key_limits.org_concurrency_max",
+            self.key_limits.org_concurrency_max.into(),
+        );
         self.inference.check(reader);
         let functions = &self.function_limits;
-        reader.at_least_one("function_limits.memory_mib_max", functions.memory_mib_max.into());
-        reader.at_least_one("function_limits.wall_ms_max", functions.wall_ms_max);
-        reader.at_least_one("function_limits.cpu_ms_max", functions.cpu_ms_max);
+        for limit in call_limits::ALL {
+            let right = (1..=limit.most).contains(&limit.get(&functions.call));
+            reader.expect(right, limit.setting, &format!("must be 1 to {}", limit.most));
+        }
         reader.at_least_one("function_limits.instances_max", functions.instances_max.into());
+        // The program itself takes a part of it.
+        let enough = self.compiler.memory_mib_max >= 256;
+        reader.expect(enough, "compiler.memory_mib_max", "must be at least 256");
+        reader.at_least_one("compiler.cpu_s_max", self.compiler.cpu_s_max);
         // A hold outlives its call, and the ledger's holds last a day at most.
         let day_quarter_ms = 6 * 60 * 60 * 1_000;
-        for (name, ms) in [
-            ("limits.request_deadline_ms", limits.request_deadline_ms),
-            ("function_limits.wall_ms_max", functions.wall_ms_max),
-        ] {
-            reader.expect(ms <= day_quarter_ms, name, "must be at most 21600000, which is 6 hours");
-        }
+        let in_time = limits.request_deadline_ms <= day_quarter_ms;
+        let reason = "must be at most 21600000, which is 6 hours";
+        reader.expect(in_time, "limits.request_deadline_ms", reason);
         // The HTTP library keeps a read buffer of at least this size.
         reader.expect(
             limits.header_bytes_max >= 8 << 10,

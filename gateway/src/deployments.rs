@@ -1,23 +1,26 @@
 //! Function versions: from an upload to something that can be called.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use emberbox_billing::{AuthorPrice, Nano, OrgId};
 use emberbox_catalog::{CatalogError, NewVersion, Version};
-use emberbox_runtime::{Deployment, Engine, Grants, Limits, RuntimeError};
+use emberbox_runtime::{Artifacts, Compiled, Deployment, Engine, Grants, RuntimeError};
 use sha2::{Digest, Sha256};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::app::App;
-use crate::config::FunctionLimits;
+use crate::call_limits::{self, CallLimits};
+use crate::compiler::{Compilations, CompileError};
+use crate::config::Config;
 use crate::errors::ApiError;
 use crate::folder::{Folder, FolderError};
 use crate::manifest::Manifest;
 
-/// Compilations at a time: each may take all of a core for a second.
-const COMPILATIONS_MAX: usize = 2;
+/// The versions that were called lately.
+mod cache;
+
+use cache::Cache;
 
 /// A version that is ready to be called, with everything that a call needs to know of it.
 pub(crate) struct Live {
@@ -28,24 +31,23 @@ pub(crate) struct Live {
     pub(crate) max_cost_per_call: Nano,
     pub(crate) author: Option<AuthorPrice>,
     pub(crate) deployment: Deployment,
+    /// One for each call that may be in progress.
+    pub(crate) turns: Arc<Semaphore>,
+    /// Bytes of its compiled code.
+    pub(crate) code_bytes: usize,
 }
 
-/// The versions that were called lately, compiled.
+/// Versions: compiled, kept, ready.
 pub(crate) struct Deployments {
     engine: Engine,
-    ceilings: FunctionLimits,
-    deployments_max: usize,
-    slots: Mutex<HashMap<(String, String), Slot>>,
-    compilations: Arc<Semaphore>,
+    compilations: Compilations,
+    artifacts: Arc<Artifacts>,
+    /// The most that the operator allows.
+    allowed: CallLimits,
+    cache: Cache,
     /// Held while the catalog, the artifacts and the slots change together, so that no artifact is
     /// removed for one function while another is published with it.
     changes: tokio::sync::Mutex<()>,
-}
-
-/// The first caller compiles; the others wait for it.
-struct Slot {
-    cell: Arc<OnceCell<Arc<Live>>>,
-    called_at: Instant,
 }
 
 /// An upload, checked as far as its manifest goes.
@@ -54,123 +56,98 @@ pub(crate) struct Upload {
     pub(crate) org_id: String,
     pub(crate) manifest_text: String,
     pub(crate) manifest: Manifest,
-    pub(crate) component: bytes::Bytes,
+    pub(crate) component: Bytes,
     pub(crate) activate: bool,
 }
 
 impl Deployments {
-    pub(crate) fn new(engine: Engine, ceilings: FunctionLimits, deployments_max: usize) -> Self {
+    pub(crate) fn new(engine: Engine, artifacts: Artifacts, config: &Config) -> Self {
+        let limits = &config.limits;
+        let code_bytes_max = limits.deployments_mib_max.saturating_mul(1 << 20);
         Deployments {
             engine,
-            ceilings,
-            deployments_max,
-            slots: Mutex::default(),
-            compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
+            compilations: Compilations::new(config.compiler.clone()),
+            artifacts: Arc::new(artifacts),
+            allowed: config.function_limits.call,
+            cache: Cache::new(limits.deployments_max, code_bytes_max),
             changes: tokio::sync::Mutex::default(),
         }
     }
 
     /// The next call asks the catalog again which version is live.
     pub(crate) fn forget(&self, owner: &str, name: &str) {
-        self.lock().remove(&(owner.to_owned(), name.to_owned()));
+        self.cache.forget(&(owner.to_owned(), name.to_owned()));
     }
 
-    /// Puts a version in place for the calls to come; calls in progress keep theirs.
-    fn replace(&self, live: &Arc<Live>) {
-        let key = (live.owner.clone(), live.name.clone());
-        let cell = Arc::new(OnceCell::new_with(Some(Arc::clone(live))));
-        let mut slots = self.lock();
-        slots.remove(&key);
-        self.make_room(&mut slots);
-        slots.insert(key, Slot { cell, called_at: Instant::now() });
+    /// What was compiled before, mapped from the disk; `None` where it is to be compiled.
+    async fn kept(&self, digest: &str) -> Result<Option<Compiled>, ApiError> {
+        let (artifacts, digest) = (Arc::clone(&self.artifacts), digest.to_owned());
+        let found = blocking(move || artifacts.read(&digest)).await?;
+        // The component is there still, whatever became of its compiled code.
+        Ok(found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "compiled code cannot be used");
+            None
+        }))
     }
 
-    /// Forgets what was not called for longest while there is no room for one more.
-    fn make_room(&self, slots: &mut HashMap<(String, String), Slot>) {
-        while slots.len() >= self.deployments_max.max(1) {
-            let oldest = slots.iter().min_by_key(|(_, slot)| slot.called_at);
-            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { return };
-            slots.remove(&oldest);
-        }
+    /// Compiles a component, and keeps what came of it.
+    async fn compile(&self, digest: &str, component: Bytes) -> Result<Compiled, ApiError> {
+        let code = self.compilations.compile(&self.engine, component).await.map_err(refused)?;
+        let (artifacts, digest) = (Arc::clone(&self.artifacts), digest.to_owned());
+        blocking(move || {
+            artifacts.write(&digest, &code).map_err(RuntimeError::Artifact)?;
+            artifacts.read(&digest)
+        })
+        .await?
+        .map_err(|error| refused(error.into()))?
+        .ok_or_else(|| refused(CompileError::Failed("its code was gone at once".to_owned())))
     }
 
-    fn slot(&self, key: &(String, String)) -> Arc<OnceCell<Arc<Live>>> {
-        let mut slots = self.lock();
-        if let Some(slot) = slots.get_mut(key) {
-            slot.called_at = Instant::now();
-            return Arc::clone(&slot.cell);
-        }
-        self.make_room(&mut slots);
-        let cell = Arc::new(OnceCell::new());
-        slots.insert(key.clone(), Slot { cell: Arc::clone(&cell), called_at: Instant::now() });
-        cell
+    fn deploy(&self, compiled: &Compiled, manifest: &Manifest) -> Result<Deployment, ApiError> {
+        // An operator may have become stricter since.
+        let limits = manifest.limits.within(&self.allowed).for_sandbox();
+        let grants = grants(manifest);
+        Deployment::new(&self.engine, compiled, limits, grants).map_err(|error| match error {
+            RuntimeError::Limit { field, .. } => ApiError::field(field, error.to_string()),
+            other => refused(other.into()),
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn compile(
-        &self,
-        component: bytes::Bytes,
-        manifest: &Manifest,
-    ) -> Result<Deployment, ApiError> {
-        let (limits, grants) = (self.limits(manifest), grants(manifest));
-        let engine = self.engine.clone();
-        let turn = Arc::clone(&self.compilations).acquire_owned().await;
-        let turn = turn.or(Err(ApiError::Overloaded("the server is stopping".to_owned())))?;
-        let compiled = tokio::task::spawn_blocking(move || {
-            let compiled = Deployment::compile(&engine, &component, limits, grants);
-            drop(turn);
-            compiled
-        });
-        compiled
-            .await
-            .map_err(|error| ApiError::internal("a compilation did not end", &error))?
-            .map_err(|error| refused_component(&error))
-    }
-
-    /// What the manifest asks for, within what the operator allows.
-    fn limits(&self, manifest: &Manifest) -> Limits {
-        let (asked, ceilings) = (&manifest.limits, &self.ceilings);
-        Limits {
-            memory_bytes_max: u64::from(asked.memory_mib.min(ceilings.memory_mib_max)) << 20,
-            wall_ms_max: asked.wall_ms.min(ceilings.wall_ms_max),
-            cpu_ms_max: asked.cpu_ms.min(ceilings.cpu_ms_max),
-            ..Limits::default()
-        }
+    fn turns(&self, manifest: &Manifest) -> Arc<Semaphore> {
+        let concurrency = manifest.limits.within(&self.allowed).concurrency;
+        Arc::new(Semaphore::new(usize::try_from(concurrency).unwrap_or(usize::MAX)))
     }
 
     /// Refuses limits that the operator does not allow, by name.
     pub(crate) fn check_limits(&self, manifest: &Manifest) -> Result<(), ApiError> {
-        let (asked, ceilings) = (&manifest.limits, &self.ceilings);
-        let rows = [
-            ("memory_mib", u64::from(asked.memory_mib), u64::from(ceilings.memory_mib_max)),
-            ("wall_ms", asked.wall_ms, ceilings.wall_ms_max),
-            ("cpu_ms", asked.cpu_ms, ceilings.cpu_ms_max),
-        ];
-        match rows.into_iter().find(|(_, asked, ceiling)| asked > ceiling) {
-            None => Ok(()),
-            Some((name, asked, ceiling)) => Err(ApiError::field(
-                &format!("limits.{name}"),
-                format!("{asked} is more than this server allows, which is {ceiling}"),
-            )),
+        for limit in call_limits::ALL {
+            let (asked, allowed) = (limit.get(&manifest.limits), limit.get(&self.allowed));
+            if asked > allowed {
+                return Err(ApiError::field(
+                    &format!("limits.{}", limit.name),
+                    format!("{asked} is more than this server allows, which is {allowed}"),
+                ));
+            }
         }
+        Ok(())
     }
 }
 
 /// Finds the live version of a function, compiling it when this is its first call.
 pub(crate) async fn live(app: &App, owner: &str, name: &str) -> Result<Arc<Live>, ApiError> {
     let key = (owner.to_owned(), name.to_owned());
-    let cell = app.deployments.slot(&key);
+    let cache = &app.deployments.cache;
+    let cell = cache.cell(&key);
+    if let Some(live) = cell.get() {
+        return Ok(Arc::clone(live));
+    }
     match cell.get_or_try_init(|| load(app, owner, name)).await {
-        Ok(live) => Ok(Arc::clone(live)),
+        Ok(live) => {
+            cache.loaded();
+            Ok(Arc::clone(live))
+        }
         Err(error) => {
-            // A name that leads nowhere takes no place; a slot that was replaced meanwhile stays.
-            let mut slots = app.deployments.lock();
-            if slots.get(&key).is_some_and(|slot| Arc::ptr_eq(&slot.cell, &cell)) {
-                slots.remove(&key);
-            }
+            cache.forget_cell(&key, &cell);
             Err(error)
         }
     }
@@ -192,10 +169,16 @@ async fn load_version(
 ) -> Result<Arc<Live>, ApiError> {
     let manifest = Manifest::parse(&version.manifest)
         .map_err(|error| ApiError::internal("a stored manifest is not valid", &error))?;
-    let digest = version.digest.clone();
-    let component = on_disk(app, move |folder| folder.read_artifact(&digest)).await?;
-    let deployment = app.deployments.compile(component.into(), &manifest).await?;
-    tracing::info!(owner, function = name, version = version.number, "compiled");
+    let compiled = match app.deployments.kept(&version.digest).await? {
+        Some(compiled) => compiled,
+        None => {
+            let digest = version.digest.clone();
+            let component = on_disk(app, move |folder| folder.read_artifact(&digest)).await?;
+            tracing::info!(owner, function = name, version = version.number, "is compiled again");
+            app.deployments.compile(&version.digest, component.into()).await?
+        }
+    };
+    let deployment = app.deployments.deploy(&compiled, &manifest)?;
     Ok(Arc::new(Live {
         owner: owner.to_owned(),
         org_id: org_id.to_owned(),
@@ -204,6 +187,8 @@ async fn load_version(
         max_cost_per_call: manifest.max_cost_per_call,
         author: author(org_id, &manifest),
         deployment,
+        turns: app.deployments.turns(&manifest),
+        code_bytes: compiled.bytes(),
     }))
 }
 
@@ -211,8 +196,12 @@ async fn load_version(
 pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiError> {
     let Upload { owner, org_id, manifest_text, manifest, component, activate } = upload;
     let function = manifest.name.parse::<emberbox_catalog::Name>()?;
-    let deployment = app.deployments.compile(component.clone(), &manifest).await?;
     let digest = hex::encode(Sha256::digest(&component));
+    let compiled = match app.deployments.kept(&digest).await? {
+        Some(compiled) => compiled,
+        None => app.deployments.compile(&digest, component.clone()).await?,
+    };
+    let deployment = app.deployments.deploy(&compiled, &manifest)?;
     let new = NewVersion {
         org_id: org_id.clone(),
         function,
@@ -229,6 +218,7 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
         Err(error) => {
             if is_new {
                 app.folder.remove_artifact(&digest);
+                app.deployments.artifacts.remove(&digest);
             }
             return Err(error.into());
         }
@@ -237,7 +227,7 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
         let name = manifest.name.clone();
         let author = author(&org_id, &manifest);
         let max_cost_per_call = manifest.max_cost_per_call;
-        app.deployments.replace(&Arc::new(Live {
+        app.deployments.cache.put(&Arc::new(Live {
             owner,
             org_id,
             name,
@@ -245,6 +235,8 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
             max_cost_per_call,
             author,
             deployment,
+            turns: app.deployments.turns(&manifest),
+            code_bytes: compiled.bytes(),
         }));
     }
     Ok(version)
@@ -260,7 +252,7 @@ pub(crate) async fn activate(
     let live = load_version(app, (owner, org_id, name), version).await?;
     let _changing = app.deployments.changes.lock().await;
     app.catalog.activate(org_id, name, number).await?;
-    app.deployments.replace(&live);
+    app.deployments.cache.put(&live);
     Ok(())
 }
 
@@ -275,6 +267,7 @@ pub(crate) async fn delete(
     app.logs.forget(org_id, name);
     for digest in digests {
         app.folder.remove_artifact(&digest);
+        app.deployments.artifacts.remove(&digest);
     }
     Ok(())
 }
@@ -285,10 +278,16 @@ async fn on_disk<T: Send + 'static>(
     work: impl FnOnce(&Folder) -> Result<T, FolderError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let folder = Arc::clone(&app.folder);
-    let done = tokio::task::spawn_blocking(move || work(&folder));
-    done.await
-        .map_err(|error| ApiError::internal("work on the disk did not end", &error))?
+    blocking(move || work(&folder))
+        .await?
         .map_err(|error| ApiError::internal("an artifact could not be read or kept", &error))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ApiError::internal("work on the disk did not end", &error))
 }
 
 fn grants(manifest: &Manifest) -> Grants {
@@ -306,21 +305,10 @@ fn author(org_id: &str, manifest: &Manifest) -> Option<AuthorPrice> {
     })
 }
 
-fn refused_component(error: &RuntimeError) -> ApiError {
+fn refused(error: CompileError) -> ApiError {
     match error {
-        RuntimeError::TooLarge { .. } => ApiError::BodyTooLarge,
-        RuntimeError::Engine(_) | RuntimeError::Timer(_) => {
-            ApiError::internal("the sandbox failed", error)
-        }
-        RuntimeError::Limit { field, .. } => ApiError::field(field, error.to_string()),
-        RuntimeError::NotWasm
-        | RuntimeError::CoreModule
-        | RuntimeError::UnknownVersion(_)
-        | RuntimeError::Truncated { .. }
-        | RuntimeError::Malformed { .. }
-        | RuntimeError::UnknownImports(_)
-        | RuntimeError::MissingHandler(_)
-        | RuntimeError::Mismatch(_)
-        | RuntimeError::Compile(_) => ApiError::field("component", error.to_string()),
+        CompileError::TooLarge => ApiError::BodyTooLarge,
+        CompileError::Refused(reason) => ApiError::field("component", reason),
+        CompileError::Failed(_) => ApiError::internal("the sandbox failed", &error),
     }
 }

@@ -56,8 +56,8 @@ pub(crate) enum ApiError {
     Overloaded(String),
     #[error("the ledger does not answer; the same request, sent again, tells what was done")]
     LedgerAway,
-    #[error("the call took longer than it may")]
-    Deadline,
+    #[error("the call took longer than it may: {0}")]
+    Deadline(String),
 }
 
 /// How an error looks on the wire.
@@ -154,7 +154,7 @@ impl ApiError {
             ApiError::LedgerAway => {
                 shape(StatusCode::SERVICE_UNAVAILABLE, "server_error", "ledger_unavailable")
             }
-            ApiError::Deadline => {
+            ApiError::Deadline(_) => {
                 shape(StatusCode::GATEWAY_TIMEOUT, "server_error", "deadline_exceeded")
             }
         }

@@ -4,6 +4,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use emberbox_runtime::KEY_BYTES;
+use sha2::{Digest, Sha256};
+
 /// Uploads are written under this prefix before they get their name.
 const UPLOAD_PREFIX: &str = ".upload-";
 const TOKEN_PREFIX: &str = "op_";
@@ -29,8 +32,8 @@ pub enum FolderError {
         #[source]
         source: io::Error,
     },
-    /// No random bytes for the operator's token.
-    #[error("no random bytes for the operator's token")]
+    /// No random bytes for a secret.
+    #[error("no random bytes for a secret of the server")]
     Random(#[source] getrandom::Error),
 }
 
@@ -49,7 +52,9 @@ impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
         let failed = |source| FolderError::Io { path: path.to_owned(), source };
         create_private(path).map_err(failed)?;
-        create_private(&path.join("artifacts")).map_err(failed)?;
+        for part in ["artifacts", "compiled"] {
+            create_private(&path.join(part)).map_err(failed)?;
+        }
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -79,9 +84,31 @@ impl Folder {
         self.path.join("ledger.db")
     }
 
+    /// Where compiled components are kept. Nothing is lost with it: they are compiled again.
+    pub(crate) fn compiled(&self) -> PathBuf {
+        self.path.join("compiled")
+    }
+
     /// The operator's token; the first start makes one.
     pub(crate) fn operator_token(&self) -> Result<String, FolderError> {
-        let path = self.path.join("operator.token");
+        self.secret("operator.token", TOKEN_PREFIX)
+    }
+
+    /// The key of the codes that compiled components carry; the first start makes one.
+    pub(crate) fn artifact_key(&self) -> Result<[u8; KEY_BYTES], FolderError> {
+        let text = self.secret("artifact.key", "")?;
+        let mut key = [0; KEY_BYTES];
+        hex::decode_to_slice(&text, &mut key).map_err(|error| FolderError::Io {
+            path: self.path.join("artifact.key"),
+            source: io::Error::new(io::ErrorKind::InvalidData, error),
+        })?;
+        Ok(key)
+    }
+
+    /// A secret in a file of its own: what it has, or 32 random bytes in hexadecimal, after the
+    /// prefix.
+    fn secret(&self, name: &str, prefix: &str) -> Result<String, FolderError> {
+        let path = self.path.join(name);
         let failed = |source| FolderError::Io { path: path.clone(), source };
         match fs::read_to_string(&path) {
             Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
@@ -91,10 +118,10 @@ impl Folder {
         }
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random).map_err(FolderError::Random)?;
-        let token = format!("{TOKEN_PREFIX}{}", hex::encode(random));
+        let secret = format!("{prefix}{}", hex::encode(random));
         // A temporary file is readable by its owner only, and so is what it is renamed to.
-        write_whole(&self.path, &path, token.as_bytes()).map_err(failed)?;
-        Ok(token)
+        write_whole(&self.path, &path, secret.as_bytes()).map_err(failed)?;
+        Ok(secret)
     }
 
     /// Keeps a component under its digest; false when it was there already. It is there whole or
@@ -109,10 +136,18 @@ impl Folder {
             .map_err(|source| FolderError::Io { path, source })
     }
 
-    /// Reads a component.
+    /// Reads a component, which must be what its name says.
     pub(crate) fn read_artifact(&self, digest: &str) -> Result<Vec<u8>, FolderError> {
         let path = self.artifact(digest);
-        fs::read(&path).map_err(|source| FolderError::Io { path, source })
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(source) => return Err(FolderError::Io { path, source }),
+        };
+        if hex::encode(Sha256::digest(&bytes)) != digest {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "it was altered");
+            return Err(FolderError::Io { path, source });
+        }
+        Ok(bytes)
     }
 
     /// Removes a component that nothing refers to any more.
@@ -177,10 +212,18 @@ mod tests {
         let folder = Folder::open(&path).unwrap();
         assert_eq!(folder.operator_token().unwrap(), token);
         assert_eq!(fs::read_dir(path.join("artifacts")).unwrap().count(), 0);
-        assert!(folder.write_artifact("abc", b"bytes").unwrap());
-        assert!(!folder.write_artifact("abc", b"bytes").unwrap());
-        assert_eq!(folder.read_artifact("abc").unwrap(), b"bytes");
-        folder.remove_artifact("abc");
-        assert!(folder.read_artifact("abc").is_err());
+        let digest = hex::encode(Sha256::digest(b"bytes"));
+        assert!(folder.write_artifact(&digest, b"bytes").unwrap());
+        assert!(!folder.write_artifact(&digest, b"bytes").unwrap());
+        assert_eq!(folder.read_artifact(&digest).unwrap(), b"bytes");
+        fs::write(folder.artifact(&digest), b"Bytes").unwrap();
+        let altered = folder.read_artifact(&digest).unwrap_err();
+        assert!(matches!(altered, FolderError::Io { .. }), "{altered}");
+        folder.remove_artifact(&digest);
+        assert!(folder.read_artifact(&digest).is_err());
+        let key = folder.artifact_key().unwrap();
+        assert_eq!(folder.artifact_key().unwrap(), key);
+        fs::write(path.join("artifact.key"), "short").unwrap();
+        assert!(folder.artifact_key().is_err());
     }
 }

@@ -44,6 +44,8 @@ mod quotes;
 mod invoke;
 /// Function versions: from an upload to something that can be called.
 mod deployments;
+/// Compiles uploads, in a process of its own.
+mod compiler;
 /// What functions print.
 mod logs;
 /// What a key's own organisation can see and change.
@@ -60,6 +62,8 @@ mod respond;
 /// Every refusal and failure that a client can see.
 mod errors;
 
+/// What one call of a function may use.
+mod call_limits;
 /// `emberbox.toml`: what a function's author declares.
 pub mod manifest;
 
@@ -74,6 +78,9 @@ pub mod cli;
 /// The demo: everything at work in a temporary folder.
 mod demo;
 
+pub use call_limits::CallLimits;
+pub use compiler::Compiler;
+pub use compiler::process::start as compiler_process;
 pub use config::{Config, ConfigError};
 pub use folder::FolderError;
 pub use start::{Running, StartError, start};

@@ -1,4 +1,4 @@
-//! What one key may do at a time and per minute.
+//! What one key, and one organisation, may do at a time and per minute.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ const KEYS_MAX: usize = 100_000;
 #[derive(Clone)]
 pub(crate) struct Limiter {
     limits: KeyLimits,
+    /// By the ids of keys, and those of organisations, which are none of a key.
     keys: Arc<Mutex<HashMap<String, Count>>>,
 }
 
@@ -26,26 +27,36 @@ struct Count {
     minute_from: Instant,
 }
 
+impl Count {
+    fn new(now: Instant) -> Self {
+        Self { running: 0, begun: 0, minute_from: now }
+    }
+}
+
 impl Limiter {
     pub(crate) fn new(limits: KeyLimits) -> Self {
         Limiter { limits, keys: Arc::default() }
     }
 
-    /// Lets one request of a key begin; it counts as running until the turn is dropped.
-    pub(crate) fn admit(&self, key_id: &str) -> Result<Turn, ApiError> {
-        self.admit_at(key_id, Instant::now())
+    /// Lets one request of an organisation's key begin; it counts as running until the turn is
+    /// dropped.
+    pub(crate) fn admit(&self, key_id: &str, org_id: &str) -> Result<Turn, ApiError> {
+        self.admit_at((key_id, org_id), Instant::now())
     }
 
-    fn admit_at(&self, key_id: &str, now: Instant) -> Result<Turn, ApiError> {
+    fn admit_at(&self, (key_id, org_id): (&str, &str), now: Instant) -> Result<Turn, ApiError> {
         let mut keys = self.lock();
         if keys.len() >= KEYS_MAX {
             keys.retain(|_, count| count.running > 0);
         }
-        let count = keys.entry(key_id.to_owned()).or_insert(Count {
-            running: 0,
-            begun: 0,
-            minute_from: now,
-        });
+        let org_running = keys.get(org_id).map_or(0, |count| count.running);
+        if org_running >= self.limits.org_concurrency_max {
+            return Err(ApiError::RateLimited {
+                reason: "this organisation has too many requests in progress",
+                retry_after_s: 1,
+            });
+        }
+        let count = keys.entry(key_id.to_owned()).or_insert_with(|| Count::new(now));
         if now.duration_since(count.minute_from) >= MINUTE {
             (count.begun, count.minute_from) = (0, now);
         }
@@ -66,7 +77,10 @@ impl Limiter {
         count.begun += 1;
         let limit = self.limits.requests_per_minute_max;
         let standing = Standing { limit, remaining: limit - count.begun, reset };
-        Ok(Turn { limiter: self.clone(), key_id: key_id.to_owned(), standing })
+        keys.entry(org_id.to_owned()).or_insert_with(|| Count::new(now)).running += 1;
+        drop(keys);
+        let of = [key_id.to_owned(), org_id.to_owned()];
+        Ok(Turn { limiter: self.clone(), of, standing })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Count>> {
@@ -77,7 +91,8 @@ impl Limiter {
 /// One request in progress.
 pub(crate) struct Turn {
     limiter: Limiter,
-    key_id: String,
+    /// The key and the organisation.
+    of: [String; 2],
     standing: Standing,
 }
 
@@ -89,8 +104,11 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(count) = self.limiter.lock().get_mut(&self.key_id) {
-            count.running = count.running.saturating_sub(1);
+        let mut keys = self.limiter.lock();
+        for id in &self.of {
+            if let Some(count) = keys.get_mut(id) {
+                count.running = count.running.saturating_sub(1);
+            }
         }
     }
 }
@@ -120,20 +138,29 @@ mod tests {
 
     #[test]
     fn a_key_is_limited_at_a_time_and_per_minute() {
-        let limiter = Limiter::new(KeyLimits { concurrency_max: 2, requests_per_minute_max: 3 });
+        let limiter = Limiter::new(KeyLimits {
+            concurrency_max: 2,
+            requests_per_minute_max: 3,
+            org_concurrency_max: 3,
+        });
         let start = Instant::now();
-        let first = limiter.admit_at("a", start).unwrap();
-        let second = limiter.admit_at("a", start).unwrap();
+        let first = limiter.admit_at(("a", "org"), start).unwrap();
+        let second = limiter.admit_at(("a", "org"), start).unwrap();
         assert_eq!(second.standing().remaining, 1);
-        let refused = limiter.admit_at("a", start).map(|_| ());
+        let refused = limiter.admit_at(("a", "org"), start).map(|_| ());
         assert!(matches!(refused, Err(ApiError::RateLimited { retry_after_s: 1, .. })));
-        assert!(limiter.admit_at("b", start).is_ok(), "another key has its own count");
+        let third = limiter.admit_at(("b", "org"), start);
+        assert!(third.is_ok(), "another key has its own count");
+        let refused = limiter.admit_at(("c", "org"), start).map(|_| ());
+        let Err(ApiError::RateLimited { reason, .. }) = refused else { panic!("{refused:?}") };
+        assert!(reason.contains("organisation"), "{reason}");
+        assert!(limiter.admit_at(("c", "org2"), start).is_ok(), "another organisation");
 
         drop(first);
-        drop(limiter.admit_at("a", start).unwrap());
+        drop(limiter.admit_at(("a", "org"), start).unwrap());
         let later = start + Duration::from_secs(20);
-        let refused = limiter.admit_at("a", later).map(|_| ());
+        let refused = limiter.admit_at(("a", "org"), later).map(|_| ());
         assert!(matches!(refused, Err(ApiError::RateLimited { retry_after_s: 41, .. })));
-        assert!(limiter.admit_at("a", start + MINUTE).is_ok(), "a new minute");
+        assert!(limiter.admit_at(("a", "org"), start + MINUTE).is_ok(), "a new minute");
     }
 }

@@ -6,6 +6,10 @@ use clap::Parser;
 use emberbox::cli::{self, Cli};
 
 fn main() -> ExitCode {
+    // A server starts this program for its uploads too; no person does.
+    if let Some(code) = emberbox::compiler_process(std::env::args_os()) {
+        return code;
+    }
     let cli = Cli::parse();
     let json = cli.wants_json();
     match cli.run() {

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use emberbox_billing::Nano;
 
 use self::section::Section;
+use crate::call_limits::{self, CallLimits};
 
 mod section;
 #[cfg(test)]
@@ -30,9 +31,6 @@ pub const ENVIRONMENT_ENTRIES_MAX: usize = 64;
 /// The highest markup on compute time: a hundred times the platform's own price.
 pub const MARKUP_BPS_MAX: u32 = 1_000_000;
 
-const MEMORY_MIB: RangeInclusive<u32> = 1..=1024;
-const WALL_MS: RangeInclusive<u64> = 1..=600_000;
-const CPU_MS: RangeInclusive<u64> = 1..=600_000;
 const MARKUP_BPS: RangeInclusive<u32> = 0..=MARKUP_BPS_MAX;
 
 /// A manifest that was read whole and found to be right.
@@ -66,23 +64,6 @@ pub struct Price {
 impl Default for Price {
     fn default() -> Self {
         Self { call_fee: Nano::from_nano(0), compute_markup_bps: 0 }
-    }
-}
-
-/// What one call may use, before the operator's own ceilings are applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CallLimits {
-    /// Linear memory, in MiB.
-    pub memory_mib: u32,
-    /// From the request's arrival to the response's last byte, in milliseconds.
-    pub wall_ms: u64,
-    /// CPU time of the guest itself, in milliseconds.
-    pub cpu_ms: u64,
-}
-
-impl Default for CallLimits {
-    fn default() -> Self {
-        Self { memory_mib: 64, wall_ms: 30_000, cpu_ms: 10_000 }
     }
 }
 
@@ -185,7 +166,7 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
         max_cost_per_call,
         models,
         price,
-        limits: limits.unwrap_or_default(),
+        limits: limits.unwrap_or(CallLimits::USUAL),
         environment: environment.unwrap_or_default(),
     })
 }
@@ -222,13 +203,14 @@ fn read_price(mut section: Section<'_>) -> Price {
 }
 
 fn read_limits(mut section: Section<'_>) -> CallLimits {
-    let usual = CallLimits::default();
-    let limits = CallLimits {
-        memory_mib: section.integer("memory_mib", MEMORY_MIB).unwrap_or(usual.memory_mib),
-        wall_ms: section.integer("wall_ms", WALL_MS).unwrap_or(usual.wall_ms),
-        cpu_ms: section.integer("cpu_ms", CPU_MS).unwrap_or(usual.cpu_ms),
-    };
-    section.refuse_unknown(&["memory_mib", "wall_ms", "cpu_ms"]);
+    let mut limits = CallLimits::USUAL;
+    for limit in call_limits::ALL {
+        if let Some(value) = section.integer(limit.name, 1..=limit.most) {
+            *limit.set(&mut limits) = value;
+        }
+    }
+    let names: Vec<&str> = call_limits::ALL.iter().map(|limit| limit.name).collect();
+    section.refuse_unknown(&names);
     limits
 }
 

@@ -176,7 +176,7 @@ async fn stripe(app: &Arc<App>, request: Request) -> Result<Response, ApiError> 
 /// Everything below here knows who is calling, and is paid for or counted by key.
 async fn with_key(app: &Arc<App>, route: Route, request: Request) -> Result<Response, ApiError> {
     let principal = auth::principal(app, request.headers()).await?;
-    let turn = app.limiter.admit(&principal.key.id)?;
+    let turn = app.limiter.admit(&principal.key.id, &principal.org.id)?;
     let standing = turn.standing();
     let answer = match route {
         Route::Chat => openai::chat::post(app, principal, request).await,

@@ -2,13 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use wasmtime::component::Component;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::call::{self, Answer, Call, CallError, Head, Report, Started};
 use crate::instance::{self, Job, State};
 use crate::meter::Shared;
-use crate::{Engine, Grants, Limits, RuntimeError, headers, validate};
+use crate::{Compiled, Engine, Grants, Limits, RuntimeError, headers};
 
 /// One version of a function: checked, compiled, linked. A clone is another handle to it.
 #[derive(Clone)]
@@ -24,12 +23,10 @@ struct Inner {
 }
 
 impl Deployment {
-    /// Checks and compiles a component. It takes milliseconds to seconds of CPU time: call it
-    /// where blocking is allowed.
+    /// Checks, compiles and links a component: [`Compiled::new`], then [`Deployment::new`].
     ///
     /// # Errors
-    /// Says what is wrong with the limits or the component: every import that the host lacks,
-    /// the missing export, the byte where it is damaged.
+    /// As those two.
     pub fn compile(
         engine: &Engine,
         component: &[u8],
@@ -37,10 +34,23 @@ impl Deployment {
         grants: Grants,
     ) -> Result<Self, RuntimeError> {
         limits.validate(engine.options().memory_bytes_max)?;
-        validate::check(component, engine.options().component_bytes_max)?;
-        let component =
-            Component::from_binary(engine.wasmtime(), component).map_err(RuntimeError::Compile)?;
-        let pre = engine.linker().instantiate_pre(&component).map_err(RuntimeError::Mismatch)?;
+        Self::new(engine, &Compiled::new(engine, component)?, limits, grants)
+    }
+
+    /// Links a compiled component with what it may use and see.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Limit`] names a limit that is out of range, [`RuntimeError::Mismatch`] an
+    /// import or export of another shape.
+    pub fn new(
+        engine: &Engine,
+        compiled: &Compiled,
+        limits: Limits,
+        grants: Grants,
+    ) -> Result<Self, RuntimeError> {
+        limits.validate(engine.options().memory_bytes_max)?;
+        let component = &compiled.component;
+        let pre = engine.linker().instantiate_pre(component).map_err(RuntimeError::Mismatch)?;
         let pre = ProxyPre::new(pre).map_err(RuntimeError::Mismatch)?;
         let inner = Inner { engine: engine.clone(), pre, limits, grants };
         Ok(Self { inner: Arc::new(inner) })

@@ -21,6 +21,7 @@ const FIBER_STACK_BYTES: usize = 2 << 20;
 /// core instances.
 const MEMORIES_PER_COMPONENT: u32 = 2;
 const TABLES_PER_COMPONENT: u32 = 8;
+const TABLES_PER_MODULE: u32 = 4;
 const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 /// How many freed slots go back to the system with one call.
 const DECOMMIT_BATCH: usize = 16;
@@ -146,6 +147,11 @@ fn start(options: &EngineOptions) -> wasmtime::Result<(wasmtime::Engine, bool)> 
     Ok((wasmtime::Engine::new(&config())?, false))
 }
 
+/// An engine that compiles for all others, and takes no address space for instances.
+pub(crate) fn compiler() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&config())
+}
+
 /// GC, threads and Winch are not compiled in at all; what remains is switched off here.
 fn config() -> Config {
     let mut config = Config::new();
@@ -171,6 +177,7 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .total_tables(slots(TABLES_PER_COMPONENT))
         .max_tables_per_component(TABLES_PER_COMPONENT)
+        .max_tables_per_module(TABLES_PER_MODULE)
         .max_memory_size(usize::try_from(options.memory_bytes_max).unwrap_or(usize::MAX))
         .table_elements(TABLE_ELEMENTS_MAX as usize)
         .decommit_batch_size(DECOMMIT_BATCH);

@@ -66,6 +66,9 @@ pub enum RuntimeError {
     /// The compiler refused the component.
     #[error("the component could not be compiled: {}", chain(.0))]
     Compile(#[source] wasmtime::Error),
+    /// Compiled code could not be kept, or read back.
+    #[error("compiled code could not be kept or read: {0}")]
+    Artifact(std::io::Error),
 }
 
 /// An import that the host cannot satisfy.

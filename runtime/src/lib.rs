@@ -10,6 +10,8 @@ pub mod bridge;
 /// What a call may spend, asked before every computation.
 pub mod spend;
 
+/// Compiled components, on the disk and in memory.
+mod artifact;
 /// Bodies of requests and answers.
 mod body;
 /// A call's parts: request, answer, report.
@@ -35,6 +37,7 @@ mod nn;
 /// Looks at an upload before the compiler does.
 mod validate;
 
+pub use artifact::{Artifacts, Compiled, KEY_BYTES, compile};
 pub use body::{BodyError, GuestBody, RequestBody};
 pub use call::{Answer, Call, CallEnding, CallError, CallReport, Head, Report, Started};
 pub use deployment::Deployment;

@@ -29,6 +29,8 @@ pub struct Limits {
     pub log_bytes_max: u64,
     /// Bytes of tensors that the call may hold at the same time.
     pub tensor_bytes_max: u64,
+    /// Contexts of `wasi:nn` that are open at the same time, used or not.
+    pub contexts_max: u32,
     /// Handles to host resources that are open at the same time.
     pub handles_max: u32,
 }
@@ -45,6 +47,7 @@ impl Default for Limits {
             response_bytes_max: 64 * MIB,
             log_bytes_max: 64 << 10,
             tensor_bytes_max: 16 * MIB,
+            contexts_max: 128,
             handles_max: 1_000,
         }
     }
@@ -68,6 +71,7 @@ impl Limits {
             ("response_bytes_max", self.response_bytes_max, 1_024 * gib),
             ("log_bytes_max", self.log_bytes_max, gib),
             ("tensor_bytes_max", self.tensor_bytes_max, gib),
+            ("contexts_max", u64::from(self.contexts_max), 10_000),
             ("handles_max", u64::from(self.handles_max), 1_000_000),
         ] {
             if value == 0 || value > max {

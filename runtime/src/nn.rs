@@ -1,4 +1,4 @@
-//! The host of `wasi:nn@0.2.0-rc-2024-10-28`.
+//! The host of `wasi:nn@0.2.0-rc-2024-10-28`, and of two older versions over it.
 //!
 //! A guest loads a model by a name that its manifest grants, opens a context, which is one
 //! sequence on the model, and computes. `compute` is asynchronous on this side: the guest is
@@ -10,6 +10,8 @@ mod context;
 mod error;
 /// The interfaces' functions.
 mod host;
+/// Older versions, whose contexts keep inputs and outputs.
+mod stateful;
 /// From named tensors to a task.
 mod task;
 /// Tensors as guests make and read them.
@@ -63,6 +65,7 @@ pub(crate) struct NnCtx {
     models: BTreeSet<String>,
     tensors: TensorBudget,
     contexts: u32,
+    contexts_max: u32,
 }
 
 impl NnCtx {
@@ -74,7 +77,8 @@ impl NnCtx {
             shared,
         };
         let tensors = TensorBudget::new(limits.tensor_bytes_max);
-        Self { reach, models: grants.models.clone(), tensors, contexts: 0 }
+        let (models, contexts_max) = (grants.models.clone(), limits.contexts_max);
+        Self { reach, models, tensors, contexts: 0, contexts_max }
     }
 }
 
@@ -91,5 +95,6 @@ impl HasData for HasNn {
 }
 
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    bindings::Ml::add_to_linker::<State, HasNn>(linker, State::nn)
+    bindings::Ml::add_to_linker::<State, HasNn>(linker, State::nn)?;
+    stateful::add_to_linker(linker)
 }

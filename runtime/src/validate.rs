@@ -27,10 +27,18 @@ pub(crate) const OFFERED: &[(&str, &str)] = &[
     ("wasi:io/error", "0.2"),
     ("wasi:io/poll", "0.2"),
     ("wasi:io/streams", "0.2"),
-    ("wasi:nn/errors", NN_VERSION),
-    ("wasi:nn/graph", NN_VERSION),
-    ("wasi:nn/inference", NN_VERSION),
-    ("wasi:nn/tensor", NN_VERSION),
+    ("wasi:nn/errors", "0.2.0-rc-2024-10-28"),
+    ("wasi:nn/graph", "0.2.0-rc-2024-10-28"),
+    ("wasi:nn/inference", "0.2.0-rc-2024-10-28"),
+    ("wasi:nn/tensor", "0.2.0-rc-2024-10-28"),
+    ("wasi:nn/errors", "0.2.0-rc-2024-08-19"),
+    ("wasi:nn/graph", "0.2.0-rc-2024-08-19"),
+    ("wasi:nn/inference", "0.2.0-rc-2024-08-19"),
+    ("wasi:nn/tensor", "0.2.0-rc-2024-08-19"),
+    ("wasi:nn/errors", "0.2.0-rc-2024-06-25"),
+    ("wasi:nn/graph", "0.2.0-rc-2024-06-25"),
+    ("wasi:nn/inference", "0.2.0-rc-2024-06-25"),
+    ("wasi:nn/tensor", "0.2.0-rc-2024-06-25"),
     ("wasi:random/insecure", "0.2"),
     ("wasi:random/insecure-seed", "0.2"),
     ("wasi:random/random", "0.2"),
@@ -43,7 +51,6 @@ pub(crate) const OFFERED: &[(&str, &str)] = &[
     ("wasi:sockets/udp-create-socket", "0.2"),
 ];
 
-const NN_VERSION: &str = "0.2.0-rc-2024-10-28";
 const HANDLER: &str = "wasi:http/incoming-handler";
 const NAMES_SHOWN_MAX: usize = 20;
 

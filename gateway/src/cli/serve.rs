@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::output::{Output, Paint};
 use super::settings::DataFlag;
 use crate::config::Role;
-use crate::{Config, Running};
+use crate::{Compiler, Config, Running};
 
 /// How long calls in progress may go on after the order to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -56,6 +56,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
             Role::All | Role::Gateway(_) => config.listen = listen,
         }
     }
+    config.compiler.program = Compiler::own_program();
     config.admin_listen = arguments.admin_listen.unwrap_or(config.admin_listen);
     runtime()?.block_on(serve(config, context.out))
 }

@@ -12,7 +12,7 @@ use crate::cli::format::{cell, credits, rows};
 use crate::cli::models::parameters;
 use crate::cli::serve::{exports, next_commands, start_failed};
 use crate::client::{Client, Secret};
-use crate::{Config, Running};
+use crate::{Compiler, Config, Running};
 
 /// What the demo's organisation begins with: one credit.
 const CREDITS: Nano = Nano::from_nano(1_000_000_000);
@@ -44,6 +44,7 @@ impl Stage {
             log: "off".to_owned(),
             ..Config::default()
         };
+        config.compiler.program = Compiler::own_program();
         config.bootstrap.credits = CREDITS;
         let running = runtime
             .block_on(Box::pin(crate::start(config)))

@@ -292,7 +292,10 @@ async fn settle(
             Err(error)
         }
         Stop::Failed(error) => tab.charge(tally.lines(), ending).await.and(Err(error)),
-        Stop::Deadline => tab.charge(tally.lines(), ending).await.and(Err(ApiError::Deadline)),
+        Stop::Deadline => {
+            let reason = "the model's answer was not complete before the request's deadline";
+            tab.charge(tally.lines(), ending).await.and(Err(ApiError::Deadline(reason.to_owned())))
+        }
         Stop::ClientLeft => {
             let charged = tab.charge(tally.lines(), ending).await?;
             tracing::debug!(cost = %charged.receipt.amount, "charged a call whose client left");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use emberbox_inference::{Inference, InferenceOptions};
-use emberbox_runtime::{Engine, EngineOptions};
+use emberbox_runtime::{Artifacts, Engine, EngineOptions};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -15,7 +15,7 @@ use crate::auth::{Keys, OperatorToken};
 use crate::bootstrap;
 use crate::config::Config;
 use crate::deployments::Deployments;
-use crate::folder::Folder;
+use crate::folder::{Folder, FolderError};
 use crate::limits::Limiter;
 use crate::logs::Logs;
 use crate::metrics::{self, Metrics};
@@ -30,14 +30,13 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
     let public_at = local_addr(&public, config.listen)?;
     let admin_at = local_addr(&admin, config.admin_listen)?;
     let opening = config.clone();
-    let Opened { folder, token, inference, engine } =
+    let Opened { folder, token, inference, engine, artifacts } =
         tokio::task::spawn_blocking(move || Opened::open(&opening)).await??;
     let (catalog, sqlite_catalog) = stores::catalog(&config, &folder).await?;
     let books = Books::open(&config, &folder).await?;
     let metrics = Arc::new(Metrics::new());
     let (sender, gone) = oneshot::channel();
-    let deployments =
-        Deployments::new(engine, config.function_limits.clone(), config.limits.deployments_max);
+    let deployments = Deployments::new(engine, artifacts, &config);
     let (limits, settling, stop) = (config.limits.clone(), TaskTracker::new(), Stop::default());
     let app = Arc::new(App {
         folder,
@@ -91,6 +90,7 @@ struct Opened {
     token: String,
     inference: Inference,
     engine: Engine,
+    artifacts: Artifacts,
 }
 
 impl Opened {
@@ -108,10 +108,12 @@ impl Opened {
         })?;
         let engine = Engine::new(EngineOptions {
             instances_max: config.function_limits.instances_max,
-            memory_bytes_max: u64::from(config.function_limits.memory_mib_max) << 20,
+            memory_bytes_max: config.function_limits.call.memory_mib << 20,
             component_bytes_max: config.limits.component_bytes_max,
             ..EngineOptions::default()
         })?;
-        Ok(Opened { folder: Arc::new(folder), token, inference, engine })
+        let artifacts = Artifacts::open(&engine, &folder.compiled(), folder.artifact_key()?)
+            .map_err(|source| FolderError::Io { path: folder.compiled(), source })?;
+        Ok(Opened { folder: Arc::new(folder), token, inference, engine, artifacts })
     }
 }

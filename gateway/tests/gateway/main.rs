@@ -14,6 +14,9 @@ mod chat;
 /// What calls may cost, and who is refused for want of money.
 #[cfg(test)]
 mod costs;
+/// Where uploads are compiled, and what becomes of their code.
+#[cfg(test)]
+mod compiler;
 /// Publishing functions, and what of it stays when it is refused.
 #[cfg(test)]
 mod deploy;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use emberbox::config::{BillingService, RemoteLedger, Role};
-use emberbox::{Config, Running};
+use emberbox::{Compiler, Config, Running};
 use emberbox_billing::service::{CertificateNames, TlsFiles, make_certificates};
 use emberbox_billing::{Act, Nano, OpId, Order, Outcome};
 use http::HeaderMap;
@@ -73,7 +73,10 @@ impl Answer {
 }
 
 pub(crate) fn config(folder: &Path) -> Config {
+    let compiler =
+        Compiler { program: Some(env!("CARGO_BIN_EXE_emberbox").into()), ..Compiler::default() };
     Config {
+        compiler,
         data: folder.join("data"),
         listen: ([127, 0, 0, 1], 0).into(),
         admin_listen: ([127, 0, 0, 1], 0).into(),

@@ -41,6 +41,21 @@ impl Context {
         let asked = task::read(&inputs)?;
         // The texts are copied; the tensors' bytes count for as long as they are held.
         drop(inputs);
+        self.start(reach, tensors, asked).await
+    }
+
+    /// Whether a generation is streaming.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Starts a task, in place of the one that is streaming.
+    pub(super) async fn start(
+        &mut self,
+        reach: &Reach,
+        tensors: &TensorBudget,
+        asked: Asked,
+    ) -> Result<Named, GuestError> {
         self.abandon().await;
         let session = self.open(reach).await?;
         let outputs = self.begin(reach, tensors, (session, asked)).await;
@@ -112,7 +127,8 @@ impl Context {
         Ok(outputs)
     }
 
-    async fn next_piece(&mut self, tensors: &TensorBudget) -> Result<Named, GuestError> {
+    /// Goes on with the generation that is streaming.
+    pub(super) async fn next_piece(&mut self, tensors: &TensorBudget) -> Result<Named, GuestError> {
         let Some(charge) = self.running.take() else {
             let prose = "there are no inputs, and nothing is being generated in this context";
             return Err(GuestError::invalid(prose));

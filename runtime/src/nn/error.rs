@@ -21,6 +21,11 @@ impl GuestError {
         Self { code, data: format!("{word}: {prose}") }
     }
 
+    /// What a guest says itself, cut short.
+    pub(super) fn made_by_guest(code: ErrorCode, data: &str) -> Self {
+        Self { code, data: data[..data.floor_char_boundary(TEXT_BYTES_MAX)].to_owned() }
+    }
+
     pub(super) fn not_granted(model: &str) -> Self {
         let prose = format!("the model `{}` is not granted to this function", short(model));
         Self::new(ErrorCode::Security, "model_not_granted", &prose)
@@ -49,6 +54,12 @@ impl GuestError {
 
     pub(super) fn too_large(prose: &str) -> Self {
         Self::new(ErrorCode::TooLarge, "too_large", prose)
+    }
+
+    pub(super) fn no_output(name: &str, known: &[&str]) -> Self {
+        let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+        let prose = format!("there is no output `{}`; there are: {known}", short(name));
+        Self::new(ErrorCode::NotFound, "output_not_found", &prose)
     }
 
     pub(super) fn overloaded(prose: &str) -> Self {

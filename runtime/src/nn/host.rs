@@ -6,9 +6,6 @@ use super::context::{Context, Named};
 use super::error::GuestError;
 use super::tensor::HostTensor;
 
-/// Contexts that a call may have open, used or not.
-const CONTEXTS_MAX: u32 = 128;
-
 /// A model that the guest has loaded.
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
 pub struct Graph {
@@ -21,10 +18,10 @@ pub struct Graph {
 pub struct ContextSlot(Option<Context>);
 
 /// The outer result ends the guest, the inner one is for it to read.
-type Answer<T> = wasmtime::Result<Result<T, Resource<GuestError>>>;
+pub(super) type Answer<T> = wasmtime::Result<Result<T, Resource<GuestError>>>;
 
 impl NnView<'_> {
-    fn refuse<T>(&mut self, error: GuestError) -> Answer<T> {
+    pub(super) fn refuse<T>(&mut self, error: GuestError) -> Answer<T> {
         Ok(Err(self.table.push(error)?))
     }
 
@@ -40,19 +37,15 @@ impl NnView<'_> {
     }
 }
 
-impl graph::Host for NnView<'_> {
-    async fn load(
-        &mut self,
-        _builder: Vec<graph::GraphBuilder>,
-        _encoding: graph::GraphEncoding,
-        _target: graph::ExecutionTarget,
-    ) -> Answer<Resource<Graph>> {
+/// What every version of the interfaces does.
+impl NnView<'_> {
+    pub(super) fn load(&mut self) -> Answer<Resource<Graph>> {
         self.refuse(GuestError::unsupported(
             "models are loaded by name; this host does not load them from bytes",
         ))
     }
 
-    async fn load_by_name(&mut self, name: String) -> Answer<Resource<Graph>> {
+    pub(super) fn graph(&mut self, name: String) -> Answer<Resource<Graph>> {
         // What is not granted is not said to exist either.
         if !self.ctx.models.contains(&name) {
             return self.refuse(GuestError::not_granted(&name));
@@ -62,17 +55,44 @@ impl graph::Host for NnView<'_> {
         }
         Ok(Ok(self.table.push(Graph { model: name })?))
     }
+
+    /// A context that counts as open from now on.
+    pub(super) fn open_context(
+        &mut self,
+        graph: &Resource<Graph>,
+    ) -> wasmtime::Result<Result<Context, GuestError>> {
+        let model = self.table.get(graph)?.model.clone();
+        let max = self.ctx.contexts_max;
+        if self.ctx.contexts >= max {
+            let prose = format!("a call may have {max} contexts open at the same time");
+            return Ok(Err(GuestError::overloaded(&prose)));
+        }
+        self.ctx.contexts += 1;
+        Ok(Ok(Context::new(model)))
+    }
+}
+
+impl graph::Host for NnView<'_> {
+    async fn load(
+        &mut self,
+        _builder: Vec<graph::GraphBuilder>,
+        _encoding: graph::GraphEncoding,
+        _target: graph::ExecutionTarget,
+    ) -> Answer<Resource<Graph>> {
+        NnView::load(self)
+    }
+
+    async fn load_by_name(&mut self, name: String) -> Answer<Resource<Graph>> {
+        self.graph(name)
+    }
 }
 
 impl graph::HostGraph for NnView<'_> {
     fn init_execution_context(&mut self, graph: Resource<Graph>) -> Answer<Resource<ContextSlot>> {
-        let model = self.table.get(&graph)?.model.clone();
-        if self.ctx.contexts >= CONTEXTS_MAX {
-            let prose = format!("a call may have {CONTEXTS_MAX} contexts open at the same time");
-            return self.refuse(GuestError::overloaded(&prose));
+        match self.open_context(&graph)? {
+            Ok(context) => Ok(Ok(self.table.push(ContextSlot(Some(context)))?)),
+            Err(error) => self.refuse(error),
         }
-        self.ctx.contexts += 1;
-        Ok(Ok(self.table.push(ContextSlot(Some(Context::new(model))))?))
     }
 
     fn drop(&mut self, graph: Resource<Graph>) -> wasmtime::Result<()> {

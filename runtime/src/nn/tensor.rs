@@ -97,6 +97,11 @@ impl HostTensor {
         }
     }
 
+    /// The same once more, within the budget.
+    pub(super) fn copy(&self, budget: &TensorBudget) -> Result<Self, GuestError> {
+        Self::for_guest(self.dimensions.clone(), self.ty, self.data.clone(), budget)
+    }
+
     pub(super) fn dimensions(&self) -> &[u32] {
         &self.dimensions
     }

@@ -24,6 +24,14 @@ mod hostile;
 #[cfg(test)]
 mod models;
 
+/// Guests of older versions of `wasi:nn`.
+#[cfg(test)]
+mod stateful;
+
+/// A folder of hostile guests.
+#[cfg(test)]
+mod guests;
+
 /// Uploads that are refused, and components written by hand.
 #[cfg(test)]
 mod uploads;

@@ -75,7 +75,7 @@ fn every_cut_is_refused() {
 fn all_unknown_imports_are_named() {
     let imports = r#"
         (import "wasi:keyvalue/store@0.2.0-draft" (instance))
-        (import "wasi:nn/graph@0.2.0-rc-2024-06-25" (instance))
+        (import "wasi:nn/graph@0.2.0-rc-2023-11-09" (instance))
         (import "wasi:http/types@0.3.0" (instance))
         (import "wasi:io/poll@0.2.99" (instance))
         (import "plain" (func))"#;
@@ -89,7 +89,7 @@ fn all_unknown_imports_are_named() {
         found,
         [
             ("wasi:keyvalue/store@0.2.0-draft", None),
-            ("wasi:nn/graph@0.2.0-rc-2024-06-25", Some("wasi:nn/graph@0.2.0-rc-2024-10-28")),
+            ("wasi:nn/graph@0.2.0-rc-2023-11-09", Some("wasi:nn/graph@0.2.0-rc-2024-10-28")),
             ("wasi:http/types@0.3.0", Some("wasi:http/types@0.2")),
             ("plain", None),
         ]

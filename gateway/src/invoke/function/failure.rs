@@ -9,7 +9,7 @@ pub(super) fn no_answer(error: CallError) -> ApiError {
         CallError::Trap(reason, _) => ApiError::GuestTrap { reason },
         CallError::NoResponse(_) => ApiError::GuestTrap { reason: "it gave no answer".to_owned() },
         CallError::Budget(_) => ApiError::CallBudget,
-        CallError::Deadline(_) => ApiError::Deadline,
+        CallError::Deadline(report) => deadline(&report),
         CallError::Overloaded => ApiError::Overloaded("all instances are taken".to_owned()),
         CallError::RequestInvalid(reason) => ApiError::Invalid { param: None, message: reason },
         CallError::Fault(ref reason, _) => {
@@ -19,10 +19,18 @@ pub(super) fn no_answer(error: CallError) -> ApiError {
     }
 }
 
+/// Says which limit it was.
+fn deadline(report: &CallReport) -> ApiError {
+    let detail = report.detail.as_deref().unwrap_or("its deadline passed");
+    ApiError::Deadline(format!("the function was stopped because {detail}"))
+}
+
 /// The same for an answer that broke before any of it was sent.
 pub(super) fn broken(error: &BodyError) -> ApiError {
     match error {
-        BodyError::Stopped(CallEnding::Deadline) => ApiError::Deadline,
+        BodyError::Stopped(CallEnding::Deadline) => {
+            ApiError::Deadline("the function was stopped in the middle of its answer".to_owned())
+        }
         BodyError::Stopped(CallEnding::Budget) => ApiError::CallBudget,
         BodyError::Stopped(CallEnding::Trap(reason)) => {
             ApiError::GuestTrap { reason: reason.clone() }

@@ -1,0 +1,188 @@
+//! Compiles uploads: in a process of its own, which the system bounds and which can do nothing but
+//! compile. A compiler is a large program, and what it reads here comes from strangers.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use emberbox_runtime::{Engine, RuntimeError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+
+/// The process itself.
+pub(crate) mod process;
+
+use process::Order;
+
+/// Compilations at a time: each may take all of a core for a second.
+const COMPILATIONS_MAX: usize = 2;
+/// Compiled code for each byte of a component, at most; usual are three to six.
+const EXPANSION_MAX: usize = 32;
+/// Of what the process says when it refuses.
+const REFUSAL_BYTES_MAX: u64 = 16 << 10;
+
+/// Where uploads are compiled, and what that may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiler {
+    /// The program `emberbox`, which is started for each upload; `None` compiles in this process,
+    /// for programs that have a server within them.
+    pub program: Option<PathBuf>,
+    /// Address space of the process, in MiB.
+    pub memory_mib_max: u64,
+    /// Seconds of CPU time of the process; twice as many by the clock.
+    pub cpu_s_max: u64,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self { program: None, memory_mib_max: 2_048, cpu_s_max: 30 }
+    }
+}
+
+impl Compiler {
+    /// The program that this process runs, also after its file was replaced by a newer one, whose
+    /// compiled code would not fit.
+    pub(crate) fn own_program() -> Option<PathBuf> {
+        if cfg!(target_os = "linux") {
+            return Some(PathBuf::from("/proc/self/exe"));
+        }
+        std::env::current_exe().ok()
+    }
+}
+
+/// Why there is no compiled code.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompileError {
+    /// The component is at fault.
+    #[error("{0}")]
+    Refused(String),
+    /// The component is too large.
+    #[error("the component is too large")]
+    TooLarge,
+    /// The host is.
+    #[error("the compiler failed: {0}")]
+    Failed(String),
+}
+
+impl CompileError {
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<RuntimeError> for CompileError {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::TooLarge { .. } => Self::TooLarge,
+            RuntimeError::Engine(_) | RuntimeError::Timer(_) | RuntimeError::Artifact(_) => {
+                Self::Failed(error.to_string())
+            }
+            refusal => Self::Refused(refusal.to_string()),
+        }
+    }
+}
+
+/// Compiles for one engine, a few at a time.
+pub(crate) struct Compilations {
+    compiler: Compiler,
+    turns: Arc<Semaphore>,
+}
+
+impl Compilations {
+    pub(crate) fn new(compiler: Compiler) -> Self {
+        Self { compiler, turns: Arc::new(Semaphore::new(COMPILATIONS_MAX)) }
+    }
+
+    /// Checks and compiles a component; gives the compiled code.
+    pub(crate) async fn compile(
+        &self,
+        engine: &Engine,
+        component: Bytes,
+    ) -> Result<Vec<u8>, CompileError> {
+        if component.len() > engine.options().component_bytes_max {
+            return Err(CompileError::TooLarge);
+        }
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(CompileError::failed)?;
+        if let Some(program) = &self.compiler.program {
+            let order = Order::new(engine.options(), &self.compiler);
+            let compiled = apart(program, &order, component).await;
+            drop(turn);
+            return compiled;
+        }
+        let options = engine.options().clone();
+        let work = move || {
+            let compiled = emberbox_runtime::compile(&options, &component);
+            drop(turn);
+            compiled
+        };
+        Ok(tokio::task::spawn_blocking(work).await.map_err(CompileError::failed)??)
+    }
+}
+
+/// Runs the process: the component in, compiled code or a reason out.
+async fn apart(program: &Path, order: &Order, component: Bytes) -> Result<Vec<u8>, CompileError> {
+    let code_bytes_max = component.len().saturating_mul(EXPANSION_MAX).max(1 << 20) as u64;
+    let mut child = Command::new(program)
+        .args(order.arguments())
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(CompileError::failed)?;
+    let (input, code, reason) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let talk = async {
+        let send = async move {
+            let Some(mut input) = input else { return };
+            // A process that has seen enough stops reading; why, it says itself.
+            input.write_all(&component).await.ok();
+        };
+        let (_, code, reason) =
+            tokio::join!(send, all(code, code_bytes_max), all(reason, REFUSAL_BYTES_MAX));
+        (code, reason, child.wait().await)
+    };
+    let clock = Duration::from_secs(order.clock_s_max());
+    let Ok((code, reason, status)) = tokio::time::timeout(clock, talk).await else {
+        let reason = format!("compiling it takes more than {} s", clock.as_secs());
+        return Err(CompileError::Refused(reason));
+    };
+    let (code, status) =
+        (code.map_err(CompileError::failed)?, status.map_err(CompileError::failed)?);
+    let reason = String::from_utf8_lossy(&reason.map_err(CompileError::failed)?).into_owned();
+    // A process that could not write more than this has failed by it.
+    if code.len() as u64 > code_bytes_max {
+        let reason = format!("its compiled code has more than {code_bytes_max} bytes");
+        return Err(CompileError::Refused(reason));
+    }
+    outcome(status, reason, order)?;
+    Ok(code)
+}
+
+/// At most one byte more than `bytes_max`.
+async fn all(stream: Option<impl AsyncRead + Unpin>, bytes_max: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        stream.take(bytes_max + 1).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+/// A process that the system has ended was over a bound: memory that is refused aborts it.
+fn outcome(status: ExitStatus, reason: String, order: &Order) -> Result<(), CompileError> {
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) if code == i32::from(process::REFUSED) => Err(CompileError::Refused(reason)),
+        Some(_) => Err(CompileError::Failed(reason)),
+        None => {
+            tracing::info!(%status, reason, "a compilation was ended");
+            Err(CompileError::Refused(format!(
+                "compiling it takes more than {} MiB of memory or {} s of CPU time",
+                order.memory_mib_max, order.cpu_s_max
+            )))
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Compiled components: as bytes from the compiler, in a folder, and mapped from there.
+//!
+//! Compiled code is trusted by whoever runs it, so what is read back is held to a message
+//! authentication code: whoever can write to the folder and does not have the key cannot make
+//! code that is run.
+
+// The one thing that wasmtime cannot check is where compiled code comes from.
+#![expect(unsafe_code, reason = "compiled code is mapped from files that carry our own MAC")]
+
+use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use wasmtime::component::Component;
+
+use crate::{Engine, EngineOptions, RuntimeError, engine, validate};
+
+/// Bytes of the key.
+pub const KEY_BYTES: usize = 32;
+
+/// A component, checked and compiled. A clone is another handle to it.
+#[derive(Clone)]
+pub struct Compiled {
+    pub(crate) component: Component,
+}
+
+impl Compiled {
+    /// Checks and compiles a component in this process. It takes milliseconds to seconds of CPU
+    /// time: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// Says what is wrong with the component: every import that the host lacks, the missing
+    /// export, the byte where it is damaged.
+    pub fn new(engine: &Engine, component: &[u8]) -> Result<Self, RuntimeError> {
+        validate::check(component, engine.options().component_bytes_max)?;
+        let component =
+            Component::from_binary(engine.wasmtime(), component).map_err(RuntimeError::Compile)?;
+        Ok(Self { component })
+    }
+
+    /// Bytes of code and data that it takes, mapped from a file or not.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let range = self.component.image_range();
+        range.end.addr() - range.start.addr()
+    }
+}
+
+/// Checks and compiles a component for engines with these options, and gives the compiled code as
+/// bytes. For a process that does nothing else.
+///
+/// # Errors
+/// As [`Compiled::new`].
+pub fn compile(options: &EngineOptions, component: &[u8]) -> Result<Vec<u8>, RuntimeError> {
+    validate::check(component, options.component_bytes_max)?;
+    let engine = engine::compiler().map_err(RuntimeError::Engine)?;
+    engine.precompile_component(component).map_err(RuntimeError::Compile)
+}
+
+/// Compiled components in a folder, by the digests of what they were compiled from.
+pub struct Artifacts {
+    engine: Engine,
+    folder: PathBuf,
+    key: [u8; KEY_BYTES],
+}
+
+impl Artifacts {
+    /// Opens the part of `folder` that is for this engine, and removes what others have left:
+    /// compiled code fits one version of the engine, and one kind of processor.
+    ///
+    /// # Errors
+    /// What the system says of the folder.
+    pub fn open(engine: &Engine, folder: &Path, key: [u8; KEY_BYTES]) -> io::Result<Self> {
+        let own = kind(engine);
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() && entry.file_name() != own.as_str() {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        let folder = folder.join(own);
+        fs::create_dir_all(&folder)?;
+        Ok(Self { engine: engine.clone(), folder, key })
+    }
+
+    /// A component that was kept; `None` where there is none, or one that is not ours.
+    ///
+    /// # Errors
+    /// What the system says of the file, and `Compile` where wasmtime does not take it.
+    pub fn read(&self, digest: &str) -> Result<Option<Compiled>, RuntimeError> {
+        let path = self.path(digest);
+        match self.genuine(digest, &path) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(path = %path.display(), "compiled code that is not ours; refused");
+                return Ok(None);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(RuntimeError::Artifact(error)),
+        }
+        // SAFETY: `deserialize_file` wants a file that wasmtime's compiler has written, and that
+        // nobody changes while it is mapped. The MAC says that it is what `write` was given, which
+        // is what `compile` gave; files here are written once, under a name that only they get,
+        // made read-only, and removed by unlinking alone, which leaves the mapping whole.
+        let component = unsafe { Component::deserialize_file(self.engine.wasmtime(), &path) };
+        component.map(|component| Some(Compiled { component })).map_err(RuntimeError::Compile)
+    }
+
+    /// Keeps what [`compile`] gave. It is there whole or not at all, but not synced: what a crash
+    /// takes is compiled again.
+    ///
+    /// # Errors
+    /// What the system says of the file.
+    pub fn write(&self, digest: &str, compiled: &[u8]) -> io::Result<()> {
+        let mut mac = self.mac(digest);
+        mac.update(compiled);
+        let tag = mac.finalize().into_bytes();
+        place(&self.folder, &self.tag_path(digest), &tag)?;
+        place(&self.folder, &self.path(digest), compiled)
+    }
+
+    /// Removes what was kept; those who have it mapped keep it.
+    pub fn remove(&self, digest: &str) {
+        for path in [self.path(digest), self.tag_path(digest)] {
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "compiled code was left behind");
+                }
+            }
+        }
+    }
+
+    fn genuine(&self, digest: &str, path: &Path) -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        let tag = match fs::read(self.tag_path(digest)) {
+            Ok(tag) => tag,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut mac = self.mac(digest);
+        let mut chunk = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(mac.verify_slice(&tag).is_ok()),
+                bytes => mac.update(&chunk[..bytes]),
+            }
+        }
+    }
+
+    /// Bound to the engine's kind and the digest: another file's MAC does not fit.
+    fn mac(&self, digest: &str) -> Hmac<Sha256> {
+        // HMAC fills a key up to the hash's block with zeros (RFC 2104).
+        let mut block = [0; 64];
+        block[..KEY_BYTES].copy_from_slice(&self.key);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        for part in ["emberbox artifact 1", &kind(&self.engine), digest] {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac
+    }
+
+    fn path(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.cwasm"))
+    }
+
+    fn tag_path(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.mac"))
+    }
+}
+
+/// What compiled code has to fit: the engine's version and settings, and the processor's kind.
+fn kind(engine: &Engine) -> String {
+    // Its keys are fixed, so that it gives the same in the next process.
+    let mut hasher = std::hash::DefaultHasher::new();
+    engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Writes a file that is there whole or not at all, and that nobody writes to again.
+fn place(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    let mut permissions = file.as_file().metadata()?.permissions();
+    permissions.set_readonly(true);
+    file.as_file().set_permissions(permissions)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+;; Names a model with what is no UTF-8.
+;; ends: trap
+;; says: utf-8
+
+(import "wasi:nn/errors@0.2.0-rc-2024-10-28" (instance $errors (export "error" (type (sub resource)))))
+(alias export $errors "error" (type $error))
+(import "wasi:nn/graph@0.2.0-rc-2024-10-28" (instance $graph
+  (alias outer 1 $error (type $a)) (export "error" (type $e (eq $a)))
+  (export "graph" (type $g (sub resource)))
+  (export "load-by-name" (func (param "name" string) (result (result (own $g) (error (own $e))))))))
+(core func $load (canon lower (func $graph "load-by-name") (memory $memory)))
+(core instance $host (export "load" (func $load)))
+
+;; module
+(import "library" "memory" (memory 1))
+(import "host" "load" (func $load (param i32 i32 i32)))
+(data (i32.const 64) "\ff\fe\fd")
+(func (export "handle") (param i32 i32)
+  (call $load (i32.const 64) (i32.const 3) (i32.const 16)))

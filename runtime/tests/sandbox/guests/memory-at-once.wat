@@ -1,0 +1,8 @@
+;; Asks for all of 4 GiB.
+;; ends: trap
+;; says: its memory limit is
+
+;; module
+(memory 1)
+(func (export "handle") (param i32 i32)
+  (if (i32.eq (memory.grow (i32.const 65535)) (i32.const -1)) (then unreachable)))

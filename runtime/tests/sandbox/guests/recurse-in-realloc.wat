@@ -1,0 +1,19 @@
+;; Calls itself where the host asks for memory.
+;; ends: trap
+;; says: call stack exhausted
+
+(core module $evil
+  (memory (export "memory") 1)
+  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+    (call 0 (local.get 0) (local.get 1) (local.get 2) (local.get 3))))
+(core instance $evil (instantiate $evil))
+(alias core export $evil "memory" (core memory $evil-memory))
+(alias core export $evil "realloc" (core func $evil-realloc))
+(core func $path (canon lower (func $http "[method]incoming-request.path-with-query")
+  (memory $evil-memory) (realloc $evil-realloc)))
+(core instance $host (export "path" (func $path)))
+
+;; module
+(import "host" "path" (func $path (param i32 i32)))
+(func (export "handle") (param i32 i32)
+  (call $path (local.get 0) (i32.const 0)))

@@ -1,0 +1,8 @@
+;; Three tables that are over the limit together.
+;; ends: trap
+;; says: table minimum size
+
+;; module
+(table 20000 funcref) (table 20000 funcref) (table 20000 funcref)
+(func (export "handle") (param i32 i32)
+  )

@@ -41,6 +41,14 @@ impl Target {
         self.ask(&mut self.connect().await?).await
     }
 
+    /// How long one request takes, on a connection of its own that is open already.
+    pub(crate) async fn timed(&self) -> anyhow::Result<Duration> {
+        let mut connection = self.connect().await?;
+        let began = Instant::now();
+        self.ask(&mut connection).await?;
+        Ok(began.elapsed())
+    }
+
     /// Asks over `connections` connections for `time`. Anything but a 200 ends the measurement:
     /// a server that refuses is fast, and its figure would say nothing.
     pub(crate) async fn load(&self, connections: usize, time: Duration) -> anyhow::Result<Sample> {

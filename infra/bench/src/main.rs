@@ -8,6 +8,8 @@ use llm::{Bench as Llm, Speed};
 
 /// The `hello` example through the gateway, beside `wasmtime serve` and a bare hyper server.
 mod hello_http;
+/// Thousands of functions on one server.
+mod density;
 /// Complete calls on the ledger, beside one transaction per call.
 mod ledger;
 /// Many calls at once on a balance for a few.
@@ -47,6 +49,8 @@ struct Args {
 enum Bench {
     /// The hello example through the gateway, beside wasmtime serve and a bare hyper server
     HelloHttp(hello_http::Options),
+    /// First calls of thousands of functions, and the memory that they take
+    Density(density::Options),
     /// Complete calls on the ledger, beside one transaction per call on SQLite and PostgreSQL
     Ledger(ledger::Options),
     /// Many calls at once on a balance for a few: exactly those succeed
@@ -88,6 +92,7 @@ enum Bench {
 async fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
         Bench::HelloHttp(options) => hello_http::run(&options).await,
+        Bench::Density(options) => density::run(&options).await,
         Bench::Ledger(options) => ledger::run(&options).await,
         Bench::Race(options) => race::run(&options).await,
         Bench::Statements(options) => statements::run(&options).await,

@@ -17,9 +17,24 @@ const TRY_EVERY: Duration = Duration::from_millis(20);
 /// A server in a process of its own, which ends with this value.
 #[derive(Debug)]
 pub(crate) struct Process {
-    _child: Child,
+    child: Child,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+}
+
+impl Process {
+    /// The system's number of it.
+    pub(crate) fn id(&self) -> anyhow::Result<u32> {
+        self.child.id().context("the process has ended")
+    }
+
+    /// Lets one of our own end in its own time, with what it has written kept.
+    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().await?;
+        anyhow::ensure!(status.success(), "a server ended with {status}");
+        Ok(())
+    }
 }
 
 /// A subcommand of this very program, started apart. Its first line of output is returned: it says
@@ -35,7 +50,7 @@ pub(crate) async fn ourselves(arguments: &[&str]) -> anyhow::Result<(Process, se
     let said: serde_json::Value =
         serde_json::from_str(&line).with_context(|| format!("{arguments:?} said {line:?}"))?;
     let address = said["address"].as_str().context("no address")?.parse()?;
-    Ok((Process { _child: child, address }, said))
+    Ok((Process { child, address }, said))
 }
 
 /// Another program that is told its address by `{}` in its arguments.
@@ -58,7 +73,7 @@ pub(crate) async fn other(
         }
         tokio::time::sleep(TRY_EVERY).await;
     }
-    Ok(Process { _child: child, address })
+    Ok(Process { child, address })
 }
 
 /// Waits until standard input closes, which happens when the parent ends, however it ends.

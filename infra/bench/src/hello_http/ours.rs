@@ -1,6 +1,7 @@
 //! Our server, in a process of its own, as the gateway's library starts it.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -52,41 +53,55 @@ pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts our server on a data folder of its own, deploys the guest, and says what to ask.
-pub(crate) async fn start(
-    data: &std::path::Path,
+/// Starts our server on a data folder; gives what its first start says to authorise with.
+pub(crate) async fn serve_apart(
+    data: &Path,
     billing: &str,
-    component: &[u8],
-) -> anyhow::Result<(Process, Target)> {
+) -> anyhow::Result<(Process, Option<String>)> {
     let data = data.to_str().context("the data folder's name is not UTF-8")?;
     let arguments = ["serve-emberbox", "--data", data, "--billing", billing];
     let (process, said) = ourselves(&arguments).await?;
-    let key = said["key"].as_str().context("our server gave no key")?;
-    let authorization = format!("Bearer {key}");
-    let path = deploy(&process, &authorization, component).await?;
-    let address = process.address;
+    Ok((process, said["key"].as_str().map(|key| format!("Bearer {key}"))))
+}
+
+/// Starts our server on a data folder of its own, deploys the guest, and says what to ask.
+pub(crate) async fn start(
+    data: &Path,
+    billing: &str,
+    component: &[u8],
+) -> anyhow::Result<(Process, Target)> {
+    let (process, authorization) = serve_apart(data, billing).await?;
+    let authorization = authorization.context("our server gave no key")?;
+    let deployer = Deployer { address: process.address, authorization };
+    let path = deployer.deploy(FUNCTION, component).await?;
+    let Deployer { address, authorization } = deployer;
     Ok((process, Target { address, path, authorization: Some(authorization) }))
 }
 
-/// Uploads the component and returns the path of its address.
-async fn deploy(
-    process: &Process,
-    authorization: &str,
-    component: &[u8],
-) -> anyhow::Result<String> {
-    let manifest = format!("[function]\nname = \"{FUNCTION}\"\nmax_cost_per_call = \"0.001\"\n");
-    let request = Request::post(format!("/v1/functions/{FUNCTION}/versions"))
-        .header("host", process.address.to_string())
-        .header("authorization", authorization)
-        .header("content-type", "application/wasm")
-        .header("x-emberbox-manifest", BASE64.encode(manifest))
-        .body(Full::new(Bytes::copy_from_slice(component)))?;
-    let answer = connect(process.address).await?.send_request(request).await?;
-    let status = answer.status();
-    let body = answer.into_body().collect().await?.to_bytes();
-    let text = String::from_utf8_lossy(&body);
-    anyhow::ensure!(status.is_success(), "deploying {FUNCTION}: {status}: {text}");
-    let deployed: serde_json::Value = serde_json::from_str(&text)?;
-    let owner = deployed["owner"].as_str().context("the answer names no owner")?;
-    Ok(format!("/f/{owner}/{FUNCTION}/"))
+/// Who uploads functions, and to where.
+#[derive(Debug, Clone)]
+pub(crate) struct Deployer {
+    pub(crate) address: SocketAddr,
+    pub(crate) authorization: String,
+}
+
+impl Deployer {
+    /// Uploads a component and returns the path of its address.
+    pub(crate) async fn deploy(&self, name: &str, component: &[u8]) -> anyhow::Result<String> {
+        let manifest = format!("[function]\nname = \"{name}\"\nmax_cost_per_call = \"0.001\"\n");
+        let request = Request::post(format!("/v1/functions/{name}/versions"))
+            .header("host", self.address.to_string())
+            .header("authorization", &self.authorization)
+            .header("content-type", "application/wasm")
+            .header("x-emberbox-manifest", BASE64.encode(manifest))
+            .body(Full::new(Bytes::copy_from_slice(component)))?;
+        let answer = connect(self.address).await?.send_request(request).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await?.to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        anyhow::ensure!(status.is_success(), "deploying {name}: {status}: {text}");
+        let deployed: serde_json::Value = serde_json::from_str(&text)?;
+        let owner = deployed["owner"].as_str().context("the answer names no owner")?;
+        Ok(format!("/f/{owner}/{name}/"))
+    }
 }

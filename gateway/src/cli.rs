@@ -26,6 +26,7 @@ mod chat;
 mod credits;
 mod demo;
 pub(crate) mod deploy;
+mod dev;
 mod download;
 mod earnings;
 mod functions;
@@ -67,6 +68,7 @@ enum Command {
     Serve(serve::Arguments),
     New(new::Arguments),
     Build(build::Arguments),
+    Dev(dev::Arguments),
     Deploy(deploy::Arguments),
     Invoke(invoke::Arguments),
     Chat(chat::Arguments),
@@ -110,6 +112,7 @@ impl Cli {
             Command::Serve(arguments) => serve::run(&arguments, &context),
             Command::New(arguments) => new::run(&arguments, &context),
             Command::Build(arguments) => build::run(&arguments, &context),
+            Command::Dev(arguments) => dev::run(&arguments, &context),
             Command::Deploy(arguments) => deploy::run(&arguments, &context),
             Command::Invoke(arguments) => invoke::run(&arguments, &context),
             Command::Chat(arguments) => chat::run(&arguments, &context),
@@ -179,6 +182,7 @@ mod tests {
             ("emberbox --json usage --since 24h --receipts", true),
             ("emberbox serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --data d", true),
             ("emberbox deploy --no-build --component x.wasm", true),
+            ("emberbox dev f --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", true),
             ("emberbox invoke acme/hello --path a/b --data {}", true),
             ("emberbox prices set --output 0.1 --data d", true),
             ("emberbox rollback hello 3", true),

@@ -142,7 +142,7 @@ pub(crate) async fn wait_and_drain(running: Running, out: Output) -> Result<(), 
 }
 
 /// Ctrl-C, or SIGTERM as service managers send it.
-async fn stop_signal() -> Result<(), CliError> {
+pub(crate) async fn stop_signal() -> Result<(), CliError> {
     let failed = |error| CliError::Failed {
         what: format!("signals cannot be waited for: {error}"),
         next: String::new(),

@@ -17,6 +17,8 @@ mod money;
 mod telemetry;
 /// The README's first five minutes, typed as they stand there.
 mod readme;
+/// `emberbox dev`: save a file, see it served.
+mod dev;
 /// Guests build from their sources, to the same bytes with the same compiler.
 mod guests;
 
@@ -29,5 +31,6 @@ pub(crate) fn run(world: &World, report: &mut Report) {
     money::run(world, report);
     telemetry::run(world, report);
     readme::run(world, report);
+    dev::run(world, report);
     guests::run(world, report);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
-use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::RuntimeError;
 use crate::instance::State;
@@ -25,6 +25,16 @@ const TABLES_PER_MODULE: u32 = 4;
 const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 /// How many freed slots go back to the system with one call.
 const DECOMMIT_BATCH: usize = 16;
+/// What a slot keeps of its memory and tables from one instance to the next, overwritten with what
+/// the next one starts with. Pages that stay mapped cost no faults, and no other processor has to be
+/// told of a change: a small function answers half as many calls again. The pool keeps at most 100
+/// unused slots so.
+///
+/// Scanning for the pages that were written to (`pagemap_scan`) would be faster still, and stays off:
+/// in wasmtime 48 a page that was swapped out is neither overwritten nor given back, and the next
+/// instance, another tenant's, would read it (bytecodealliance/wasmtime, pull request 14357).
+const MEMORY_RESIDENT_BYTES: usize = 2 << 20;
+const TABLE_RESIDENT_BYTES: usize = 16 << 10;
 
 /// How an engine is set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,7 +190,10 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
         .max_tables_per_module(TABLES_PER_MODULE)
         .max_memory_size(usize::try_from(options.memory_bytes_max).unwrap_or(usize::MAX))
         .table_elements(TABLE_ELEMENTS_MAX as usize)
-        .decommit_batch_size(DECOMMIT_BATCH);
+        .decommit_batch_size(DECOMMIT_BATCH)
+        .pagemap_scan(Enabled::No)
+        .table_keep_resident(TABLE_RESIDENT_BYTES)
+        .linear_memory_keep_resident(MEMORY_RESIDENT_BYTES);
     pool
 }
 

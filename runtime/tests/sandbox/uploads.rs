@@ -11,6 +11,15 @@ fn component(imports: &str, body: &str) -> Vec<u8> {
 
 /// A component whose core module has further fields.
 fn component_with(imports: &str, fields: &str, body: &str) -> Vec<u8> {
+    text_of(imports, &format!("(memory 1) {fields}"), body)
+}
+
+/// A component whose core module has these fields, its memory among them.
+fn component_of(fields: &str, body: &str) -> Vec<u8> {
+    text_of("", fields, body)
+}
+
+fn text_of(imports: &str, fields: &str, body: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
             (import "wasi:http/types@0.2.0" (instance $types
@@ -19,7 +28,7 @@ fn component_with(imports: &str, fields: &str, body: &str) -> Vec<u8> {
             {imports}
             (alias export $types "incoming-request" (type $request))
             (alias export $types "response-outparam" (type $outparam))
-            (core module $m (memory 1) {fields} (func (export "handle") (param i32 i32) {body}))
+            (core module $m {fields} (func (export "handle") (param i32 i32) {body}))
             (core instance $i (instantiate $m))
             (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
                 (canon lift (core func $i "handle")))
@@ -177,4 +186,41 @@ fn host_and_sdk_speak_the_same_wit() {
     let host = include_str!("../../wit/wasi-nn.wit");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk/wit/wasi-nn.wit");
     assert_eq!(host, std::fs::read_to_string(path).unwrap());
+}
+
+/// Memory and tables of the pool go from one tenant to the next.
+#[tokio::test]
+async fn nothing_of_an_instance_is_left_for_the_next() {
+    // With room for one instance, the next one gets its slots. 6 MiB are more than slots keep.
+    let engine = Engine::new(EngineOptions { instances_max: 1, ..Default::default() }).unwrap();
+    assert!(engine.pooling());
+    let fields = r#"(memory $own 80) (table $t 60 funcref) (elem declare func $f) (func $f)"#;
+    let writes = r#"
+        (drop (memory.grow (i32.const 16)))
+        (memory.fill (i32.const 0) (i32.const 0xaa) (i32.const 6291456))
+        (table.fill (i32.const 0) (ref.func $f) (i32.const 60))"#;
+    let looks = r#"
+        (local $at i32)
+        (drop (memory.grow (i32.const 16)))
+        (loop $next
+            (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then unreachable))
+            (local.set $at (i32.add (local.get $at) (i32.const 8)))
+            (br_if $next (i32.lt_u (local.get $at) (i32.const 6291456))))
+        (local.set $at (i32.const 0))
+        (loop $next
+            (if (i32.eqz (ref.is_null (table.get (local.get $at)))) (then unreachable))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $next (i32.lt_u (local.get $at) (i32.const 60))))"#;
+    let deploy = |body: &str| {
+        let upload = component_of(fields, body);
+        Deployment::compile(&engine, &upload, Limits::default(), Grants::default()).unwrap()
+    };
+    let (writer, reader) = (deploy(writes), deploy(looks));
+    let world = World::new();
+    for _ in 0..5 {
+        for deployment in [&writer, &reader] {
+            let error = world.get(deployment, "/").await.failed();
+            assert!(matches!(error, CallError::NoResponse(_)), "{error}");
+        }
+    }
 }

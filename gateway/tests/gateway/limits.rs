@@ -76,3 +76,73 @@ fn a_call_has_a_deadline() {
     assert!(server.balance().0 <= before.0);
     server.ledger_is_sound();
 }
+
+/// A slow answer of the function, in progress until it is dropped.
+fn slow(server: &Server) -> Raw {
+    let mut raw = Raw::connect(server);
+    raw.send(server, "GET /f/local/misbehave/slow?pieces=100000&ms=20", "", "");
+    raw.read_until("\r\n\r\n");
+    raw
+}
+
+#[test]
+fn a_function_has_as_many_calls_in_progress_as_its_manifest_says() {
+    let server = Server::start();
+    let misbehave = include_bytes!("../../../examples/prebuilt/misbehave.wasm");
+    let limits = "[limits]\nconcurrency = 1";
+    assert_eq!(server.deploy("misbehave", misbehave, limits).status, 201);
+    assert_eq!(server.deploy("other", misbehave, limits).status, 201);
+    let first = slow(&server);
+    let answer = server.get("/f/local/misbehave/");
+    let error = answer.refused(429, "rate_limit_exceeded");
+    assert!(error["message"].as_str().unwrap().contains("limits.concurrency"), "{error}");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(server.get("/f/local/other/").status, 200, "another has its own");
+    drop(first);
+    crate::support::wait_for("a turn", || {
+        (server.get("/f/local/misbehave/").status == 200).then_some(())
+    });
+    server.wait_for_receipt(|_| true);
+    server.ledger_is_sound();
+}
+
+#[test]
+fn an_organisation_has_so_many_requests_in_progress_with_all_its_keys() {
+    let server = Server::start_with(|config| config.key_limits.org_concurrency_max = 1);
+    let misbehave = include_bytes!("../../../examples/prebuilt/misbehave.wasm");
+    assert_eq!(server.deploy("misbehave", misbehave, "").status, 201);
+    let other = server.other_org("other", "1");
+    let first = slow(&server);
+    let error = server.get("/v1/models").refused(429, "rate_limit_exceeded");
+    assert!(error["message"].as_str().unwrap().contains("organisation"), "{error}");
+    assert_eq!(server.send("GET", "/v1/models", &other, None).status, 200);
+    drop(first);
+    crate::support::wait_for("room", || (server.get("/v1/models").status == 200).then_some(()));
+}
+
+/// Every limit of the table: what the operator does not allow is refused by its name.
+#[test]
+fn limits_over_the_operators_are_refused_by_name() {
+    let server = Server::start();
+    let hello = include_bytes!("../../../examples/prebuilt/hello.wasm");
+    for (limit, over) in [
+        ("memory_mib", 257),
+        ("wall_ms", 300_001),
+        ("cpu_ms", 60_001),
+        ("handles", 10_001),
+        ("host_call_kib", 65_537),
+        ("tensors_kib", 65_537),
+        ("contexts", 129),
+        ("response_kib", 1_048_577),
+        ("log_kib", 1_025),
+        ("concurrency", 10_001),
+    ] {
+        let error = server
+            .deploy("hello", hello, &format!("[limits]\n{limit} = {over}"))
+            .refused(400, "invalid_request");
+        assert_eq!(error["param"], json!(format!("limits.{limit}")), "{error}");
+        let within = format!("[limits]\n{limit} = {}", over - 1);
+        assert_eq!(server.deploy("hello", hello, &within).status, 201, "{limit}");
+    }
+    assert_eq!(server.get("/f/local/hello/").status, 200);
+}

@@ -96,7 +96,8 @@ impl Deployments {
         let (artifacts, digest) = (Arc::clone(&self.artifacts), digest.to_owned());
         blocking(move || {
             artifacts.write(&digest, &code).map_err(RuntimeError::Artifact)?;
-            artifacts.read(&digest)
+            // What the engine does not take, an upload must not leave behind.
+            artifacts.read(&digest).inspect_err(|_| artifacts.remove(&digest))
         })
         .await?
         .map_err(|error| refused(error.into()))?
@@ -201,7 +202,11 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
         Some(compiled) => compiled,
         None => app.deployments.compile(&digest, component.clone()).await?,
     };
-    let deployment = app.deployments.deploy(&compiled, &manifest)?;
+    let deployment = app.deployments.deploy(&compiled, &manifest).inspect_err(|_| {
+        if !app.folder.has_artifact(&digest) {
+            app.deployments.artifacts.remove(&digest);
+        }
+    })?;
     let new = NewVersion {
         org_id: org_id.clone(),
         function,

@@ -127,13 +127,18 @@ impl Folder {
     /// Keeps a component under its digest; false when it was there already. It is there whole or
     /// not at all, also after a crash.
     pub(crate) fn write_artifact(&self, digest: &str, bytes: &[u8]) -> Result<bool, FolderError> {
-        let path = self.artifact(digest);
-        if path.exists() {
+        if self.has_artifact(digest) {
             return Ok(false);
         }
+        let path = self.artifact(digest);
         write_whole(&self.path.join("artifacts"), &path, bytes)
             .map(|()| true)
             .map_err(|source| FolderError::Io { path, source })
+    }
+
+    /// Whether a component is kept.
+    pub(crate) fn has_artifact(&self, digest: &str) -> bool {
+        self.artifact(digest).exists()
     }
 
     /// Reads a component, which must be what its name says.

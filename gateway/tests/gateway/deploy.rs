@@ -16,14 +16,42 @@ fn artifacts(server: &Server) -> Vec<String> {
     names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+/// A component that compiles, and does not fit: the host's `poll` has no such function.
+fn misfit() -> Vec<u8> {
+    let text = r#"(component
+        (import "wasi:io/poll@0.2.0" (instance (export "fly" (func))))
+        (import "wasi:http/types@0.2.0" (instance $types
+            (export "incoming-request" (type (sub resource)))
+            (export "response-outparam" (type (sub resource)))))
+        (alias export $types "incoming-request" (type $request))
+        (alias export $types "response-outparam" (type $outparam))
+        (core module $m (func (export "handle") (param i32 i32)))
+        (core instance $i (instantiate $m))
+        (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
+            (canon lift (core func $i "handle")))
+        (instance $handler (export "handle" (func $handle)))
+        (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
+    wat::parse_str(text).unwrap()
+}
+
+fn compiled(server: &Server) -> usize {
+    let kinds = std::fs::read_dir(server.folder.path().join("data/compiled")).unwrap();
+    kinds.map(|kind| std::fs::read_dir(kind.unwrap().path()).unwrap().count()).sum()
+}
+
 #[test]
 fn what_is_refused_leaves_nothing_behind() {
     let server = Server::start();
+    let misfit = misfit();
     let wat_module = b"\0asm\x01\0\0\0";
     let half = &HELLO[..HELLO.len() / 2];
-    for (name, wasm) in
-        [("text", &b"hello"[..]), ("empty", b""), ("module", wat_module), ("half", half)]
-    {
+    for (name, wasm) in [
+        ("text", &b"hello"[..]),
+        ("empty", b""),
+        ("module", wat_module),
+        ("half", half),
+        ("misfit", &misfit),
+    ] {
         let error = server.deploy(name, wasm, "").refused(400, "invalid_request");
         assert_eq!(error["param"], json!("component"), "{name}: {error}");
         server.get(&format!("/v1/functions/{name}")).refused(404, "function_not_found");
@@ -44,6 +72,7 @@ fn what_is_refused_leaves_nothing_behind() {
     let answer = server.send("POST", "/v1/functions/a/versions", &server.key, Some(HELLO));
     assert_eq!(answer.refused(400, "invalid_request")["param"], json!("x-emberbox-manifest"));
     assert_eq!(artifacts(&server), Vec::<String>::new());
+    assert_eq!(compiled(&server), 0);
     assert_eq!(server.get("/v1/functions").good()["data"], json!([]));
 }
 

@@ -207,8 +207,15 @@ impl Block {
     #[inline(always)]
     pub(super) fn new(largest: f32, sums: [i32; 2]) -> Self {
         let scale = largest / 127.0;
-        let sum = sums[0] + sums[1];
+        // What is not finite becomes any integer.
+        let sum = sums[0].wrapping_add(sums[1]);
         let totals = [sums[0] as f32 * scale, sums[1] as f32 * scale];
-        Self { scale, sum: -sum, sums: [-sums[0], -sums[1]], total: sum as f32 * scale, totals }
+        Self {
+            scale,
+            sum: sum.wrapping_neg(),
+            sums: sums.map(i32::wrapping_neg),
+            total: sum as f32 * scale,
+            totals,
+        }
     }
 }

@@ -64,12 +64,12 @@ macro_rules! limits {
 }
 
 limits! {
-    memory_mib: usual 64, allowed 256, most 1_024;
+    memory_mib: usual 64, allowed 256, most 4_096;
     wall_ms: usual 30_000, allowed 300_000, most 21_600_000;
     cpu_ms: usual 10_000, allowed 60_000, most 21_600_000;
     table_elements: usual 50_000, allowed 100_000, most 100_000;
     core_instances: usual 64, allowed 64, most 64;
-    handles: usual 1_000, allowed 10_000, most 1_000_000;
+    handles: usual 1_000, allowed 1_000, most 1_000_000;
     host_call_kib: usual 24 << 10, allowed 64 << 10, most 1 << 20;
     tensors_kib: usual 16 << 10, allowed 64 << 10, most 1 << 20;
     contexts: usual 128, allowed 128, most 10_000;
@@ -131,7 +131,7 @@ mod tests {
             assert!((1..=allowed).contains(&usual) && allowed <= limit.most, "{}", limit.name);
             *limit.set(&mut most) = limit.most;
         }
-        assert_eq!(most.for_sandbox().validate(1 << 30).map_err(|e| e.to_string()), Ok(()));
+        assert_eq!(most.for_sandbox().validate(4 << 30).map_err(|e| e.to_string()), Ok(()));
         assert_eq!(CallLimits::USUAL.for_sandbox(), Limits::default());
         assert_eq!(most.within(&CallLimits::USUAL), CallLimits::USUAL);
     }

@@ -7,11 +7,10 @@ use emberbox_billing::{AuthorPrice, Nano, OrgId};
 use emberbox_catalog::{CatalogError, NewVersion, Version};
 use emberbox_runtime::{Artifacts, Compiled, Deployment, Engine, Grants, RuntimeError};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::call_limits::{self, CallLimits};
-use crate::compiler::{Compilations, CompileError};
+use crate::compiler::{Compilations, CompileError, Lane};
 use crate::config::Config;
 use crate::errors::ApiError;
 use crate::folder::{Folder, FolderError};
@@ -19,8 +18,12 @@ use crate::manifest::Manifest;
 
 /// The versions that were called lately.
 mod cache;
+/// Calls in progress, by function.
+mod running;
 
 use cache::Cache;
+pub(crate) use running::Place;
+use running::Running;
 
 /// A version that is ready to be called, with everything that a call needs to know of it.
 pub(crate) struct Live {
@@ -31,8 +34,8 @@ pub(crate) struct Live {
     pub(crate) max_cost_per_call: Nano,
     pub(crate) author: Option<AuthorPrice>,
     pub(crate) deployment: Deployment,
-    /// One for each call that may be in progress.
-    pub(crate) turns: Arc<Semaphore>,
+    /// Calls that may be in progress at a time.
+    pub(crate) concurrency: u64,
     /// Bytes of its compiled code.
     pub(crate) code_bytes: usize,
 }
@@ -45,6 +48,7 @@ pub(crate) struct Deployments {
     /// The most that the operator allows.
     allowed: CallLimits,
     cache: Cache,
+    running: Arc<Running>,
     /// Held while the catalog, the artifacts and the slots change together, so that no artifact is
     /// removed for one function while another is published with it.
     changes: tokio::sync::Mutex<()>,
@@ -61,17 +65,27 @@ pub(crate) struct Upload {
 }
 
 impl Deployments {
-    pub(crate) fn new(engine: Engine, artifacts: Artifacts, config: &Config) -> Self {
-        let limits = &config.limits;
-        let code_bytes_max = limits.deployments_mib_max.saturating_mul(1 << 20);
+    /// Keeps at most `ready_max` versions ready.
+    pub(crate) fn new(
+        engine: Engine,
+        artifacts: Artifacts,
+        (config, ready_max): (&Config, usize),
+    ) -> Self {
+        let code_bytes_max = config.limits.deployments_mib_max.saturating_mul(1 << 20);
         Deployments {
             engine,
             compilations: Compilations::new(config.compiler.clone()),
             artifacts: Arc::new(artifacts),
             allowed: config.function_limits.call,
-            cache: Cache::new(limits.deployments_max, code_bytes_max),
+            cache: Cache::new(ready_max, code_bytes_max),
+            running: Arc::default(),
             changes: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// A place among the calls of a function; `None` when all are taken.
+    pub(crate) fn place(&self, live: &Live) -> Option<Place> {
+        self.running.place((&live.org_id, &live.name), live.concurrency)
     }
 
     /// The next call asks the catalog again which version is live.
@@ -91,8 +105,19 @@ impl Deployments {
     }
 
     /// Compiles a component, and keeps what came of it.
-    async fn compile(&self, digest: &str, component: Bytes) -> Result<Compiled, ApiError> {
-        let code = self.compilations.compile(&self.engine, component).await.map_err(refused)?;
+    async fn compile(
+        &self,
+        digest: &str,
+        (lane, component): (Lane<'_>, Bytes),
+    ) -> Result<Compiled, ApiError> {
+        let compiled = self.compilations.compile(&self.engine, (lane, component)).await;
+        let code = compiled.map_err(|error| match error {
+            // It was taken once, so whoever calls it now is not at fault.
+            CompileError::Refused(_) | CompileError::TooLarge if lane == Lane::Kept => {
+                ApiError::internal("a component that was taken before is refused now", &error)
+            }
+            other => refused(other),
+        })?;
         let (artifacts, digest) = (Arc::clone(&self.artifacts), digest.to_owned());
         blocking(move || {
             artifacts.write(&digest, &code).map_err(RuntimeError::Artifact)?;
@@ -114,16 +139,16 @@ impl Deployments {
         })
     }
 
-    fn turns(&self, manifest: &Manifest) -> Arc<Semaphore> {
-        let concurrency = manifest.limits.within(&self.allowed).concurrency;
-        Arc::new(Semaphore::new(usize::try_from(concurrency).unwrap_or(usize::MAX)))
+    fn concurrency(&self, manifest: &Manifest) -> u64 {
+        manifest.limits.within(&self.allowed).concurrency
     }
 
     /// Refuses limits that the operator does not allow, by name.
     pub(crate) fn check_limits(&self, manifest: &Manifest) -> Result<(), ApiError> {
         for limit in call_limits::ALL {
             let (asked, allowed) = (limit.get(&manifest.limits), limit.get(&self.allowed));
-            if asked > allowed {
+            // What a manifest does not ask for is no reason to refuse it: it gets what is allowed.
+            if asked > allowed && asked != limit.get(&CallLimits::USUAL) {
                 return Err(ApiError::field(
                     &format!("limits.{}", limit.name),
                     format!("{asked} is more than this server allows, which is {allowed}"),
@@ -176,7 +201,7 @@ async fn load_version(
             let digest = version.digest.clone();
             let component = on_disk(app, move |folder| folder.read_artifact(&digest)).await?;
             tracing::info!(owner, function = name, version = version.number, "is compiled again");
-            app.deployments.compile(&version.digest, component.into()).await?
+            app.deployments.compile(&version.digest, (Lane::Kept, component.into())).await?
         }
     };
     let deployment = app.deployments.deploy(&compiled, &manifest)?;
@@ -188,7 +213,7 @@ async fn load_version(
         max_cost_per_call: manifest.max_cost_per_call,
         author: author(org_id, &manifest),
         deployment,
-        turns: app.deployments.turns(&manifest),
+        concurrency: app.deployments.concurrency(&manifest),
         code_bytes: compiled.bytes(),
     }))
 }
@@ -200,7 +225,10 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
     let digest = hex::encode(Sha256::digest(&component));
     let compiled = match app.deployments.kept(&digest).await? {
         Some(compiled) => compiled,
-        None => app.deployments.compile(&digest, component.clone()).await?,
+        None => {
+            let order = (Lane::Upload(&org_id), component.clone());
+            app.deployments.compile(&digest, order).await?
+        }
     };
     let deployment = app.deployments.deploy(&compiled, &manifest).inspect_err(|_| {
         if !app.folder.has_artifact(&digest) {
@@ -240,7 +268,7 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
             max_cost_per_call,
             author,
             deployment,
-            turns: app.deployments.turns(&manifest),
+            concurrency: app.deployments.concurrency(&manifest),
             code_bytes: compiled.bytes(),
         }));
     }
@@ -314,6 +342,7 @@ fn refused(error: CompileError) -> ApiError {
     match error {
         CompileError::TooLarge => ApiError::BodyTooLarge,
         CompileError::Refused(reason) => ApiError::field("component", reason),
+        CompileError::Busy => ApiError::Overloaded(error.to_string()),
         CompileError::Failed(_) => ApiError::internal("the sandbox failed", &error),
     }
 }

@@ -28,6 +28,8 @@ mod gateway;
 mod billing;
 /// Ledger and catalog.
 mod stores;
+/// How many files the process may have open.
+mod open_files;
 
 /// How long the charging of calls that were cut off may take after the connections are gone: longer
 /// than any of them is tried.

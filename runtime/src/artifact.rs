@@ -21,6 +21,11 @@ use crate::{Engine, EngineOptions, RuntimeError, engine, validate};
 /// Bytes of the key.
 pub const KEY_BYTES: usize = 32;
 
+/// How the names of compiled code and of its codes end.
+const CODE_END: &str = "cwasm";
+const TAG_END: &str = "mac";
+const ENDS: [&str; 2] = [CODE_END, TAG_END];
+
 /// A component, checked and compiled. A clone is another handle to it.
 #[derive(Clone)]
 pub struct Compiled {
@@ -69,11 +74,17 @@ pub struct Artifacts {
 
 impl Artifacts {
     /// Opens the part of `folder` that is for this engine, and removes what others have left:
-    /// compiled code fits one version of the engine, and one kind of processor.
+    /// compiled code fits one version of the engine, and one kind of processor. What nobody has
+    /// `wanted`, by its digest, was left by a server that ended in the middle of an upload.
     ///
     /// # Errors
     /// What the system says of the folder.
-    pub fn open(engine: &Engine, folder: &Path, key: [u8; KEY_BYTES]) -> io::Result<Self> {
+    pub fn open(
+        engine: &Engine,
+        folder: &Path,
+        key: [u8; KEY_BYTES],
+        wanted: impl Fn(&str) -> bool,
+    ) -> io::Result<Self> {
         let own = kind(engine);
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -83,6 +94,14 @@ impl Artifacts {
         }
         let folder = folder.join(own);
         fs::create_dir_all(&folder)?;
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let known = name.to_str().and_then(|name| name.split_once('.'));
+            if !known.is_some_and(|(digest, end)| ENDS.contains(&end) && wanted(digest)) {
+                fs::remove_file(entry.path())?;
+            }
+        }
         Ok(Self { engine: engine.clone(), folder, key })
     }
 
@@ -92,20 +111,21 @@ impl Artifacts {
     /// What the system says of the file, and `Compile` where wasmtime does not take it.
     pub fn read(&self, digest: &str) -> Result<Option<Compiled>, RuntimeError> {
         let path = self.path(digest);
-        match self.genuine(digest, &path) {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!(path = %path.display(), "compiled code that is not ours; refused");
-                return Ok(None);
-            }
+        let file = match File::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(RuntimeError::Artifact(error)),
+        };
+        if !self.genuine(digest, &file).map_err(RuntimeError::Artifact)? {
+            tracing::warn!(path = %path.display(), "compiled code that is not ours; refused");
+            return Ok(None);
         }
         // SAFETY: `deserialize_file` wants a file that wasmtime's compiler has written, and that
         // nobody changes while it is mapped. The MAC says that it is what `write` was given, which
         // is what `compile` gave; files here are written once, under a name that only they get,
         // made read-only, and removed by unlinking alone, which leaves the mapping whole.
-        let component = unsafe { Component::deserialize_file(self.engine.wasmtime(), &path) };
+        let component =
+            unsafe { Component::deserialize_file(self.engine.wasmtime(), same_file(&file, &path)) };
         component.map(|component| Some(Compiled { component })).map_err(RuntimeError::Compile)
     }
 
@@ -135,8 +155,7 @@ impl Artifacts {
         }
     }
 
-    fn genuine(&self, digest: &str, path: &Path) -> io::Result<bool> {
-        let mut file = File::open(path)?;
+    fn genuine(&self, digest: &str, mut file: &File) -> io::Result<bool> {
         let tag = match fs::read(self.tag_path(digest)) {
             Ok(tag) => tag,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -166,11 +185,11 @@ impl Artifacts {
     }
 
     fn path(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{digest}.cwasm"))
+        self.folder.join(format!("{digest}.{CODE_END}"))
     }
 
     fn tag_path(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{digest}.mac"))
+        self.folder.join(format!("{digest}.{TAG_END}"))
     }
 }
 
@@ -180,6 +199,18 @@ fn kind(engine: &Engine) -> String {
     let mut hasher = std::hash::DefaultHasher::new();
     engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
     format!("{:016x}", hasher.finish())
+}
+
+/// A path that leads to what was checked, whatever has its name by now.
+#[cfg(target_os = "linux")]
+fn same_file(file: &File, _path: &Path) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn same_file(_file: &File, path: &Path) -> PathBuf {
+    path.to_owned()
 }
 
 /// Writes a file that is there whole or not at all, and that nobody writes to again.

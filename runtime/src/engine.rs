@@ -27,14 +27,15 @@ const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 const DECOMMIT_BATCH: usize = 16;
 /// What a slot keeps of its memory and tables from one instance to the next, overwritten with what
 /// the next one starts with. Pages that stay mapped cost no faults, and no other processor has to be
-/// told of a change: a small function answers half as many calls again. The pool keeps at most 100
-/// unused slots so.
+/// told of a change: a small function answers half as many calls again. After a burst, every slot that
+/// was used keeps as much, so all of them together are bounded too.
 ///
 /// Scanning for the pages that were written to (`pagemap_scan`) would be faster still, and stays off:
 /// in wasmtime 48 a page that was swapped out is neither overwritten nor given back, and the next
 /// instance, another tenant's, would read it (bytecodealliance/wasmtime, pull request 14357).
 const MEMORY_RESIDENT_BYTES: usize = 2 << 20;
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
+const ALL_RESIDENT_BYTES: usize = 2 << 30;
 
 /// How an engine is set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,12 +173,17 @@ fn config() -> Config {
         .concurrency_support(false)
         .wasm_memory64(false)
         .wasm_multi_memory(false)
-        .wasm_relaxed_simd(false);
+        .wasm_relaxed_simd(false)
+        // Data that lies far apart is not spread out over an image of the whole: an upload of a
+        // few bytes would become one of megabytes.
+        .memory_guaranteed_dense_image_size(1 << 20);
     config
 }
 
 fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     let slots = |per_component: u32| options.instances_max.saturating_mul(per_component);
+    let share = ALL_RESIDENT_BYTES / options.instances_max.max(1) as usize;
+    let resident = MEMORY_RESIDENT_BYTES.min(share);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(options.instances_max)
         .total_stacks(options.instances_max)
@@ -193,7 +199,7 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
         .decommit_batch_size(DECOMMIT_BATCH)
         .pagemap_scan(Enabled::No)
         .table_keep_resident(TABLE_RESIDENT_BYTES)
-        .linear_memory_keep_resident(MEMORY_RESIDENT_BYTES);
+        .linear_memory_keep_resident(resident);
     pool
 }
 

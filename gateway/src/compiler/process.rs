@@ -126,7 +126,10 @@ mod linux {
     use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
     use rustix::io::Errno;
     use rustix::process::{Resource, Rlimit, setrlimit};
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule,
+    };
 
     use super::Order;
 
@@ -184,11 +187,14 @@ mod linux {
             libc::SYS_sched_yield,
             libc::SYS_sigaltstack,
             libc::SYS_statx,
-            libc::SYS_tgkill,
             libc::SYS_write,
             libc::SYS_writev,
         ];
-        let rules: BTreeMap<_, _> = calls.into_iter().map(|call| (call, Vec::new())).collect();
+        let mut rules: BTreeMap<_, _> = calls.into_iter().map(|call| (call, Vec::new())).collect();
+        // A process ends itself with a signal; it sends none to others.
+        let own = u64::from(std::process::id());
+        let to_itself = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own)?;
+        rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![to_itself])?]);
         let filter = SeccompFilter::new(
             rules,
             SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs()),

@@ -12,7 +12,7 @@ use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode, Uri, response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use self::failure::{broken, no_answer, tell_author};
@@ -21,7 +21,7 @@ use super::spend::CallSpend;
 use super::{Caller, Charged, Tab, quote};
 use crate::app::App;
 use crate::body::{self, Body};
-use crate::deployments::Live;
+use crate::deployments::{Live, Place};
 use crate::errors::ApiError;
 use crate::logs::CallLog;
 
@@ -67,7 +67,7 @@ pub(crate) async fn call(
 /// A call whose guest runs.
 struct Begun {
     /// Among the calls of its function.
-    turn: OwnedSemaphorePermit,
+    place: Place,
     tab: Tab,
     hold: Hold,
     spend: Arc<CallSpend>,
@@ -102,7 +102,7 @@ async fn work(
         Ok(begun) => begun,
         Err(error) => return send(reply, Err(error)),
     };
-    let Begun { turn, tab, hold, spend, started: Started { head, report } } = begun;
+    let Begun { place, tab, hold, spend, started: Started { head, report } } = begun;
     let outcome = answer(reply, hold, head, head_only).await;
     if let Outcome::Unpaid(reply, error) = outcome {
         tab.release().await;
@@ -114,7 +114,7 @@ async fn work(
     };
     tell_author(&log, &report);
     let answered = matches!(outcome, Outcome::Streaming(..) | Outcome::Whole(..));
-    drop(turn);
+    drop(place);
     let charged = settle(tab, &spend, (&report, answered)).await;
     finish(outcome, charged);
 }
@@ -126,10 +126,10 @@ async fn begin(
     live: &Live,
     (request, log): (http::Request<Body>, &Arc<CallLog>),
 ) -> Result<Begun, ApiError> {
-    let turn = Arc::clone(&live.turns).try_acquire_owned().or(Err(ApiError::RateLimited {
+    let place = app.deployments.place(live).ok_or(ApiError::RateLimited {
         reason: "this function has as many calls in progress as its limits.concurrency allows",
         retry_after_s: 1,
-    }))?;
+    })?;
     let quote = quote::function(app, &caller.org(), live, caller.max_cost).await?;
     let (book, author) = (Arc::clone(&quote.book), quote.author.clone());
     let (tab, hold) = Tab::open(app, caller, (quote, lasts_ms_max(live))).await?;
@@ -143,7 +143,7 @@ async fn begin(
         logs: Arc::<CallLog>::clone(log),
     });
     match started {
-        Ok(started) => Ok(Begun { turn, tab, hold, spend, started }),
+        Ok(started) => Ok(Begun { place, tab, hold, spend, started }),
         Err(error) => {
             tab.release().await;
             Err(no_answer(error))

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::stores::{self, Books};
-use super::{Kept, Running, StartError, listen, local_addr};
+use super::{Kept, Running, StartError, listen, local_addr, open_files};
 use crate::app::App;
 use crate::auth::{Keys, OperatorToken};
 use crate::bootstrap;
@@ -36,7 +36,8 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
     let books = Books::open(&config, &folder).await?;
     let metrics = Arc::new(Metrics::new());
     let (sender, gone) = oneshot::channel();
-    let deployments = Deployments::new(engine, artifacts, &config);
+    let ready_max = open_files::ready_functions_max(config.limits.deployments_max);
+    let deployments = Deployments::new(engine, artifacts, (&config, ready_max));
     let (limits, settling, stop) = (config.limits.clone(), TaskTracker::new(), Stop::default());
     let app = Arc::new(App {
         folder,
@@ -112,8 +113,9 @@ impl Opened {
             component_bytes_max: config.limits.component_bytes_max,
             ..EngineOptions::default()
         })?;
-        let artifacts = Artifacts::open(&engine, &folder.compiled(), folder.artifact_key()?)
-            .map_err(|source| FolderError::Io { path: folder.compiled(), source })?;
+        let (compiled, key) = (folder.compiled(), folder.artifact_key()?);
+        let artifacts = Artifacts::open(&engine, &compiled, key, |kept| folder.has_artifact(kept))
+            .map_err(|source| FolderError::Io { path: compiled, source })?;
         Ok(Opened { folder: Arc::new(folder), token, inference, engine, artifacts })
     }
 }

@@ -129,7 +129,7 @@ fn limits_over_the_operators_are_refused_by_name() {
         ("memory_mib", 257),
         ("wall_ms", 300_001),
         ("cpu_ms", 60_001),
-        ("handles", 10_001),
+        ("handles", 1_001),
         ("host_call_kib", 65_537),
         ("tensors_kib", 65_537),
         ("contexts", 129),

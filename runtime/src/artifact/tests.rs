@@ -23,16 +23,24 @@ fn what_was_kept_is_found_by_the_next_process() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine();
     let compiled = compile(engine.options(), &hello()).unwrap();
-    Artifacts::open(&engine, root.path(), [7; KEY_BYTES])
+    Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |_| true)
         .unwrap()
         .write(DIGEST, &compiled)
         .unwrap();
     // What a crash of another version left, and that version itself.
     fs::create_dir(root.path().join("0000000000000000")).unwrap();
-    let next = Artifacts::open(&engine, root.path(), [7; KEY_BYTES]).unwrap();
+    let next = Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |_| true).unwrap();
     let found = next.read(DIGEST).unwrap().unwrap();
     assert!(found.bytes() >= compiled.len(), "{} of {}", found.bytes(), compiled.len());
     assert!(next.read("d2").unwrap().is_none());
+    // What a crash has left in the middle of an upload.
+    for orphan in ["d2.cwasm", "d2.mac", ".tmpAbC", "d1.cwasm.part"] {
+        fs::write(only_folder(root.path()).join(orphan), b"left").unwrap();
+    }
+    let next =
+        Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |digest| digest == DIGEST).unwrap();
+    assert!(next.read(DIGEST).unwrap().is_some());
+    assert_eq!(fs::read_dir(only_folder(root.path())).unwrap().count(), 2);
     next.remove(DIGEST);
     next.remove(DIGEST);
     assert!(next.read(DIGEST).unwrap().is_none());
@@ -45,7 +53,7 @@ fn a_pool_takes_what_the_compiler_gives() {
     let root = tempfile::tempdir().unwrap();
     let pooled = Engine::new(EngineOptions::default()).unwrap();
     let compiled = compile(&EngineOptions::default(), &hello()).unwrap();
-    let artifacts = Artifacts::open(&pooled, root.path(), [7; KEY_BYTES]).unwrap();
+    let artifacts = Artifacts::open(&pooled, root.path(), [7; KEY_BYTES], |_| true).unwrap();
     artifacts.write(DIGEST, &compiled).unwrap();
     assert!(artifacts.read(DIGEST).unwrap().is_some());
 }
@@ -55,14 +63,14 @@ fn what_is_not_ours_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine();
     let compiled = compile(engine.options(), &hello()).unwrap();
-    let artifacts = Artifacts::open(&engine, root.path(), [7; KEY_BYTES]).unwrap();
+    let artifacts = Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |_| true).unwrap();
     let refused = |what: &str| {
         assert!(artifacts.read(DIGEST).unwrap().is_none(), "{what}");
         artifacts.write(DIGEST, &compiled).unwrap();
         assert!(artifacts.read(DIGEST).unwrap().is_some(), "after {what}");
     };
     artifacts.write(DIGEST, &compiled).unwrap();
-    let other = Artifacts::open(&engine, root.path(), [8; KEY_BYTES]).unwrap();
+    let other = Artifacts::open(&engine, root.path(), [8; KEY_BYTES], |_| true).unwrap();
     assert!(other.read(DIGEST).unwrap().is_none(), "another key");
 
     let (code, tag) = (artifacts.path(DIGEST), artifacts.tag_path(DIGEST));

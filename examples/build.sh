@@ -2,7 +2,7 @@
 # Rebuilds the example functions and keeps them in examples/prebuilt/, where tests and the demo
 # find them. Takes no arguments: all of them are built, so that the manifest never lies.
 #
-# Needs the target once: rustup target add wasm32-wasip2
+# Needs the targets once: rustup target add wasm32-wasip1 wasm32-wasip2
 #
 # examples/prebuilt/MANIFEST.json says what each was built from:
 #   {"NAME": {"sources_sha256": "...", "wasm_sha256": "...", "bytes": N}, ...}, names sorted.
@@ -20,6 +20,11 @@ export LC_ALL=C
 
 guests=() # sorted
 for manifest in examples/*/emberbox.toml; do guests+=("$(basename "$(dirname "$manifest")")"); done
+# Core modules, whose manifests look for them where that target's programs are.
+commands=()
+for name in "${guests[@]}"; do
+    ! grep -q /wasm32-wasip1/ "examples/$name/emberbox.toml" || commands+=("$name")
+done
 target=${CARGO_TARGET_DIR:-examples/target}
 out=examples/prebuilt
 
@@ -48,13 +53,19 @@ remap=(
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     "--remap-path-prefix=$(cd "$stage" && pwd)=/emberbox"
 )
-CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${remap[*]}") \
-    cargo build --locked --release --target wasm32-wasip2 --manifest-path "$stage/Cargo.toml" \
-    --target-dir "$target"
+CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${remap[*]}")
+export CARGO_ENCODED_RUSTFLAGS
+build=(cargo build --locked --release --manifest-path "$stage/Cargo.toml" --target-dir "$target")
+"${build[@]}" --workspace "${commands[@]/#/--exclude=}" --target wasm32-wasip2
+"${build[@]}" "${commands[@]/#/--package=}" --target wasm32-wasip1
 
 mkdir -p "$out"
 for name in "${guests[@]}"; do
-    cp "$target/wasm32-wasip2/release/${name//-/_}.wasm" "$out/$name.wasm.new"
+    case " ${commands[*]} " in
+        *" $name "*) built=wasm32-wasip1/release/$name.wasm ;;
+        *) built=wasm32-wasip2/release/${name//-/_}.wasm ;;
+    esac
+    cp "$target/$built" "$out/$name.wasm.new"
     mv "$out/$name.wasm.new" "$out/$name.wasm"
 done
 {

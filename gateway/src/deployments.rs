@@ -324,7 +324,11 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn grants(manifest: &Manifest) -> Grants {
-    Grants { models: manifest.models.clone(), environment: manifest.environment.clone() }
+    Grants {
+        models: manifest.models.clone(),
+        environment: manifest.environment.clone(),
+        arguments: manifest.arguments.clone(),
+    }
 }
 
 /// What the author adds to the price; nothing when the manifest names no price.

@@ -26,6 +26,8 @@ pub const NAME_CHARS_MAX: usize = 63;
 pub const MODELS_MAX: usize = 16;
 /// The longest name of a model.
 pub const MODEL_NAME_CHARS_MAX: usize = 128;
+/// How many arguments one command may have.
+pub const ARGUMENTS_MAX: usize = 64;
 /// How many environment values one function may carry.
 pub const ENVIRONMENT_ENTRIES_MAX: usize = 64;
 /// The highest markup on compute time: a hundred times the platform's own price.
@@ -40,6 +42,8 @@ pub struct Manifest {
     pub name: String,
     /// Where the built component lies, relative to the manifest; `None`: where Cargo puts it.
     pub component: Option<String>,
+    /// The command that builds it, in the function's folder; `None`: Cargo does.
+    pub build: Option<String>,
     /// The most that one call may cost, in credits: the hold that is taken before the call.
     pub max_cost_per_call: Nano,
     /// The models that the function may load, by name.
@@ -50,6 +54,8 @@ pub struct Manifest {
     pub limits: CallLimits,
     /// Plain values that the function finds in its environment.
     pub environment: BTreeMap<String, String>,
+    /// Arguments of a core module, after the program's name.
+    pub arguments: Vec<String>,
 }
 
 /// The author's own price. All zero when the manifest has no `[price]`.
@@ -148,8 +154,9 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
     let environment = root.table("environment", false).map(read_environment);
     root.refuse_unknown(&["function", "price", "limits", "environment"]);
 
-    let (name, component, max_cost_per_call, models) = function??;
+    let function = function??;
     let price = price.unwrap_or_default();
+    let max_cost_per_call = function.max_cost_per_call;
     if price.call_fee > max_cost_per_call {
         mistakes.push(Mistake {
             field: "price.call_fee".to_owned(),
@@ -161,31 +168,59 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
         });
     }
     Some(Manifest {
-        name,
-        component,
+        name: function.name,
+        component: function.component,
+        build: function.build,
         max_cost_per_call,
-        models,
+        models: function.models,
         price,
         limits: limits.unwrap_or(CallLimits::USUAL),
         environment: environment.unwrap_or_default(),
+        arguments: function.arguments,
     })
 }
 
-type FunctionPart = (String, Option<String>, Nano, BTreeSet<String>);
+/// The table `[function]`.
+struct FunctionPart {
+    name: String,
+    component: Option<String>,
+    build: Option<String>,
+    max_cost_per_call: Nano,
+    models: BTreeSet<String>,
+    arguments: Vec<String>,
+}
 
 fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
     let name = section.text("name", true);
     let name = section.keep_if("name", name, |name| check_name(name));
     let component = section.text("component", false);
     let component = section.keep_if("component", component, |path| check_component(path));
+    let build = section.text("build", false);
+    let build = section.keep_if("build", build, |command| check_build(command, &component));
     let max_cost = section.credits("max_cost_per_call", true);
     let max_cost = section.keep_if("max_cost_per_call", max_cost, |cost| {
         positive(*cost, "it is the most one call may cost, in credits, such as \"0.01\"")
     });
     let models = section.texts("models");
     let models = section.keep_if("models", models, |models| check_models(models));
-    section.refuse_unknown(&["name", "component", "max_cost_per_call", "models"]);
-    Some((name?, component, max_cost?, models.unwrap_or_default().into_iter().collect()))
+    let arguments = section.texts("arguments");
+    let arguments = section.keep_if("arguments", arguments, |texts| check_arguments(texts));
+    section.refuse_unknown(&[
+        "name",
+        "component",
+        "build",
+        "max_cost_per_call",
+        "models",
+        "arguments",
+    ]);
+    Some(FunctionPart {
+        name: name?,
+        component,
+        build,
+        max_cost_per_call: max_cost?,
+        models: models.unwrap_or_default().into_iter().collect(),
+        arguments: arguments.unwrap_or_default(),
+    })
 }
 
 fn read_price(mut section: Section<'_>) -> Price {
@@ -239,6 +274,26 @@ fn check_component(path: &str) -> Result<(), String> {
         return Err("it is the path of the built component; leave it out to use Cargo's".to_owned());
     }
     Ok(())
+}
+
+fn check_build(command: &str, component: &Option<String>) -> Result<(), String> {
+    if command.trim().is_empty() || command.contains('\0') {
+        return Err("it is a command, such as \"npm run build\"".to_owned());
+    }
+    match component {
+        Some(_) => Ok(()),
+        None => Err("function.component must say which file it makes".to_owned()),
+    }
+}
+
+fn check_arguments(arguments: &[String]) -> Result<(), String> {
+    if arguments.len() > ARGUMENTS_MAX {
+        return Err(format!("{} are given; at most {ARGUMENTS_MAX} are kept", arguments.len()));
+    }
+    match arguments.iter().any(|argument| argument.contains('\0')) {
+        true => Err("an argument cannot hold a zero byte".to_owned()),
+        false => Ok(()),
+    }
 }
 
 fn check_models(models: &[String]) -> Result<(), String> {

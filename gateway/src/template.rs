@@ -152,23 +152,42 @@ fn check_folder(dir: &Path) -> Result<(), TemplateError> {
     }
 }
 
-/// The lock file: that of the examples, with the project's package in place of theirs. Packages
-/// stand in the order of the alphabet, or Cargo would want to write the file anew.
+/// The lock file: of that of the examples what the project's package needs. Packages stand in the
+/// order of the alphabet, or Cargo would want to write the file anew.
 fn lock_for(name: &str) -> String {
-    let line = |block: &str, key: &str| -> Option<String> {
-        Some(block.lines().find_map(|line| line.strip_prefix(key))?.to_owned())
-    };
-    let mut blocks = LOCK.trim_end().split("\n\n").map(str::to_owned);
+    let mut blocks = LOCK.trim_end().split("\n\n");
     let head = blocks.next().unwrap_or_default();
-    // A package without a source is one of the examples, or the SDK.
-    let stays = |block: &String| {
-        line(block, "source = ").is_some()
-            || line(block, "name = ").as_deref() == Some("\"emberbox-sdk\"")
-    };
+    let all: Vec<&str> = blocks.collect();
     let own = LOCK_OWN.trim_end().replace(NAME, name);
-    let mut packages: Vec<String> = blocks.filter(stays).chain([own]).collect();
-    packages.sort_by_cached_key(|block| (line(block, "name = "), line(block, "version = ")));
+    let mut packages = vec![own.as_str()];
+    let mut next = 0;
+    while let Some(block) = packages.get(next) {
+        for needed in needs(block) {
+            // Where there are several versions, the need is for one of them.
+            let (name, version) = needed.split_once(' ').unzip();
+            let name = name.unwrap_or(needed);
+            let found = all.iter().find(|block| {
+                quoted(block, "name") == Some(name)
+                    && version.is_none_or(|version| quoted(block, "version") == Some(version))
+            });
+            packages.extend(found.filter(|found| !packages.contains(found)));
+        }
+        next += 1;
+    }
+    packages.sort_by_key(|block| (quoted(block, "name"), quoted(block, "version")));
     format!("{head}\n\n{}\n", packages.join("\n\n"))
+}
+
+/// A field of a package in a lock file.
+fn quoted<'b>(block: &'b str, key: &str) -> Option<&'b str> {
+    let value = |line: &'b str| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"');
+    block.lines().find_map(value)
+}
+
+/// The packages that one in a lock file needs: names, with versions where there are several.
+fn needs(block: &str) -> impl Iterator<Item = &str> {
+    let entry = |line| str::strip_prefix(line, " \"")?.strip_suffix("\",");
+    block.lines().filter_map(entry)
 }
 
 /// The files and folders made so far; those that are not kept are removed again.

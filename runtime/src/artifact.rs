@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use wasmtime::component::Component;
+use wasmtime::{Module, Precompiled};
 
+use crate::validate::Kind;
 use crate::{Engine, EngineOptions, RuntimeError, engine, validate};
 
 /// Bytes of the key.
@@ -26,10 +28,17 @@ const CODE_END: &str = "cwasm";
 const TAG_END: &str = "mac";
 const ENDS: [&str; 2] = [CODE_END, TAG_END];
 
-/// A component, checked and compiled. A clone is another handle to it.
+/// A component or a core module, checked and compiled. A clone is another handle to it.
 #[derive(Clone)]
 pub struct Compiled {
-    pub(crate) component: Component,
+    pub(crate) code: Code,
+}
+
+/// Machine code, by what it was compiled from.
+#[derive(Clone)]
+pub(crate) enum Code {
+    Component(Component),
+    Module(Module),
 }
 
 impl Compiled {
@@ -40,16 +49,22 @@ impl Compiled {
     /// Says what is wrong with the component: every import that the host lacks, the missing
     /// export, the byte where it is damaged.
     pub fn new(engine: &Engine, component: &[u8]) -> Result<Self, RuntimeError> {
-        validate::check(component, engine.options().component_bytes_max)?;
-        let component =
-            Component::from_binary(engine.wasmtime(), component).map_err(RuntimeError::Compile)?;
-        Ok(Self { component })
+        let kind = validate::check(component, engine.options().component_bytes_max)?;
+        let engine = engine.wasmtime();
+        let code = match kind {
+            Kind::Component => Component::from_binary(engine, component).map(Code::Component),
+            Kind::Command => Module::from_binary(engine, component).map(Code::Module),
+        };
+        Ok(Self { code: code.map_err(RuntimeError::Compile)? })
     }
 
     /// Bytes of code and data that it takes, mapped from a file or not.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let range = self.component.image_range();
+        let range = match &self.code {
+            Code::Component(component) => component.image_range(),
+            Code::Module(module) => module.image_range(),
+        };
         range.end.addr() - range.start.addr()
     }
 }
@@ -60,9 +75,13 @@ impl Compiled {
 /// # Errors
 /// As [`Compiled::new`].
 pub fn compile(options: &EngineOptions, component: &[u8]) -> Result<Vec<u8>, RuntimeError> {
-    validate::check(component, options.component_bytes_max)?;
+    let kind = validate::check(component, options.component_bytes_max)?;
     let engine = engine::compiler().map_err(RuntimeError::Engine)?;
-    engine.precompile_component(component).map_err(RuntimeError::Compile)
+    let compiled = match kind {
+        Kind::Component => engine.precompile_component(component),
+        Kind::Command => engine.precompile_module(component),
+    };
+    compiled.map_err(RuntimeError::Compile)
 }
 
 /// Compiled components in a folder, by the digests of what they were compiled from.
@@ -120,13 +139,22 @@ impl Artifacts {
             tracing::warn!(path = %path.display(), "compiled code that is not ours; refused");
             return Ok(None);
         }
+        let (engine, same) = (self.engine.wasmtime(), same_file(&file, &path));
+        let kind =
+            wasmtime::Engine::detect_precompiled_file(&same).map_err(RuntimeError::Compile)?;
         // SAFETY: `deserialize_file` wants a file that wasmtime's compiler has written, and that
         // nobody changes while it is mapped. The MAC says that it is what `write` was given, which
         // is what `compile` gave; files here are written once, under a name that only they get,
         // made read-only, and removed by unlinking alone, which leaves the mapping whole.
-        let component =
-            unsafe { Component::deserialize_file(self.engine.wasmtime(), same_file(&file, &path)) };
-        component.map(|component| Some(Compiled { component })).map_err(RuntimeError::Compile)
+        let code = unsafe {
+            match kind {
+                Some(Precompiled::Module) => {
+                    Module::deserialize_file(engine, same).map(Code::Module)
+                }
+                _ => Component::deserialize_file(engine, same).map(Code::Component),
+            }
+        };
+        code.map(|code| Some(Compiled { code })).map_err(RuntimeError::Compile)
     }
 
     /// Keeps what [`compile`] gave. It is there whole or not at all, but not synced: what a crash

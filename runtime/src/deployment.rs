@@ -4,8 +4,9 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
+use crate::artifact::Code;
 use crate::call::{self, Answer, Call, CallError, Head, Report, Started};
-use crate::instance::{self, Job, State};
+use crate::instance::{self, Bounds, Job, Program};
 use crate::meter::Shared;
 use crate::{Compiled, Engine, Grants, Limits, RuntimeError, headers};
 
@@ -17,7 +18,7 @@ pub struct Deployment {
 
 struct Inner {
     engine: Engine,
-    pre: ProxyPre<State>,
+    program: Program,
     limits: Limits,
     grants: Grants,
 }
@@ -49,10 +50,17 @@ impl Deployment {
         grants: Grants,
     ) -> Result<Self, RuntimeError> {
         limits.validate(engine.options().memory_bytes_max)?;
-        let component = &compiled.component;
-        let pre = engine.linker().instantiate_pre(component).map_err(RuntimeError::Mismatch)?;
-        let pre = ProxyPre::new(pre).map_err(RuntimeError::Mismatch)?;
-        let inner = Inner { engine: engine.clone(), pre, limits, grants };
+        let program = match &compiled.code {
+            Code::Component(component) => {
+                let pre = engine.linker().instantiate_pre(component);
+                pre.and_then(ProxyPre::new).map(Program::Component)
+            }
+            Code::Module(module) => {
+                engine.core_linker().instantiate_pre(module).map(Program::Command)
+            }
+        };
+        let program = program.map_err(RuntimeError::Mismatch)?;
+        let inner = Inner { engine: engine.clone(), program, limits, grants };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -62,8 +70,8 @@ impl Deployment {
     /// [`RuntimeError::Limit`] names a limit that is out of range.
     pub fn with(&self, limits: Limits, grants: Grants) -> Result<Self, RuntimeError> {
         limits.validate(self.inner.engine.options().memory_bytes_max)?;
-        let Inner { engine, pre, .. } = &*self.inner;
-        let inner = Inner { engine: engine.clone(), pre: pre.clone(), limits, grants };
+        let Inner { engine, program, .. } = &*self.inner;
+        let inner = Inner { engine: engine.clone(), program: program.clone(), limits, grants };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -95,7 +103,7 @@ impl Deployment {
     /// `RequestInvalid` when the request names no host, `Overloaded` when all instances are
     /// taken.
     pub fn start(&self, call: Call) -> Result<Started, CallError> {
-        let Inner { engine, pre, limits, grants } = &*self.inner;
+        let Inner { engine, program, limits, grants } = &*self.inner;
         let mut call = call;
         headers::check_host(&call.request)?;
         headers::strip_request(call.request.headers_mut());
@@ -107,19 +115,13 @@ impl Deployment {
         let (head, answered) = oneshot::channel();
         let method = call.request.method().clone();
         let spend = Arc::clone(&call.spend);
-        let (request, state) = instance::prepare(call, limits, grants, Arc::clone(&shared));
+        let guest = program.guest(call, (limits, grants), (&shared, head));
         let response_bytes_max = limits.response_bytes_max;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.wall_ms_max);
         tokio::spawn(instance::run(Job {
             engine: engine.wasmtime().clone(),
-            pre: pre.clone(),
-            request,
-            state,
-            head,
-            limits: limits.clone(),
-            spend,
-            deadline,
-            shared: Arc::clone(&shared),
+            guest,
+            bounds: Bounds { limits: limits.clone(), spend, deadline, shared: Arc::clone(&shared) },
             permit,
             alive: alive.clone(),
         }));

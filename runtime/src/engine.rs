@@ -8,7 +8,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::RuntimeError;
-use crate::instance::State;
+use crate::instance::{CommandState, ComponentState};
 
 /// Most elements of one table; the pooling allocator reserves address space for them.
 pub(crate) const TABLE_ELEMENTS_MAX: u64 = 100_000;
@@ -74,7 +74,8 @@ pub struct Engine {
 
 struct Inner {
     wasmtime: wasmtime::Engine,
-    linker: Linker<State>,
+    linker: Linker<ComponentState>,
+    core_linker: wasmtime::Linker<CommandState>,
     permits: Arc<Semaphore>,
     options: EngineOptions,
     pooling: bool,
@@ -91,10 +92,12 @@ impl Engine {
         check(&options)?;
         let (wasmtime, pooling) = start(&options).map_err(RuntimeError::Engine)?;
         let linker = link(&wasmtime).map_err(RuntimeError::Engine)?;
+        let core_linker = link_core(&wasmtime).map_err(RuntimeError::Engine)?;
         let tick = Duration::from_millis(options.epoch_tick_ms);
         let ticker = Ticker::start(wasmtime.weak(), tick).map_err(RuntimeError::Timer)?;
         let permits = Arc::new(Semaphore::new(options.instances_max as usize));
-        let inner = Inner { wasmtime, linker, permits, options, pooling, _ticker: ticker };
+        let inner =
+            Inner { wasmtime, linker, core_linker, permits, options, pooling, _ticker: ticker };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -117,8 +120,14 @@ impl Engine {
         &self.inner.wasmtime
     }
 
-    pub(crate) fn linker(&self) -> &Linker<State> {
+    /// What components can import.
+    pub(crate) fn linker(&self) -> &Linker<ComponentState> {
         &self.inner.linker
+    }
+
+    /// What core modules can.
+    pub(crate) fn core_linker(&self) -> &wasmtime::Linker<CommandState> {
+        &self.inner.core_linker
     }
 
     pub(crate) fn permits(&self) -> &Arc<Semaphore> {
@@ -205,11 +214,18 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
 
 /// The whole command world, since guests for wasip2 import parts of it even to answer HTTP; the
 /// context behind it is empty.
-fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<ComponentState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     crate::nn::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+fn link_core(engine: &wasmtime::Engine) -> wasmtime::Result<wasmtime::Linker<CommandState>> {
+    let mut linker = wasmtime::Linker::new(engine);
+    wasmtime_wasi::p1::add_to_linker_async(&mut linker, CommandState::wasi)?;
+    crate::nn::add_core_to_linker(&mut linker)?;
     Ok(linker)
 }
 

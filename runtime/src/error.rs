@@ -28,12 +28,18 @@ pub enum RuntimeError {
     /// The upload does not start as WebAssembly does.
     #[error("this is not WebAssembly: the file does not start with `\\0asm`")]
     NotWasm,
-    /// A core module where a component is needed.
+    /// A core module that is no program.
     #[error(
-        "this is a core module, not a component; build it for the target wasm32-wasip2, \
-         or wrap it with `wasm-tools component new`"
+        "this is a core module, and not a WASI command: it does not export `{0}`; build it as a \
+         program for the target wasm32-wasip1, or as a component for wasm32-wasip2"
     )]
-    CoreModule,
+    NotCommand(&'static str),
+    /// A core module that needs what the host does not have.
+    #[error(
+        "the module imports what this host does not offer: {0}; it offers wasi_snapshot_preview1 \
+         and wasi_ephemeral_nn"
+    )]
+    UnknownCoreImports(String),
     /// A binary of a version that this host does not know.
     #[error("this is WebAssembly of an unknown version ({0:02x?})")]
     UnknownVersion([u8; 4]),

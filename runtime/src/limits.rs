@@ -91,4 +91,6 @@ pub struct Grants {
     pub models: BTreeSet<String>,
     /// Its environment, the whole of it.
     pub environment: BTreeMap<String, String>,
+    /// Arguments of a command, after the program's name.
+    pub arguments: Vec<String>,
 }

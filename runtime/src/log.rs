@@ -54,6 +54,13 @@ impl LogBudget {
     }
 }
 
+/// Both outputs of a call, standard output first.
+pub(crate) fn both(sink: &Arc<dyn LogSink>, bytes_max: u64) -> [LogStream; 2] {
+    let budget = LogBudget::new(bytes_max);
+    [Stream::Stdout, Stream::Stderr]
+        .map(|stream| LogStream::new(stream, Arc::clone(sink), Arc::clone(&budget)))
+}
+
 /// One output of a guest. All streams that the guest opens on it share the line in progress.
 #[derive(Clone)]
 pub(crate) struct LogStream {
@@ -71,6 +78,11 @@ impl LogStream {
     pub(crate) fn new(stream: Stream, sink: Arc<dyn LogSink>, budget: Arc<LogBudget>) -> Self {
         let lines = Lines { stream, sink, budget, partial: Vec::new() };
         Self { lines: Arc::new(Mutex::new(lines)) }
+    }
+
+    /// A line of the host's own, which counts as the guest's.
+    pub(crate) fn note(&self, text: &str) {
+        self.lines().write(format!("{text}\n").as_bytes());
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {

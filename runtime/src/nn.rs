@@ -16,18 +16,22 @@ mod stateful;
 mod task;
 /// Tensors as guests make and read them.
 mod tensor;
+/// `wasi_ephemeral_nn`, for core modules.
+mod witx;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use crate::bridge::Bridge;
-use crate::instance::State;
+use crate::bridge::{Bridge, ModelInfo};
+use crate::instance::ComponentState;
 use crate::meter::Shared;
 use crate::spend::Spend;
 use crate::{Call, Grants, Limits};
 
+use context::Context;
+use error::GuestError;
 use tensor::TensorBudget;
 
 mod bindings {
@@ -80,6 +84,30 @@ impl NnCtx {
         let (models, contexts_max) = (grants.models.clone(), limits.contexts_max);
         Self { reach, models, tensors, contexts: 0, contexts_max }
     }
+
+    /// A model that the function may use.
+    fn find(&self, name: &str) -> Result<ModelInfo, GuestError> {
+        // What is not granted is not said to exist either.
+        if !self.models.contains(name) {
+            return Err(GuestError::not_granted(name));
+        }
+        self.reach.bridge.model(name).ok_or_else(|| GuestError::not_found(name))
+    }
+
+    /// A context that counts as open from now on, until `close`.
+    fn open(&mut self, model: String) -> Result<Context, GuestError> {
+        let max = self.contexts_max;
+        if self.contexts >= max {
+            let prose = format!("a call may have {max} contexts open at the same time");
+            return Err(GuestError::overloaded(&prose));
+        }
+        self.contexts += 1;
+        Ok(Context::new(model))
+    }
+
+    fn close(&mut self) {
+        self.contexts -= 1;
+    }
 }
 
 /// A store's `wasi:nn` state and its handles.
@@ -94,7 +122,10 @@ impl HasData for HasNn {
     type Data<'a> = NnView<'a>;
 }
 
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    bindings::Ml::add_to_linker::<State, HasNn>(linker, State::nn)?;
+/// The component interfaces.
+pub(crate) fn add_to_linker(linker: &mut Linker<ComponentState>) -> wasmtime::Result<()> {
+    bindings::Ml::add_to_linker::<ComponentState, HasNn>(linker, ComponentState::nn)?;
     stateful::add_to_linker(linker)
 }
+
+pub(crate) use witx::{CoreNn, add_to_linker as add_core_to_linker};

@@ -1,7 +1,7 @@
 //! What can be said about an upload without compiling it, so that a mistake gets a name and a
 //! hostile file gets no compiler time.
 
-use wasmparser::{Chunk, Encoding, Parser, Payload};
+use wasmparser::{Chunk, ExternalKind, Parser, Payload};
 
 use crate::{RuntimeError, UnknownImport};
 
@@ -51,16 +51,35 @@ pub(crate) const OFFERED: &[(&str, &str)] = &[
     ("wasi:sockets/udp-create-socket", "0.2"),
 ];
 
+/// The modules that core modules can import from.
+const OFFERED_TO_MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_ephemeral_nn"];
+/// What a command exports.
+const COMMAND: [(&str, ExternalKind); 2] =
+    [("_start", ExternalKind::Func), ("memory", ExternalKind::Memory)];
+
 const HANDLER: &str = "wasi:http/incoming-handler";
 const NAMES_SHOWN_MAX: usize = 20;
 
-/// Checks size, kind, completeness, imports and the handler's export.
-pub(crate) fn check(bytes: &[u8], bytes_max: usize) -> Result<(), RuntimeError> {
+/// What an upload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A component that answers through `wasi:http`.
+    Component,
+    /// A core module that is a WASI preview 1 command.
+    Command,
+}
+
+/// Checks size, kind, completeness, imports and what must be exported.
+pub(crate) fn check(bytes: &[u8], bytes_max: usize) -> Result<Kind, RuntimeError> {
     if bytes.len() > bytes_max {
         return Err(RuntimeError::TooLarge { bytes: bytes.len(), bytes_max });
     }
-    check_kind(bytes)?;
+    let kind = kind(bytes)?;
     let outline = outline(bytes)?;
+    if kind == Kind::Command {
+        check_command(&outline)?;
+        return Ok(kind);
+    }
     let unknown: Vec<UnknownImport> =
         outline.imports.iter().filter_map(|name| unknown(name)).collect();
     if !unknown.is_empty() {
@@ -68,6 +87,24 @@ pub(crate) fn check(bytes: &[u8], bytes_max: usize) -> Result<(), RuntimeError> 
     }
     if !outline.exports.iter().any(|name| is(name, HANDLER, "0.2")) {
         return Err(RuntimeError::MissingHandler(shown(&outline.exports)));
+    }
+    Ok(kind)
+}
+
+fn check_command(outline: &Outline) -> Result<(), RuntimeError> {
+    let unknown: Vec<String> = outline
+        .core_imports
+        .iter()
+        .filter(|(module, _)| !OFFERED_TO_MODULES.contains(&module.as_str()))
+        .map(|(module, name)| format!("{module}.{name}"))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(RuntimeError::UnknownCoreImports(shown(&unknown)));
+    }
+    for (name, kind) in COMMAND {
+        if !outline.core_exports.iter().any(|(known, of)| known == name && *of == kind) {
+            return Err(RuntimeError::NotCommand(name));
+        }
     }
     Ok(())
 }
@@ -85,7 +122,7 @@ fn package(interface: &str, version: &str) -> String {
     format!("{package}@{version}")
 }
 
-fn check_kind(bytes: &[u8]) -> Result<(), RuntimeError> {
+fn kind(bytes: &[u8]) -> Result<Kind, RuntimeError> {
     let magic = b"\0asm";
     if !bytes.starts_with(&magic[..bytes.len().min(magic.len())]) || bytes.is_empty() {
         return Err(RuntimeError::NotWasm);
@@ -94,9 +131,9 @@ fn check_kind(bytes: &[u8]) -> Result<(), RuntimeError> {
         return Err(RuntimeError::Truncated { offset: bytes.len() });
     }
     if Parser::is_component(bytes) {
-        Ok(())
+        Ok(Kind::Component)
     } else if Parser::is_core_wasm(bytes) {
-        Err(RuntimeError::CoreModule)
+        Ok(Kind::Command)
     } else {
         Err(RuntimeError::UnknownVersion([bytes[4], bytes[5], bytes[6], bytes[7]]))
     }
@@ -106,6 +143,9 @@ fn check_kind(bytes: &[u8]) -> Result<(), RuntimeError> {
 struct Outline {
     imports: Vec<String>,
     exports: Vec<String>,
+    /// A module's, by module and name.
+    core_imports: Vec<(String, String)>,
+    core_exports: Vec<(String, ExternalKind)>,
 }
 
 /// Walks all sections, nested ones too, and keeps the names at the component's own level.
@@ -143,7 +183,20 @@ fn outline(bytes: &[u8]) -> Result<Outline, RuntimeError> {
 impl Outline {
     fn add(&mut self, payload: Payload<'_>) -> Result<(), RuntimeError> {
         match payload {
-            Payload::Version { encoding: Encoding::Module, .. } => Err(RuntimeError::CoreModule),
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import.map_err(malformed)?;
+                    self.core_imports.push((import.module.to_owned(), import.name.to_owned()));
+                }
+                Ok(())
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export.map_err(malformed)?;
+                    self.core_exports.push((export.name.to_owned(), export.kind));
+                }
+                Ok(())
+            }
             Payload::ComponentImportSection(section) => {
                 for import in section {
                     self.imports.push(import.map_err(malformed)?.name.name.to_owned());

@@ -10,7 +10,7 @@ use super::deploy::read_manifest;
 use super::error::CliError;
 use super::format::size;
 use crate::manifest::Manifest;
-use crate::template::build::build_project;
+use crate::template::build::build_function;
 
 /// Build the function in a folder
 #[derive(Debug, Args)]
@@ -38,12 +38,8 @@ pub(super) fn build(
     context: &Context,
 ) -> Result<PathBuf, CliError> {
     context.out.note(&format!("building {} …", manifest.name));
-    let built = build_project(folder)
-        .map_err(|error| CliError::Failed { what: error.to_string(), next: String::new() })?;
-    match &manifest.component {
-        Some(path) => Ok(folder.join(path)),
-        None => Ok(built),
-    }
+    build_function(folder, manifest)
+        .map_err(|error| CliError::Failed { what: error.to_string(), next: String::new() })
 }
 
 /// Where the last build left the component: as the manifest says, or where Cargo puts it.

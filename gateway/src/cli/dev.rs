@@ -20,7 +20,7 @@ use super::output::{Output, Paint};
 use super::serve::{exports, runtime, start_failed, stop_signal};
 use crate::client::{Client, Secret};
 use crate::manifest::Manifest;
-use crate::template::build::build_project;
+use crate::template::build::build_function;
 use crate::{Compiler, Config, Running};
 
 /// What in the folder has changed.
@@ -34,6 +34,8 @@ const KEY: &str = "dev.key";
 const CREDITS: Nano = Nano::from_nano(1_000_000_000_000);
 /// How often the folder, the logs and the receipts are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// Receipts that are looked at each time.
+const RECEIPTS_MAX: u32 = 100;
 /// How long calls in progress may go on at the end.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -176,9 +178,8 @@ impl Session {
         let began = Instant::now();
         let text = read_manifest(&self.folder)?;
         let manifest = Manifest::parse(&text)?;
-        let built = build_project(&self.folder)
+        let path = build_function(&self.folder, &manifest)
             .map_err(|error| CliError::Failed { what: error.to_string(), next: String::new() })?;
-        let path = manifest.component.as_ref().map_or(built, |path| self.folder.join(path));
         let took = began.elapsed();
         let component = std::fs::read(&path).map_err(|source| CliError::File { path, source })?;
         let upload = Upload { name: &manifest.name, manifest: &text, activate: true };
@@ -191,8 +192,9 @@ impl Session {
 
     fn show_lines(&mut self) -> Result<(), CliError> {
         let Some(function) = &self.function else { return Ok(()) };
-        let page =
-            self.client.get(&format!("/v1/functions/{function}/logs?after={}", self.line))?;
+        let path = format!("/v1/functions/{function}/logs?after={}", self.line);
+        // What could not be had now comes with the next look.
+        let Ok(page) = self.client.get(&path) else { return Ok(()) };
         for line in rows(&page) {
             let mut event = line.clone();
             event["event"] = "log".into();
@@ -208,7 +210,8 @@ impl Session {
 
     /// Those since the last time, oldest first.
     fn show_receipts(&mut self) -> Result<(), CliError> {
-        let page = self.client.get("/v1/receipts?limit=20")?;
+        let path = format!("/v1/receipts?limit={RECEIPTS_MAX}");
+        let Ok(page) = self.client.get(&path) else { return Ok(()) };
         let newest = rows(&page).first().map_or_else(String::new, |newest| cell(newest, "/id"));
         let Some(shown) = self.receipt.replace(newest) else { return Ok(()) };
         let new = rows(&page).iter().take_while(|receipt| cell(receipt, "/id") != shown);

@@ -8,6 +8,8 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
+use crate::manifest::Manifest;
+
 /// What functions are compiled for.
 const TARGET: &str = "wasm32-wasip2";
 /// Between flags in `CARGO_ENCODED_RUSTFLAGS` (The Cargo Book, "Environment Variables").
@@ -35,6 +37,14 @@ pub enum BuildError {
     /// Cargo said no; its own words are on standard error.
     #[error("the function does not build ({0}): see what Cargo says above")]
     Failed(ExitStatus),
+    /// A manifest's command said no; its own words are on standard error.
+    #[error("`{command}` failed ({status}): see what it says above")]
+    CommandFailed {
+        /// The command.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
     /// The build made no component.
     #[error(
         "the package in {} made no component: its Cargo.toml needs a [lib] with \
@@ -50,6 +60,18 @@ pub enum BuildError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+/// Builds the function in this folder as its manifest says, and returns the component's path.
+///
+/// # Errors
+/// As [`build_project`]; or if the manifest's command fails.
+pub fn build_function(dir: &Path, manifest: &Manifest) -> Result<PathBuf, BuildError> {
+    let built = match &manifest.build {
+        Some(command) => run_command(command, dir)?,
+        None => build_project(dir)?,
+    };
+    Ok(manifest.component.as_ref().map_or(built, |path| dir.join(path)))
 }
 
 /// Builds the function in this folder for `wasm32-wasip2` and returns the component's path.
@@ -156,6 +178,21 @@ fn pass_flags(cargo: &mut Command, flags: &[String]) {
     }
 }
 
+/// Runs a function's own build command in its folder, as a shell understands it. What it writes goes
+/// to standard error.
+fn run_command(command: &str, dir: &Path) -> Result<PathBuf, BuildError> {
+    let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+    let mut shell_command = Command::new(shell);
+    shell_command.args([flag, command]).current_dir(dir).stdin(Stdio::null());
+    shell_command.stdout(io::stderr());
+    let failed = |source| BuildError::Io { program: PathBuf::from(shell), source };
+    let status = shell_command.status().map_err(failed)?;
+    if status.success() {
+        return Ok(dir.to_owned());
+    }
+    Err(BuildError::CommandFailed { command: command.to_owned(), status })
+}
+
 /// Runs Cargo and returns the component that the package of this manifest became.
 fn run(
     mut cargo: Command,
@@ -219,6 +256,22 @@ mod tests {
         assert!(matches!(run("false"), Err(BuildError::Failed(_))));
         assert!(matches!(run("true"), Ok(None)));
         assert!(matches!(run("/no/such/program"), Err(BuildError::NoRust(_))));
+    }
+
+    #[test]
+    fn a_manifests_command_builds_in_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = |command: &str| {
+            let text = format!(
+                "[function]\nname = \"f\"\nmax_cost_per_call = \"1\"\ncomponent = \"a.wasm\"\n\
+                 build = \"{command}\""
+            );
+            Manifest::parse(&text).unwrap()
+        };
+        let built = build_function(folder.path(), &manifest("echo x > a.wasm && true")).unwrap();
+        assert_eq!(std::fs::read_to_string(built).unwrap(), "x\n");
+        let error = build_function(folder.path(), &manifest("exit 3")).unwrap_err();
+        assert!(error.to_string().contains("`exit 3` failed"), "{error}");
     }
 
     #[test]

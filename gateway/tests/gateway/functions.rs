@@ -4,7 +4,11 @@ use crate::support::{Raw, Server, nano, send};
 
 const HELLO: &[u8] = include_bytes!("../../../examples/prebuilt/hello.wasm");
 const STORYTELLER: &[u8] = include_bytes!("../../../examples/prebuilt/storyteller.wasm");
+const LEGACY: &[u8] = include_bytes!("../../../examples/prebuilt/legacy-nn.wasm");
+const WASMEDGE: &[u8] = include_bytes!("../../../examples/prebuilt/wasmedge-nn.wasm");
 const MISBEHAVE: &[u8] = include_bytes!("../../../examples/prebuilt/misbehave.wasm");
+
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 fn log_lines(server: &Server, function: &str) -> Vec<Value> {
     let logs = server.get(&format!("/v1/functions/{function}/logs?limit=1000")).good();
@@ -49,6 +53,34 @@ fn a_story_streams_and_its_tokens_are_charged() {
     assert!(quantity("input_tokens") > 0 && quantity("output_tokens") > 5, "{receipt}");
     assert_eq!(quantity("calls"), 1);
     assert!(nano(&receipt["amount"]) <= nano(&receipt["held"]));
+    server.ledger_is_sound();
+}
+
+/// Programs for wasmtime's and `WasmEdge`'s own wasi-nn, as they are, on the bundled model.
+#[test]
+fn a_core_module_reads_its_request_and_is_charged() {
+    let server = Server::start();
+    let story = |name: &str, wasm: &[u8], arguments: &str| {
+        let rest = format!(
+            "models = [\"tiny-storyteller\"]\narguments = {arguments}\n\
+             [environment]\nseed = \"7\"\ntemp = \"0\""
+        );
+        server.deploy(name, wasm, &rest).good_created();
+        let path = format!("/f/local/{name}/");
+        let prompt = Some(&b"Once upon a time"[..]);
+        let answer = send(server.public, ("POST", &path), &server.key, &[], prompt);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(PLAIN)), "{name}");
+        let receipt =
+            server.wait_for_receipt(|of| of["subject"]["function"]["name"] == json!(name));
+        let lines = receipt["usage"].as_array().unwrap();
+        let metered = lines.iter().any(|line| line["meter"] == json!("output_tokens"));
+        assert!(metered && answer.text.len() > 100, "{receipt}: {answer:?}");
+        answer.text
+    };
+    story("legacy-nn", LEGACY, "[\"tiny-storyteller\"]");
+    let whole = story("basic", WASMEDGE, "[\"basic\", \"tiny-storyteller\"]");
+    let streamed = story("stream", WASMEDGE, "[\"stream\", \"tiny-storyteller\"]");
+    assert!(whole.starts_with(&streamed), "{streamed} is not how {whole} begins");
     server.ledger_is_sound();
 }
 

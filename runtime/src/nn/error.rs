@@ -7,6 +7,9 @@ const NAME_CHARS_MAX: usize = 64;
 /// Bytes of an error's text. It may repeat what the guest sent, and nothing counts it.
 const TEXT_BYTES_MAX: usize = 1024;
 
+/// The stable word of one error.
+const CONTEXT_LENGTH: &str = "context_length_exceeded";
+
 /// An error as the guest reads it: its code, and data that starts with a stable word and a colon.
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
 #[derive(Clone, Debug)]
@@ -62,6 +65,15 @@ impl GuestError {
         Self::new(ErrorCode::NotFound, "output_not_found", &prose)
     }
 
+    /// Whether prompt and output were too long for the model.
+    pub(super) fn is_context_length(&self) -> bool {
+        self.data.starts_with(CONTEXT_LENGTH)
+    }
+
+    pub(super) fn by_name_only() -> Self {
+        Self::unsupported("models are loaded by name; this host does not load them from bytes")
+    }
+
     pub(super) fn overloaded(prose: &str) -> Self {
         Self::new(ErrorCode::RuntimeError, "overloaded", prose)
     }
@@ -76,9 +88,7 @@ impl From<BridgeError> for GuestError {
         let (code, word) = match &error {
             BridgeError::ModelNotFound(_) => (ErrorCode::NotFound, "model_not_found"),
             BridgeError::InvalidRequest { .. } => (ErrorCode::InvalidArgument, "invalid_argument"),
-            BridgeError::ContextLength { .. } => {
-                (ErrorCode::InvalidArgument, "context_length_exceeded")
-            }
+            BridgeError::ContextLength { .. } => (ErrorCode::InvalidArgument, CONTEXT_LENGTH),
             BridgeError::WrongKind(_) => (ErrorCode::UnsupportedOperation, "unsupported"),
             BridgeError::Overloaded(_) => (ErrorCode::RuntimeError, "overloaded"),
             BridgeError::Cancelled => (ErrorCode::RuntimeError, "cancelled"),

@@ -40,35 +40,23 @@ impl NnView<'_> {
 /// What every version of the interfaces does.
 impl NnView<'_> {
     pub(super) fn load(&mut self) -> Answer<Resource<Graph>> {
-        self.refuse(GuestError::unsupported(
-            "models are loaded by name; this host does not load them from bytes",
-        ))
+        self.refuse(GuestError::by_name_only())
     }
 
     pub(super) fn graph(&mut self, name: String) -> Answer<Resource<Graph>> {
-        // What is not granted is not said to exist either.
-        if !self.ctx.models.contains(&name) {
-            return self.refuse(GuestError::not_granted(&name));
+        match self.ctx.find(&name) {
+            Ok(_) => Ok(Ok(self.table.push(Graph { model: name })?)),
+            Err(error) => self.refuse(error),
         }
-        if self.ctx.reach.bridge.model(&name).is_none() {
-            return self.refuse(GuestError::not_found(&name));
-        }
-        Ok(Ok(self.table.push(Graph { model: name })?))
     }
 
     /// A context that counts as open from now on.
-    pub(super) fn open_context(
+    pub(super) fn open_graph(
         &mut self,
         graph: &Resource<Graph>,
     ) -> wasmtime::Result<Result<Context, GuestError>> {
         let model = self.table.get(graph)?.model.clone();
-        let max = self.ctx.contexts_max;
-        if self.ctx.contexts >= max {
-            let prose = format!("a call may have {max} contexts open at the same time");
-            return Ok(Err(GuestError::overloaded(&prose)));
-        }
-        self.ctx.contexts += 1;
-        Ok(Ok(Context::new(model)))
+        Ok(self.ctx.open(model))
     }
 }
 
@@ -89,7 +77,7 @@ impl graph::Host for NnView<'_> {
 
 impl graph::HostGraph for NnView<'_> {
     fn init_execution_context(&mut self, graph: Resource<Graph>) -> Answer<Resource<ContextSlot>> {
-        match self.open_context(&graph)? {
+        match self.open_graph(&graph)? {
             Ok(context) => Ok(Ok(self.table.push(ContextSlot(Some(context)))?)),
             Err(error) => self.refuse(error),
         }
@@ -128,7 +116,7 @@ impl inference::HostGraphExecutionContext for NnView<'_> {
 
     fn drop(&mut self, slot: Resource<ContextSlot>) -> wasmtime::Result<()> {
         self.table.delete(slot)?;
-        self.ctx.contexts -= 1;
+        self.ctx.close();
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::error::GuestError;
 use super::host::{Answer, Graph};
 use super::tensor::HostTensor;
 use super::{HasNn, NnView, task};
-use crate::instance::State;
+use crate::instance::ComponentState;
 
 /// Inputs that a context may have, and bytes of the name of each.
 const INPUTS_MAX: usize = 16;
@@ -60,7 +60,7 @@ impl StatefulSlot {
 
 impl NnView<'_> {
     fn open_stateful(&mut self, graph: &Resource<Graph>) -> Answer<Resource<StatefulSlot>> {
-        match self.open_context(graph)? {
+        match self.open_graph(graph)? {
             Ok(context) => Ok(Ok(self.table.push(StatefulSlot::new(context))?)),
             Err(error) => self.refuse(error),
         }
@@ -129,7 +129,7 @@ impl NnView<'_> {
 
     fn drop_stateful(&mut self, slot: Resource<StatefulSlot>) -> wasmtime::Result<()> {
         self.table.delete(slot)?;
-        self.ctx.contexts -= 1;
+        self.ctx.close();
         Ok(())
     }
 }
@@ -314,7 +314,7 @@ macro_rules! version {
 version!(of_june, "wit/wasi-nn-2024-06-25.wit", make_error);
 version!(of_august, "wit/wasi-nn-2024-08-19.wit");
 
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    of_june::Ml::add_to_linker::<State, HasNn>(linker, State::nn)?;
-    of_august::Ml::add_to_linker::<State, HasNn>(linker, State::nn)
+pub(super) fn add_to_linker(linker: &mut Linker<ComponentState>) -> wasmtime::Result<()> {
+    of_june::Ml::add_to_linker::<ComponentState, HasNn>(linker, ComponentState::nn)?;
+    of_august::Ml::add_to_linker::<ComponentState, HasNn>(linker, ComponentState::nn)
 }

@@ -28,6 +28,10 @@ mod models;
 #[cfg(test)]
 mod stateful;
 
+/// Core modules that are programs.
+#[cfg(test)]
+mod commands;
+
 /// A folder of hostile guests.
 #[cfg(test)]
 mod guests;

@@ -86,6 +86,7 @@ async fn what_is_not_granted_is_told_apart_from_what_does_not_exist() {
         let grants = Grants {
             models: granted.iter().map(|name| (*name).to_owned()).collect(),
             environment: BTreeMap::from([("MODEL".to_owned(), name.to_owned())]),
+            ..Grants::default()
         };
         let body = r#"{"query":"q","documents":["d"]}"#;
         let call = world.call(post("/", body));
@@ -101,6 +102,7 @@ async fn embeddings_rank_documents() {
     let grants = Grants {
         models: BTreeSet::from([MODEL.to_owned()]),
         environment: BTreeMap::from([("MODEL".to_owned(), MODEL.to_owned())]),
+        ..Grants::default()
     };
     // The echo model's vector of a text is its bytes and its words.
     let body = r#"{"query":"a b c","documents":["longword","d e f"],"top_n":1}"#;

@@ -81,6 +81,7 @@ async fn a_guest_ranks_documents_with_the_bundled_model() {
     let grants = Grants {
         models: BTreeSet::from([MODEL.to_owned()]),
         environment: BTreeMap::from([("MODEL".to_owned(), MODEL.to_owned())]),
+        ..Grants::default()
     };
     let body = r#"{"query":"Mia found a fox.","documents":["Ben had a boat.","Mia found a fox."]}"#;
     let answer = ask(&world, &search(grants), post("/", body)).await;

@@ -51,6 +51,7 @@ pub(crate) fn grants() -> Grants {
     Grants {
         models: BTreeSet::from([MODEL.to_owned()]),
         environment: BTreeMap::from([("PLAIN".to_owned(), "a plain value".to_owned())]),
+        ..Grants::default()
     }
 }
 

@@ -10,7 +10,7 @@ const FILES_MAX: usize = 10_000;
 /// Folders in folders.
 const DEPTH_MAX: u32 = 32;
 /// What builds write.
-const LEFT_OUT: [&str; 2] = ["target", "Cargo.lock"];
+const LEFT_OUT: [&str; 4] = ["target", "Cargo.lock", "node_modules", "__pycache__"];
 
 /// When each file was changed, and its length.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +40,10 @@ impl Snapshot {
 }
 
 fn is_source(name: &OsStr) -> bool {
-    !LEFT_OUT.iter().any(|left_out| name == *left_out) && !name.to_string_lossy().starts_with('.')
+    let text = name.to_string_lossy();
+    !LEFT_OUT.iter().any(|left_out| name == *left_out)
+        && !text.starts_with('.')
+        && !text.ends_with(".wasm")
 }
 
 #[cfg(test)]
@@ -59,7 +62,7 @@ mod tests {
         fs::write(root.join("src/lib.rs"), "a").unwrap();
         let before = Snapshot::of(root);
         assert_eq!(before, Snapshot::of(root));
-        for unseen in ["target/x", "Cargo.lock", ".git/x", "src/.lib.rs.swp"] {
+        for unseen in ["target/x", "Cargo.lock", ".git/x", "src/.lib.rs.swp", "app.wasm"] {
             fs::write(root.join(unseen), "x").unwrap();
         }
         assert_eq!(before, Snapshot::of(root));

@@ -1,7 +1,7 @@
 //! Tokens per second through a guest, beside the engine called directly: the `storyteller`
 //! example, which streams what the model says, with the same prompt.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -57,7 +57,7 @@ fn deploy() -> anyhow::Result<Deployment> {
     let hour_ms = 3_600_000;
     let limits = Limits { wall_ms_max: hour_ms, cpu_ms_max: hour_ms, ..Limits::default() };
     let models = BTreeSet::from([MODEL.to_owned()]);
-    let grants = Grants { models, environment: BTreeMap::new() };
+    let grants = Grants { models, ..Grants::default() };
     Ok(Deployment::compile(&engine, &component, limits, grants)?)
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Rebuilds the example functions and keeps them in examples/prebuilt/, where tests and the demo
-# find them. Takes no arguments: all of them are built, so that the manifest never lies.
+# Rebuilds the example functions in Rust and keeps them in examples/prebuilt/, where tests and the
+# demo find them. Takes no arguments: all of them are built, so that the manifest never lies. Those in
+# other languages, which have no Cargo.toml, are large and built by their own tools.
 #
 # Needs the targets once: rustup target add wasm32-wasip1 wasm32-wasip2
 #
@@ -19,7 +20,10 @@ cd "$(dirname "$0")/.."
 export LC_ALL=C
 
 guests=() # sorted
-for manifest in examples/*/emberbox.toml; do guests+=("$(basename "$(dirname "$manifest")")"); done
+for manifest in examples/*/emberbox.toml; do
+    folder=$(dirname "$manifest")
+    [ ! -f "$folder/Cargo.toml" ] || guests+=("$(basename "$folder")")
+done
 # Core modules, whose manifests look for them where that target's programs are.
 commands=()
 for name in "${guests[@]}"; do

@@ -43,7 +43,7 @@ pub struct Compiler {
 
 impl Default for Compiler {
     fn default() -> Self {
-        Self { program: None, memory_mib_max: 2_048, cpu_s_max: 30 }
+        Self { program: None, memory_mib_max: 2_048, cpu_s_max: 60 }
     }
 }
 

@@ -101,7 +101,7 @@ fn a_compilation_that_takes_too_much_is_ended() {
     let error = server.deploy("bomb", &bomb(), "").refused(400, "invalid_request");
     assert_eq!(error["param"], json!("component"));
     let message = error["message"].as_str().unwrap();
-    assert!(message.contains("256 MiB of memory or 30 s of CPU time"), "{message}");
+    assert!(message.contains("256 MiB of memory or 60 s of CPU time"), "{message}");
     server.get("/v1/functions/bomb").refused(404, "function_not_found");
     hello_answers(&server);
 }

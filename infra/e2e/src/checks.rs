@@ -21,6 +21,8 @@ mod readme;
 mod dev;
 /// Guests build from their sources, to the same bytes with the same compiler.
 mod guests;
+/// Guests in JavaScript and Python, built by their own tools.
+mod languages;
 
 /// Runs every check that the report wants.
 pub(crate) fn run(world: &World, report: &mut Report) {
@@ -33,4 +35,5 @@ pub(crate) fn run(world: &World, report: &mut Report) {
     readme::run(world, report);
     dev::run(world, report);
     guests::run(world, report);
+    languages::run(world, report);
 }

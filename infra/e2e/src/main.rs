@@ -1,5 +1,5 @@
 //! The end-to-end program: real clients against the real binary, as a newcomer, a developer and an
-//! operator would use it. Needs Python 3 and the `wasm32-wasip2` target; `.ci/run` has both.
+//! operator would use it. Needs Python 3, Node and the `wasm32-wasip2` target; `.ci/run` has all three.
 //!
 //! `cargo run --release -p emberbox-e2e -- [--only NAME]` runs the checks whose name contains NAME.
 

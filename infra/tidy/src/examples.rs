@@ -18,8 +18,9 @@ pub fn violations(tree: &Tree) -> Vec<String> {
         if !files.contains(&format!("examples/{name}/README.md")) {
             wrong.push(format!("examples/{name} has no README.md: say what it shows and how."));
         }
-        // What has no Cargo.toml is scripts, for clients for instance, and deploys nothing.
-        let guest = files.contains(&format!("examples/{name}/Cargo.toml"));
+        // What has neither is scripts, for clients for instance, and deploys nothing.
+        let has = |file: &str| files.contains(&format!("examples/{name}/{file}"));
+        let guest = has("Cargo.toml") || has("emberbox.toml");
         if guest && !NATIVE.contains(&name.as_str()) {
             wrong.extend(manifest_violations(tree, &name));
         }

@@ -114,6 +114,8 @@ fn example_folders() {
             (&[cargo, readme], Some("max_cost_per_call")),
             (&[cargo, readme, ("examples/a/emberbox.toml", unbounded)], Some("max_cost_per_call")),
             (&[cargo, readme, ("examples/a/emberbox.toml", misnamed)], Some("the folder's name")),
+            (&[readme, ("examples/a/emberbox.toml", right)], None),
+            (&[readme, ("examples/a/emberbox.toml", unbounded)], Some("max_cost_per_call")),
             (&[cargo, readme, ("examples/a/emberbox.toml", "]")], Some("not TOML")),
             (&[("examples/tiny-lm/README.md", "# L"), ("examples/tiny-lm/Cargo.toml", "")], None),
             (&[("examples/a/client.py", "")], Some("no README.md")),
@@ -128,6 +130,8 @@ fn prebuilt_guests() {
     let manifest = "examples/prebuilt/MANIFEST.json";
     let listed = r#"{"a": {"sources_sha256": "0", "wasm_sha256": "0"}}"#;
     let leaky = ("examples/prebuilt/a.wasm", "\0asm /home/someone/a.rs");
+    let deployed = ("examples/b/emberbox.toml", "");
+    let cargo = ("examples/b/Cargo.toml", "");
     check(
         prebuilt::violations,
         &[
@@ -138,7 +142,8 @@ fn prebuilt_guests() {
             (&[(manifest, listed), leaky], Some("older than its sources")),
             (&[(manifest, listed), leaky], Some("is not what")),
             (&[(manifest, "{}"), leaky], Some("prebuilt/a.wasm is not in")),
-            (&[(manifest, "{}"), ("examples/b/emberbox.toml", "")], Some("examples/b is not in")),
+            (&[(manifest, "{}"), deployed, cargo], Some("examples/b is not in")),
+            (&[(manifest, "{}"), deployed], None),
         ],
     );
 }

@@ -12,7 +12,7 @@ use crate::world::World;
 /// What a guest is built from, as paths inside the checkout.
 const SOURCES: [&str; 2] = ["guest-sdk", "examples"];
 /// Folders that hold builds, training and nothing that a guest is built from.
-const LEFT_OUT: [&str; 3] = ["target", "tiny-lm", "prebuilt"];
+const LEFT_OUT: [&str; 4] = ["target", "tiny-lm", "prebuilt", "node_modules"];
 
 pub(super) fn run(world: &World, report: &mut Report) {
     report.check("guests/rebuild", || rebuild(world));

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Keys, OperatorToken};
 use crate::config::Config;
 use crate::deployments::Deployments;
+use crate::egress::Egress;
 use crate::folder::Folder;
 use crate::limits::Limiter;
 use crate::logs::Logs;
@@ -33,6 +34,8 @@ pub(crate) struct App {
     /// Models, as the operator sees them: only for adding, removing and listing.
     pub(crate) inference: Inference,
     pub(crate) deployments: Deployments,
+    /// Where functions may send requests.
+    pub(crate) egress: Arc<Egress>,
     pub(crate) keys: Keys,
     pub(crate) operator: OperatorToken,
     pub(crate) limiter: Limiter,

@@ -29,6 +29,10 @@ pub struct CallLimits {
     pub response_kib: u64,
     /// Log lines, in KiB; what follows is dropped with a note.
     pub log_kib: u64,
+    /// Requests that the function may send.
+    pub outbound_requests: u64,
+    /// Bodies of those requests and of their answers, together, in KiB.
+    pub outbound_kib: u64,
     /// Calls of the function in progress at a time; one more is refused.
     pub concurrency: u64,
 }
@@ -75,6 +79,8 @@ limits! {
     contexts: usual 128, allowed 128, most 10_000;
     response_kib: usual 64 << 10, allowed 1 << 20, most 1 << 30;
     log_kib: usual 64, allowed 1 << 10, most 1 << 20;
+    outbound_requests: usual 16, allowed 128, most 1_000_000;
+    outbound_kib: usual 16 << 10, allowed 256 << 10, most 1 << 30;
     concurrency: usual 1_000, allowed 10_000, most 1_000_000;
 }
 
@@ -114,6 +120,8 @@ impl CallLimits {
             tensor_bytes_max: self.tensors_kib << 10,
             contexts_max: small(self.contexts),
             handles_max: small(self.handles),
+            outbound_requests_max: small(self.outbound_requests),
+            outbound_bytes_max: self.outbound_kib << 10,
         }
     }
 }

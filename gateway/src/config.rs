@@ -14,10 +14,13 @@ use self::reader::Reader;
 use crate::Compiler;
 use crate::call_limits::{self, CallLimits};
 
+pub use self::egress::Egress;
 pub use self::inference::Inference;
 pub use self::payments::{CurrencyRates, Payments, Secrets, Webhooks};
 pub use self::stores::{BillingService, RemoteLedger, Role, SecretUrl, Store};
+pub use crate::egress::Rules;
 
+mod egress;
 mod inference;
 mod payments;
 mod reader;
@@ -52,6 +55,8 @@ pub struct Config {
     pub key_limits: KeyLimits,
     /// The most that any function may be given, whatever its manifest asks for.
     pub function_limits: FunctionLimits,
+    /// Where functions may send requests.
+    pub egress: Egress,
     /// Where uploads are compiled.
     pub compiler: Compiler,
     /// What the engine may use.
@@ -200,6 +205,7 @@ impl Default for Config {
             limits: ServerLimits::default(),
             key_limits: KeyLimits::default(),
             function_limits: FunctionLimits::default(),
+            egress: Egress::default(),
             compiler: Compiler::default(),
             inference: Inference::default(),
             bootstrap: Bootstrap::default(),
@@ -293,6 +299,7 @@ impl Config {
         }
         reader.read("function_limits.instances_max", &mut functions.instances_max);
 
+        self.egress = Egress::read(reader);
         reader.read("compiler.memory_mib_max", &mut self.compiler.memory_mib_max);
         reader.read("compiler.cpu_s_max", &mut self.compiler.cpu_s_max);
         self.inference.read(reader);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use emberbox_billing::{AuthorPrice, Nano, OrgId};
 use emberbox_catalog::{CatalogError, NewVersion, Version};
+use emberbox_runtime::outbound::Outbound;
 use emberbox_runtime::{Artifacts, Compiled, Deployment, Engine, Grants, RuntimeError};
 use sha2::{Digest, Sha256};
 
@@ -12,8 +13,10 @@ use crate::app::App;
 use crate::call_limits::{self, CallLimits};
 use crate::compiler::{Compilations, CompileError, Lane};
 use crate::config::Config;
+use crate::egress::{Door, Egress, Rules};
 use crate::errors::ApiError;
 use crate::folder::{Folder, FolderError};
+use crate::manage::policy::Policy;
 use crate::manifest::Manifest;
 
 /// The versions that were called lately.
@@ -36,8 +39,19 @@ pub(crate) struct Live {
     pub(crate) deployment: Deployment,
     /// Calls that may be in progress at a time.
     pub(crate) concurrency: u64,
+    /// Where it may send requests.
+    pub(crate) outbound_hosts: Rules,
     /// Bytes of its compiled code.
     pub(crate) code_bytes: usize,
+}
+
+impl Live {
+    /// Its way out, where it has one.
+    pub(crate) fn door(&self, egress: &Arc<Egress>) -> Option<Arc<dyn Outbound>> {
+        let hosts = self.outbound_hosts.clone();
+        let open = !hosts.is_empty();
+        open.then(|| Arc::new(Door { egress: Arc::clone(egress), hosts }) as Arc<dyn Outbound>)
+    }
 }
 
 /// Versions: compiled, kept, ready.
@@ -91,6 +105,11 @@ impl Deployments {
     /// The next call asks the catalog again which version is live.
     pub(crate) fn forget(&self, owner: &str, name: &str) {
         self.cache.forget(&(owner.to_owned(), name.to_owned()));
+    }
+
+    /// The same for all functions of an organisation.
+    pub(crate) fn forget_org(&self, owner: &str) {
+        self.cache.forget_owner(owner);
     }
 
     /// What was compiled before, mapped from the disk; `None` where it is to be compiled.
@@ -205,6 +224,9 @@ async fn load_version(
         }
     };
     let deployment = app.deployments.deploy(&compiled, &manifest)?;
+    // An operator or an organisation may have become stricter since.
+    let policy = Policy::of(&*app.catalog, org_id).await?.outbound_hosts;
+    let outbound_hosts = app.egress.granted(&manifest.outbound_hosts, policy.as_ref());
     Ok(Arc::new(Live {
         owner: owner.to_owned(),
         org_id: org_id.to_owned(),
@@ -214,8 +236,24 @@ async fn load_version(
         author: author(org_id, &manifest),
         deployment,
         concurrency: app.deployments.concurrency(&manifest),
+        outbound_hosts,
         code_bytes: compiled.bytes(),
     }))
+}
+
+/// Refuses hosts that the function will not be granted, by name.
+pub(crate) async fn check_hosts(
+    app: &App,
+    org_id: &str,
+    manifest: &Manifest,
+) -> Result<(), ApiError> {
+    let policy = Policy::of(&*app.catalog, org_id).await?.outbound_hosts;
+    match app.egress.refusal(&manifest.outbound_hosts, policy.as_ref()) {
+        None => Ok(()),
+        Some((host, why)) => {
+            Err(ApiError::field("function.outbound_hosts", format!("{host} is not granted: {why}")))
+        }
+    }
 }
 
 /// Publishes an upload: compiled first, so that what cannot run is refused and leaves nothing.
@@ -269,6 +307,7 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
             author,
             deployment,
             concurrency: app.deployments.concurrency(&manifest),
+            outbound_hosts: manifest.outbound_hosts.clone(),
             code_bytes: compiled.bytes(),
         }));
     }

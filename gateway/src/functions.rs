@@ -6,6 +6,7 @@ use emberbox_catalog::Principal;
 
 use crate::app::App;
 use crate::deployments;
+use crate::egress;
 use crate::errors::ApiError;
 use crate::invoke::{self, Caller};
 use crate::openai::arrival;
@@ -20,5 +21,6 @@ pub(crate) async fn call(
 ) -> Result<Response, ApiError> {
     let caller = Caller::new(principal, arrival(&request)?, request.headers())?;
     let live = deployments::live(app, owner, function).await?;
+    egress::check_caller(request.headers(), &live.outbound_hosts)?;
     invoke::function::call(app, caller, live, request).await
 }

@@ -64,6 +64,10 @@ mod errors;
 
 /// What one call of a function may use.
 mod call_limits;
+/// Connections to hosts that others have named.
+mod dial;
+/// Requests that functions send.
+mod egress;
 /// `emberbox.toml`: what a function's author declares.
 pub mod manifest;
 

@@ -17,6 +17,8 @@ use crate::stack::{Request, Response};
 mod functions;
 /// API keys.
 mod keys;
+/// What an organisation grants its functions.
+pub(crate) mod policy;
 /// The balance, and what may be spent.
 mod credits;
 /// What was used and what was earned.
@@ -53,6 +55,7 @@ async fn answer(
         Route::Credits | Route::Budgets | Route::Notices | Route::AutoTopUp | Route::Endpoint => {
             credits::handle(app, principal, route, request).await
         }
+        Route::Policy => policy::handle(app, principal, request).await,
         other => {
             only(request.method(), &Method::GET, "GET")?;
             told(app, principal, other, request).await

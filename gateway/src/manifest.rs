@@ -11,6 +11,7 @@ use emberbox_billing::Nano;
 
 use self::section::Section;
 use crate::call_limits::{self, CallLimits};
+use crate::config::Rules;
 
 mod section;
 #[cfg(test)]
@@ -56,6 +57,8 @@ pub struct Manifest {
     pub environment: BTreeMap<String, String>,
     /// Arguments of a core module, after the program's name.
     pub arguments: Vec<String>,
+    /// Hosts that the function wants to send requests to.
+    pub outbound_hosts: Rules,
 }
 
 /// The author's own price. All zero when the manifest has no `[price]`.
@@ -177,6 +180,7 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
         limits: limits.unwrap_or(CallLimits::USUAL),
         environment: environment.unwrap_or_default(),
         arguments: function.arguments,
+        outbound_hosts: function.outbound_hosts,
     })
 }
 
@@ -188,6 +192,7 @@ struct FunctionPart {
     max_cost_per_call: Nano,
     models: BTreeSet<String>,
     arguments: Vec<String>,
+    outbound_hosts: Rules,
 }
 
 fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
@@ -205,6 +210,11 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
     let models = section.keep_if("models", models, |models| check_models(models));
     let arguments = section.texts("arguments");
     let arguments = section.keep_if("arguments", arguments, |texts| check_arguments(texts));
+    let hosts = section.texts("outbound_hosts").unwrap_or_default();
+    let outbound_hosts = Rules::read(hosts.iter().map(String::as_str)).unwrap_or_else(|reason| {
+        section.refuse("outbound_hosts", reason);
+        Rules::default()
+    });
     section.refuse_unknown(&[
         "name",
         "component",
@@ -212,6 +222,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         "max_cost_per_call",
         "models",
         "arguments",
+        "outbound_hosts",
     ]);
     Some(FunctionPart {
         name: name?,
@@ -220,6 +231,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         max_cost_per_call: max_cost?,
         models: models.unwrap_or_default().into_iter().collect(),
         arguments: arguments.unwrap_or_default(),
+        outbound_hosts,
     })
 }
 

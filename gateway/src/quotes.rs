@@ -89,6 +89,7 @@ async fn of_function(
         ("rates".to_owned(), json!(quote.book.function_rates(org))),
         ("models".to_owned(), Value::Object(models)),
         ("author".to_owned(), json!(quote.author)),
+        ("egress".to_owned(), json!(live.outbound_hosts.texts())),
     ]);
     Ok(Value::Object(shown))
 }

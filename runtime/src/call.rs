@@ -10,6 +10,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::bridge::Bridge;
 use crate::meter::Shared;
+use crate::outbound::Outbound;
 use crate::spend::Spend;
 use crate::{GuestBody, LogSink, RequestBody, headers};
 
@@ -28,6 +29,8 @@ pub struct Call {
     pub spend: Arc<dyn Spend>,
     /// The models.
     pub bridge: Arc<dyn Bridge>,
+    /// The way out for the guest's own requests; `None`: there is none.
+    pub outbound: Option<Arc<dyn Outbound>>,
     /// Where the guest's output goes.
     pub logs: Arc<dyn LogSink>,
 }

@@ -7,6 +7,8 @@
 
 /// Where Wasm and inference meet: owned messages and the trait that carries them.
 pub mod bridge;
+/// Requests that guests send.
+pub mod outbound;
 /// What a call may spend, asked before every computation.
 pub mod spend;
 

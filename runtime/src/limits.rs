@@ -33,6 +33,10 @@ pub struct Limits {
     pub contexts_max: u32,
     /// Handles to host resources that are open at the same time.
     pub handles_max: u32,
+    /// Requests that the guest may send.
+    pub outbound_requests_max: u32,
+    /// Bytes of the bodies of those requests and of their answers, together.
+    pub outbound_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -49,6 +53,8 @@ impl Default for Limits {
             tensor_bytes_max: 16 * MIB,
             contexts_max: 128,
             handles_max: 1_000,
+            outbound_requests_max: 16,
+            outbound_bytes_max: 16 * MIB,
         }
     }
 }
@@ -73,6 +79,8 @@ impl Limits {
             ("tensor_bytes_max", self.tensor_bytes_max, gib),
             ("contexts_max", u64::from(self.contexts_max), 10_000),
             ("handles_max", u64::from(self.handles_max), 1_000_000),
+            ("outbound_requests_max", u64::from(self.outbound_requests_max), 1_000_000),
+            ("outbound_bytes_max", self.outbound_bytes_max, 1_024 * gib),
         ] {
             if value == 0 || value > max {
                 let reason = format!("must be between 1 and {max}, not {value}");

@@ -3,6 +3,7 @@
 
 use emberbox_sdk::{Error, Request, Response};
 
+mod fetch; //  sends requests of its own
 mod greed; //  CPU, memory, stack, logs, bytes, time
 mod model; //  lies to models, and spends more than it has
 mod probe; //  looks for a way out of the sandbox
@@ -23,6 +24,7 @@ const MISDEEDS: &str = "\
 /no-response                 returns without an answer
 /half                        fails in the middle of a response
 /probe-env                   tells what it can see of the machine, of files, of the network
+/fetch                       sends requests, tells how they went; ?url=URL&times=N&body_kib=N
 /echo                        tells what the platform let through of the request
 ";
 
@@ -67,6 +69,7 @@ fn handle(request: Request) -> Result<Response, Error> {
         "/lie-length" => wire::lie_length(&request),
         "/half" => wire::half(),
         "/probe-env" => probe::everything(),
+        "/fetch" => fetch::fetch(&request),
         "/echo" => wire::echo(&request),
         _ => Err(Error::not_found("GET / lists the misdeeds")),
     }

@@ -72,6 +72,10 @@ impl Cache {
         self.lock().remove(key);
     }
 
+    pub(super) fn forget_owner(&self, owner: &str) {
+        self.lock().retain(|(of, _), _| of != owner);
+    }
+
     /// A name that leads nowhere takes no place; a slot that was replaced meanwhile stays.
     pub(super) fn forget_cell(&self, key: &Key, cell: &Cell) {
         let mut slots = self.lock();

@@ -140,6 +140,7 @@ async fn begin(
         request_id: caller.arrival.request_id.to_string(),
         spend: Arc::<CallSpend>::clone(&spend),
         bridge: Arc::clone(&app.bridge),
+        outbound: live.door(&app.egress),
         logs: Arc::<CallLog>::clone(log),
     });
     match started {

@@ -123,6 +123,7 @@ async fn publish(
         return Err(ApiError::field("function.name", reason));
     }
     app.deployments.check_limits(&manifest)?;
+    deployments::check_hosts(app, &principal.org.id, &manifest).await?;
     let warnings = unknown_models(app, &manifest);
     // The whole body or nothing: an upload that breaks off never gets as far as the disk.
     let component = body::read(body).await?;

@@ -15,6 +15,7 @@ use crate::auth::{Keys, OperatorToken};
 use crate::bootstrap;
 use crate::config::Config;
 use crate::deployments::Deployments;
+use crate::egress::Egress;
 use crate::folder::{Folder, FolderError};
 use crate::limits::Limiter;
 use crate::logs::Logs;
@@ -48,6 +49,10 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
         bridge: Arc::new(inference.clone()),
         inference,
         deployments,
+        egress: Arc::new(Egress::new(
+            config.egress.hosts.clone(),
+            config.egress.private_hosts.clone(),
+        )),
         keys: Keys::default(),
         operator: OperatorToken::new(&token),
         limiter: Limiter::new(config.key_limits.clone()),

@@ -135,6 +135,8 @@ fn limits_over_the_operators_are_refused_by_name() {
         ("contexts", 129),
         ("response_kib", 1_048_577),
         ("log_kib", 1_025),
+        ("outbound_requests", 129),
+        ("outbound_kib", 262_145),
         ("concurrency", 10_001),
     ] {
         let error = server

@@ -20,6 +20,9 @@ mod compiler;
 /// Publishing functions, and what of it stays when it is refused.
 #[cfg(test)]
 mod deploy;
+/// Requests that functions send.
+#[cfg(test)]
+mod egress;
 /// Vectors.
 #[cfg(test)]
 mod embeddings;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -17,19 +18,25 @@ use wasmtime_wasi_http::{
 
 use super::limiter::Limiter;
 use super::{HeadSender, Limited, wasi_of};
+use crate::log::LogStream;
 use crate::meter::Shared;
 use crate::nn::{NnCtx, NnView};
+use crate::outbound::{Egress, Exchange, OutboundError};
 use crate::{Call, Grants, Limits, RequestBody, log};
 
 /// What a guest may write to its answer at once; twice this may wait for the client.
 const RESPONSE_CHUNK_BYTES_MAX: usize = 256 << 10;
+
+/// How long a guest waits at most for a connection, and for the head of an answer; the call's own
+/// limit is often nearer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
 /// All that a request's store holds.
 pub(crate) struct State {
     table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    hooks: NoEgress,
+    hooks: Hooks,
     limiter: Limiter,
     nn: NnCtx,
 }
@@ -55,9 +62,9 @@ impl Guest {
         let limiter = Limiter::new(limits, Arc::clone(&shared));
         let state = State {
             table,
-            wasi: wasi_of(grants).stdout(stdout).stderr(stderr).build(),
+            wasi: wasi_of(grants).stdout(stdout).stderr(stderr.clone()).build(),
             http: WasiHttpCtx::new(),
-            hooks: NoEgress,
+            hooks: Hooks { egress: Egress::new(call.outbound.clone(), limits), log: stderr },
             limiter,
             nn: NnCtx::new(&call, limits, grants, shared),
         };
@@ -83,23 +90,64 @@ impl WasiHttpView for State {
     }
 }
 
-/// Refuses every request that a guest would send: nothing grants egress yet.
-struct NoEgress;
+/// A guest's own requests. It reads of an error what `wasi:http` has a word for; its author finds
+/// the rest in the log.
+struct Hooks {
+    egress: Egress,
+    log: LogStream,
+}
 
+type Answered = Result<Sent, HttpError>;
 type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
 
-impl WasiHttpHooks for NoEgress {
+impl WasiHttpHooks for Hooks {
     fn send_request(
         &mut self,
-        _request: Request<WasiBody>,
-        _options: Option<RequestOptions>,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-    ) -> Box<dyn Future<Output = Result<Sent, HttpError>> + Send> {
-        Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)))
+    ) -> Box<dyn Future<Output = Answered> + Send> {
+        let broken = |error: HttpError| OutboundError::Protocol(format!("{error:?}"));
+        let exchange = self.egress.send(request.map(|body| body.map_err(broken).boxed_unsync()));
+        let patience = options.map_or(ANSWER_WITHIN, |options| {
+            let of = |wish: Option<Duration>| wish.unwrap_or(ANSWER_WITHIN).min(ANSWER_WITHIN);
+            of(options.connect_timeout).saturating_add(of(options.first_byte_timeout))
+        });
+        let log = self.log.clone();
+        Box::new(async move {
+            let exchange = tokio::time::timeout(patience, exchange).await;
+            let Exchange { response, connection } = exchange
+                .unwrap_or(Err(OutboundError::Timeout))
+                .inspect_err(|error| log.note(&format!("outbound request: {error}")))
+                .map_err(for_guest)?;
+            let response = response.map(|body| body.map_err(for_guest).boxed_unsync());
+            let connection = async move {
+                connection.await;
+                Ok(())
+            };
+            Ok((response, Box::new(connection) as Box<_>))
+        })
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         RESPONSE_CHUNK_BYTES_MAX
+    }
+}
+
+/// An error as `wasi:http` has it.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+fn for_guest(error: OutboundError) -> HttpError {
+    match error {
+        OutboundError::Denied(_) => HttpError::HttpRequestDenied,
+        OutboundError::Invalid(_) => HttpError::HttpRequestUriInvalid,
+        OutboundError::NameNotFound(_) => HttpError::DestinationNotFound,
+        OutboundError::AddressProhibited => HttpError::DestinationIpProhibited,
+        OutboundError::Refused(_) => HttpError::ConnectionRefused,
+        OutboundError::Tls(_) => HttpError::TlsCertificateError,
+        OutboundError::Timeout => HttpError::ConnectionTimeout,
+        OutboundError::Protocol(_) => HttpError::HttpProtocolError,
+        OutboundError::TooMany(_) => HttpError::ConnectionLimitReached,
+        OutboundError::TooLarge(bytes_max) => HttpError::HttpResponseBodySize(Some(bytes_max)),
     }
 }
 

@@ -82,6 +82,7 @@ impl World {
             request_id: "req_test".to_owned(),
             spend: Arc::clone(&self.purse) as Arc<dyn Spend>,
             bridge: Arc::clone(&self.bridge) as Arc<dyn emberbox_runtime::bridge::Bridge>,
+            outbound: None,
             logs: Arc::clone(&self.logs) as Arc<dyn LogSink>,
         }
     }

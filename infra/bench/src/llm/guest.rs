@@ -71,6 +71,7 @@ async fn call(guest: &Deployment, ours: &Ours) -> anyhow::Result<f64> {
         request_id: "req_bench".to_owned(),
         spend: Arc::<Counted>::clone(&counted),
         bridge: Arc::new(ours.inference.clone()),
+        outbound: None,
         logs: Arc::new(Silent),
     };
     let began = Instant::now();

@@ -50,17 +50,19 @@ impl Logs {
         CallLog { ring, lines_max: self.lines_max, request_id: Arc::clone(request_id) }
     }
 
-    /// Lines after a sequence number, oldest first, and the number to ask for next.
+    /// Lines after a sequence number, of one request or of all, oldest first; and the number to ask
+    /// for next.
     pub(crate) fn after(
         &self,
         (org_id, function): (&str, &str),
-        seq: u64,
+        (seq, request_id): (u64, Option<&str>),
         limit: usize,
     ) -> (Vec<Line>, u64) {
         let ring = self.ring(org_id, function);
         let lines = ring.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let found: Vec<Line> =
-            lines.kept.iter().filter(|line| line.seq > seq).take(limit).cloned().collect();
+        let wanted =
+            |line: &&Line| line.seq > seq && request_id.is_none_or(|id| id == line.request_id);
+        let found: Vec<Line> = lines.kept.iter().filter(wanted).take(limit).cloned().collect();
         let next = found.last().map_or(seq.min(lines.last_seq), |line| line.seq);
         (found, next)
     }
@@ -123,19 +125,22 @@ mod tests {
     fn a_reader_follows_by_sequence_number_and_old_lines_go() {
         let logs = Logs::new(3);
         let call = logs.of_call("org", "f", &"r1".into());
-        assert_eq!(logs.after(("org", "f"), 0, 10).1, 0);
+        assert_eq!(logs.after(("org", "f"), (0, None), 10).1, 0);
         call.line(Stream::Stdout, "one");
         call.line(Stream::Stderr, "two");
-        let (lines, next) = logs.after(("org", "f"), 0, 10);
+        let (lines, next) = logs.after(("org", "f"), (0, None), 10);
         assert_eq!((lines[0].line.as_str(), lines[1].stream, next), ("one", "stderr", 2));
-        assert_eq!(logs.after(("org", "f"), next, 10).0.len(), 0);
+        assert_eq!(logs.after(("org", "f"), (next, None), 10).0.len(), 0);
+        logs.of_call("org", "f", &"r2".into()).line(Stream::Stdout, "of another");
+        let of = |id| logs.after(("org", "f"), (0, Some(id)), 10).0;
+        assert_eq!((of("r1").len(), of("r2").len(), of("r3").len()), (2, 1, 0));
         for line in ["three", "four", "five"] {
             call.line(Stream::Stdout, line);
         }
-        let (lines, next) = logs.after(("org", "f"), 0, 2);
-        assert_eq!((lines[0].line.as_str(), lines.len(), next), ("three", 2, 4));
-        assert_eq!(logs.after(("org", "other"), 0, 10).0.len(), 0);
+        let (lines, next) = logs.after(("org", "f"), (0, None), 2);
+        assert_eq!((lines[0].line.as_str(), lines.len(), next), ("three", 2, 5));
+        assert_eq!(logs.after(("org", "other"), (0, None), 10).0.len(), 0);
         // A reader from before a restart starts over.
-        assert_eq!(logs.after(("org", "f"), 99, 10).1, 5);
+        assert_eq!(logs.after(("org", "f"), (99, None), 10).1, 6);
     }
 }

@@ -85,6 +85,8 @@ pub struct CallReport {
     pub memory_bytes_peak: u64,
     /// Bytes of body handed out.
     pub response_bytes: u64,
+    /// Microseconds by the clock that the guest has waited for models.
+    pub inference_us: u64,
 }
 
 /// Why a call has no answer.

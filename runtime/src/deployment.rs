@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::artifact::Code;
@@ -118,13 +119,15 @@ impl Deployment {
         let guest = program.guest(call, (limits, grants), (&shared, head));
         let response_bytes_max = limits.response_bytes_max;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.wall_ms_max);
-        tokio::spawn(instance::run(Job {
+        let job = Job {
             engine: engine.wasmtime().clone(),
             guest,
             bounds: Bounds { limits: limits.clone(), spend, deadline, shared: Arc::clone(&shared) },
             permit,
             alive: alive.clone(),
-        }));
+        };
+        // What it does stands below whatever has called it.
+        tokio::spawn(instance::run(job).in_current_span());
 
         let report = Report::new(gone.clone(), Arc::clone(&shared));
         let after = Report::new(gone, Arc::clone(&shared));

@@ -14,6 +14,7 @@ pub(crate) struct Shared {
     cpu_ns: AtomicU64,
     memory_bytes_peak: AtomicU64,
     response_bytes: AtomicU64,
+    inference_ns: AtomicU64,
     memory_refused: AtomicBool,
     budget_refused: AtomicBool,
     stopped: OnceLock<(CallEnding, Option<String>)>,
@@ -89,6 +90,12 @@ impl Shared {
         self.budget_refused.load(Ordering::Relaxed)
     }
 
+    /// The guest has waited for a model.
+    pub(crate) fn add_inference(&self, waited: Duration) {
+        let waited = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.inference_ns.fetch_add(waited, Ordering::Relaxed);
+    }
+
     /// Counts bytes of body and returns the sum.
     pub(crate) fn add_response_bytes(&self, bytes: u64) -> u64 {
         self.response_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
@@ -106,6 +113,7 @@ impl Shared {
             cpu_us: self.cpu_ns.load(Ordering::Relaxed) / 1_000,
             memory_bytes_peak: self.memory_bytes_peak.load(Ordering::Relaxed),
             response_bytes: self.response_bytes.load(Ordering::Relaxed),
+            inference_us: self.inference_ns.load(Ordering::Relaxed) / 1_000,
         }
     }
 }

@@ -21,6 +21,7 @@ mod witx;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
@@ -103,6 +104,11 @@ impl NnCtx {
         }
         self.contexts += 1;
         Ok(Context::new(model))
+    }
+
+    /// The guest has waited for a model since then.
+    fn waited(&self, since: Instant) {
+        self.reach.shared.add_inference(since.elapsed());
     }
 
     fn close(&mut self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::context::{Context, own_function};
+use super::context::{Context, own_function, plain};
 use super::error::CliError;
 use super::format::{cell, rows, time_cell};
 use super::output::Paint;
@@ -19,6 +19,9 @@ pub(super) struct Arguments {
     /// The function
     #[arg(value_parser = own_function)]
     function: String,
+    /// Only of this request, whose id is in the answer's header x-request-id
+    #[arg(long, value_name = "ID", value_parser = plain)]
+    request: Option<String>,
     /// Keep printing what is written from now on
     #[arg(long, short)]
     follow: bool,
@@ -31,10 +34,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
     let client = context.client()?;
     let mut after = 0;
     loop {
-        let path = format!(
+        let mut path = format!(
             "/v1/functions/{}/logs?after={after}&limit={}",
             arguments.function, arguments.limit
         );
+        if let Some(request) = &arguments.request {
+            path.push_str(&format!("&request_id={request}"));
+        }
         let page = client.get(&path)?;
         let lines = rows(&page);
         for line in lines {

@@ -13,7 +13,8 @@ use http::{Method, Response, StatusCode, Uri, response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use self::failure::{broken, no_answer, tell_author};
 use self::streaming::{Cut, Settled};
@@ -56,6 +57,11 @@ pub(crate) async fn call(
         faas.name = live.name,
         faas.version = live.version,
         request_id = %caller.arrival.request_id,
+        emberbox.ending = Empty,
+        emberbox.cpu_us = Empty,
+        emberbox.inference_us = Empty,
+        emberbox.memory_bytes_peak = Empty,
+        emberbox.response_bytes = Empty,
     );
     let settling = app.settling.clone();
     let app = Arc::clone(app);
@@ -112,11 +118,30 @@ async fn work(
         Outcome::Streaming(_, cut) => read_in_time(report, cut, live).await,
         _ => report.await,
     };
+    note(&report);
     tell_author(&log, &report);
     let answered = matches!(outcome, Outcome::Streaming(..) | Outcome::Whole(..));
     drop(place);
     let charged = settle(tab, &spend, (&report, answered)).await;
     finish(outcome, charged);
+}
+
+/// What the call used, on its span.
+fn note(report: &CallReport) {
+    let ending = match &report.ending {
+        CallEnding::Normal => "normal",
+        CallEnding::ClientLeft => "client_left",
+        CallEnding::Deadline => "deadline",
+        CallEnding::Budget => "budget",
+        CallEnding::Trap(_) => "trap",
+        CallEnding::Fault(_) => "fault",
+    };
+    let span = Span::current();
+    span.record("emberbox.ending", ending);
+    span.record("emberbox.cpu_us", report.cpu_us);
+    span.record("emberbox.inference_us", report.inference_us);
+    span.record("emberbox.memory_bytes_peak", report.memory_bytes_peak);
+    span.record("emberbox.response_bytes", report.response_bytes);
 }
 
 /// Everything that can refuse the call: the balance, the sandbox's room, the request itself.

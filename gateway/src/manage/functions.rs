@@ -185,8 +185,10 @@ async fn logs(
 ) -> Result<Response, ApiError> {
     let after = respond::query(uri, "after")?.unwrap_or(0);
     let limit = respond::query(uri, "limit")?.unwrap_or(LOG_LINES_DEFAULT);
+    let request_id: Option<String> = respond::query(uri, "request_id")?;
     find(app, principal, name).await?;
     let of = (principal.org.id.as_str(), name);
-    let (lines, next) = app.logs.after(of, after, limit.min(LOG_LINES_MAX));
+    let (lines, next) =
+        app.logs.after(of, (after, request_id.as_deref()), limit.min(LOG_LINES_MAX));
     respond::ok(&json!({ "data": lines, "next": next }))
 }

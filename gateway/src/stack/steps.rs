@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::body;
 use crate::errors::ApiError;
 use crate::route::Route;
+use crate::telemetry;
 
 /// How much later than the calls' own deadline the backstop comes: the time to charge and answer.
 const BACKSTOP_GRACE: Duration = Duration::from_secs(10);
@@ -56,6 +57,7 @@ pub(super) async fn trace(app: Arc<App>, request: Request, next: Next) -> Respon
         http.response.status_code = tracing::field::Empty,
         request_id = id.as_deref().unwrap_or_default(),
     );
+    telemetry::follow(&span, request.headers());
     let response = next.run(request).instrument(span.clone()).await;
     span.record("http.response.status_code", response.status().as_u16());
     let watch = watch.answered(response.status());

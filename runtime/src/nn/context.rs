@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use crate::bridge::{Bridge, Event, FinishReason, Open, Plan, SessionId, Usage};
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::bridge::{Bridge, Event, FinishReason, Open, Plan, Prompt, SessionId, Task, Usage};
 use crate::spend::{Permit, Spend, Units};
 
 use super::Reach;
@@ -75,6 +78,7 @@ impl Context {
         (session, asked): (SessionId, Asked),
     ) -> Result<Named, GuestError> {
         let Asked { task, stream } = asked;
+        let operation = operation(&task);
         let plan = reach.bridge.prepare(session, task).await?;
         let worst =
             Units { input_tokens: plan.input_tokens, output_tokens: plan.output_tokens_max };
@@ -82,7 +86,7 @@ impl Context {
             reach.shared.refuse_budget();
             return self.over_budget(plan, tensors);
         };
-        let mut charge = Charge::new(reach, session, &self.model, permit);
+        let mut charge = Charge::new(reach, session, (&self.model, operation), permit);
         reach.bridge.submit(session).await?;
         charge.submitted = true;
         self.answered = true;
@@ -171,6 +175,29 @@ impl Context {
             }
         }
     }
+}
+
+/// What a task is in OpenTelemetry's GenAI conventions.
+fn operation(task: &Task) -> &'static str {
+    match task {
+        Task::Generate { prompt: Prompt::Messages(_), .. } => "chat",
+        Task::Generate { .. } => "text_completion",
+        Task::Embed { .. } => "embeddings",
+    }
+}
+
+/// A task's span below that of its call. Counts and names only, never content.
+fn span(model: &str, operation: &'static str) -> Span {
+    tracing::info_span!(
+        "guest_model_call",
+        otel.name = format!("{operation} {model}"),
+        otel.kind = "internal",
+        gen_ai.operation.name = operation,
+        gen_ai.provider.name = "emberbox",
+        gen_ai.request.model = model,
+        gen_ai.usage.input_tokens = Empty,
+        gen_ai.usage.output_tokens = Empty,
+    )
 }
 
 /// Runs a task to its end. The guest has received nothing before that.
@@ -282,10 +309,17 @@ struct Charge {
     /// Before that, the session's usage is still that of its previous task.
     submitted: bool,
     output_tokens: u32,
+    /// From its start to its end.
+    span: Span,
 }
 
 impl Charge {
-    fn new(reach: &Reach, session: SessionId, model: &str, permit: Permit) -> Self {
+    fn new(
+        reach: &Reach,
+        session: SessionId,
+        (model, operation): (&str, &'static str),
+        permit: Permit,
+    ) -> Self {
         Self {
             bridge: Arc::clone(&reach.bridge),
             spend: Arc::clone(&reach.spend),
@@ -294,6 +328,7 @@ impl Charge {
             permit: Some(permit),
             submitted: false,
             output_tokens: 0,
+            span: span(model, operation),
         }
     }
 
@@ -311,6 +346,8 @@ impl Charge {
 
     fn settle_once(&mut self, usage: Usage) {
         if let Some(permit) = self.permit.take() {
+            self.span.record("gen_ai.usage.input_tokens", usage.input_tokens);
+            self.span.record("gen_ai.usage.output_tokens", usage.output_tokens);
             self.spend.settle(permit, &self.model, usage);
         }
     }

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use wasmtime::component::Resource;
 
 use super::NnView;
@@ -101,7 +103,9 @@ impl inference::HostGraphExecutionContext for NnView<'_> {
         let Some(mut context) = self.table.get_mut(&slot)?.0.take() else {
             wasmtime::bail!("the context is computing already");
         };
+        let began = Instant::now();
         let outcome = context.compute(&self.ctx.reach, &self.ctx.tensors, inputs).await;
+        self.ctx.waited(began);
         self.table.get_mut(&slot)?.0 = Some(context);
         let outputs = match outcome {
             Ok(outputs) => outputs,

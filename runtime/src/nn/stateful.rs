@@ -2,6 +2,8 @@
 //! context keeps its inputs and its outputs: `set-input`, `compute`, `get-output`. Behind them
 //! are the same contexts.
 
+use std::time::Instant;
+
 use wasmtime::component::{Linker, Resource};
 
 use super::bindings::wasi::nn::errors::ErrorCode;
@@ -90,11 +92,13 @@ impl NnView<'_> {
         held.outputs = Vec::new();
         let goes_on = !std::mem::take(&mut held.fresh) && context.is_running();
         let asked = if goes_on { None } else { Some(task::read(&held.inputs)) };
+        let began = Instant::now();
         let outcome = match asked {
             None => context.next_piece(&self.ctx.tensors).await,
             Some(Ok(asked)) => context.start(&self.ctx.reach, &self.ctx.tensors, asked).await,
             Some(Err(error)) => Err(error),
         };
+        self.ctx.waited(began);
         let held = self.table.get_mut(slot)?;
         held.context = Some(context);
         match outcome {

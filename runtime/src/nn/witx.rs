@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
@@ -224,6 +225,7 @@ impl CoreNn {
             return Err(Refused::new(Errno::Busy, "the context is computing already"));
         };
         slot.outputs = Outputs::default();
+        let began = Instant::now();
         let outcome = if single && context.is_running() {
             context.next_piece(&self.ctx.tensors).await
         } else {
@@ -236,6 +238,7 @@ impl CoreNn {
             }
         };
         slot.context = Some(context);
+        self.ctx.waited(began);
         let ended = slot.keep(outcome?, &self.ctx.tensors)?;
         if single && ended {
             return Err(Refused(Errno::EndOfSequence, String::new()));

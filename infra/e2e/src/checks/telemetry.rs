@@ -13,6 +13,10 @@ use crate::world::World;
 /// A word that stands in no story and no program but this one.
 const CANARY: &str = "quillfeather-canary-8261";
 
+/// A trace that begins at the client, and its id as spans have it.
+const TRACEPARENT: &str = "00-a1b2c3d4e5f60718293a4b5c6d7e8f90-00f067aa0ba902b7-01";
+const TRACE_ID: [u8; 16] = 0xa1b2_c3d4_e5f6_0718_293a_4b5c_6d7e_8f90_u128.to_be_bytes();
+
 pub(super) fn run(world: &World, report: &mut Report) {
     report.check("telemetry", || {
         let home = world.folder("telemetry")?;
@@ -50,8 +54,9 @@ fn talk(world: &World, org: &Org) -> anyhow::Result<()> {
     org.api.post("/v1/chat/completions", &chat)?.ok()?;
     super::restart::deploy(world, org, "storyteller")?;
     let path = format!("/f/{}/storyteller/", org.name);
+    let follow = [("traceparent", TRACEPARENT)];
     for answer in [
-        org.api.get(&format!("{path}?about={CANARY}&seed=1"))?,
+        org.api.send("GET", &format!("{path}?about={CANARY}&seed=1"), &follow, Vec::new())?,
         org.api.post(&path, &json!({ "about": CANARY, "seed": 1 }))?,
     ] {
         ensure!(answer.status == 200, "storyteller answered {}", answer.status);
@@ -69,10 +74,18 @@ fn described(spans: &[u8]) -> anyhow::Result<()> {
         "gen_ai.response.finish_reasons",
         "gen_ai.usage.input_tokens",
         "gen_ai.usage.output_tokens",
+        "emberbox.cpu_us",
+        "emberbox.inference_us",
+        "emberbox.memory_bytes_peak",
     ];
     for name in names {
         ensure!(contains(spans, name.as_bytes()), "no {name} in the spans");
     }
+    // The direct call's, and those of both functions.
+    let name = names[0].as_bytes();
+    let count = spans.windows(name.len()).filter(|window| *window == name).count();
+    ensure!(count == 3, "{count} spans of model calls");
+    ensure!(contains(spans, &TRACE_ID), "the client's trace is not followed");
     Ok(())
 }
 

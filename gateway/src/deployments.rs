@@ -154,6 +154,9 @@ impl Deployments {
         let grants = grants(manifest);
         Deployment::new(&self.engine, compiled, limits, grants).map_err(|error| match error {
             RuntimeError::Limit { field, .. } => ApiError::field(field, error.to_string()),
+            RuntimeError::NotReusable => {
+                ApiError::field("function.reuse_instances", error.to_string())
+            }
             other => refused(other.into()),
         })
     }
@@ -367,6 +370,7 @@ fn grants(manifest: &Manifest) -> Grants {
         models: manifest.models.clone(),
         environment: manifest.environment.clone(),
         arguments: manifest.arguments.clone(),
+        reuse: manifest.reuse_instances,
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Manifest {
     pub arguments: Vec<String>,
     /// Hosts that the function wants to send requests to.
     pub outbound_hosts: Rules,
+    /// Whether an instance answers several requests of one payer.
+    pub reuse_instances: bool,
 }
 
 /// The author's own price. All zero when the manifest has no `[price]`.
@@ -181,6 +183,7 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
         environment: environment.unwrap_or_default(),
         arguments: function.arguments,
         outbound_hosts: function.outbound_hosts,
+        reuse_instances: function.reuse_instances,
     })
 }
 
@@ -193,6 +196,7 @@ struct FunctionPart {
     models: BTreeSet<String>,
     arguments: Vec<String>,
     outbound_hosts: Rules,
+    reuse_instances: bool,
 }
 
 fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
@@ -215,6 +219,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         section.refuse("outbound_hosts", reason);
         Rules::default()
     });
+    let reuse_instances = section.flag("reuse_instances").unwrap_or(false);
     section.refuse_unknown(&[
         "name",
         "component",
@@ -223,6 +228,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         "models",
         "arguments",
         "outbound_hosts",
+        "reuse_instances",
     ]);
     Some(FunctionPart {
         name: name?,
@@ -232,6 +238,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         models: models.unwrap_or_default().into_iter().collect(),
         arguments: arguments.unwrap_or_default(),
         outbound_hosts,
+        reuse_instances,
     })
 }
 

@@ -7,7 +7,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::artifact::Code;
 use crate::call::{self, Answer, Call, CallError, Head, Report, Started};
-use crate::instance::{self, Bounds, Job, Program};
+use crate::instance::{self, Bounds, Idle, Job, Program};
 use crate::meter::Shared;
 use crate::{Compiled, Engine, Grants, Limits, RuntimeError, headers};
 
@@ -22,6 +22,7 @@ struct Inner {
     program: Program,
     limits: Limits,
     grants: Grants,
+    idle: Arc<Idle>,
 }
 
 impl Deployment {
@@ -61,7 +62,11 @@ impl Deployment {
             }
         };
         let program = program.map_err(RuntimeError::Mismatch)?;
-        let inner = Inner { engine: engine.clone(), program, limits, grants };
+        if grants.reuse && matches!(program, Program::Command(_)) {
+            return Err(RuntimeError::NotReusable);
+        }
+        let idle = Idle::new(engine.idle_places());
+        let inner = Inner { engine: engine.clone(), program, limits, grants, idle };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -72,7 +77,8 @@ impl Deployment {
     pub fn with(&self, limits: Limits, grants: Grants) -> Result<Self, RuntimeError> {
         limits.validate(self.inner.engine.options().memory_bytes_max)?;
         let Inner { engine, program, .. } = &*self.inner;
-        let inner = Inner { engine: engine.clone(), program: program.clone(), limits, grants };
+        let (program, idle) = (program.clone(), Idle::new(engine.idle_places()));
+        let inner = Inner { engine: engine.clone(), program, limits, grants, idle };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -86,7 +92,7 @@ impl Deployment {
         &self.inner.grants
     }
 
-    /// Runs one request in a fresh instance, and waits for the head of its answer. Dropping the
+    /// Runs one request in an instance, and waits for the head of its answer. Dropping the
     /// future stops the guest; use [`Deployment::start`] where the report is wanted even then.
     ///
     /// # Errors
@@ -96,7 +102,7 @@ impl Deployment {
         Ok(Answer { response: head.await?, report })
     }
 
-    /// Starts one request in a fresh instance, as a task of the current tokio runtime. Dropping
+    /// Starts one request as a task of the current tokio runtime. Dropping
     /// the head, or later the body, stops the guest and its inference; the report resolves
     /// whatever happens.
     ///
@@ -104,7 +110,7 @@ impl Deployment {
     /// `RequestInvalid` when the request names no host, `Overloaded` when all instances are
     /// taken.
     pub fn start(&self, call: Call) -> Result<Started, CallError> {
-        let Inner { engine, program, limits, grants } = &*self.inner;
+        let Inner { engine, program, limits, grants, idle } = &*self.inner;
         let mut call = call;
         headers::check_host(&call.request)?;
         headers::strip_request(call.request.headers_mut());
@@ -116,7 +122,7 @@ impl Deployment {
         let (head, answered) = oneshot::channel();
         let method = call.request.method().clone();
         let spend = Arc::clone(&call.spend);
-        let guest = program.guest(call, (limits, grants), (&shared, head));
+        let guest = program.guest(call, (limits, grants, idle), (&shared, head));
         let response_bytes_max = limits.response_bytes_max;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.wall_ms_max);
         let job = Job {

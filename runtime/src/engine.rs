@@ -77,6 +77,7 @@ struct Inner {
     linker: Linker<ComponentState>,
     core_linker: wasmtime::Linker<CommandState>,
     permits: Arc<Semaphore>,
+    idle_places: Arc<Semaphore>,
     options: EngineOptions,
     pooling: bool,
     _ticker: Ticker,
@@ -96,8 +97,17 @@ impl Engine {
         let tick = Duration::from_millis(options.epoch_tick_ms);
         let ticker = Ticker::start(wasmtime.weak(), tick).map_err(RuntimeError::Timer)?;
         let permits = Arc::new(Semaphore::new(options.instances_max as usize));
-        let inner =
-            Inner { wasmtime, linker, core_linker, permits, options, pooling, _ticker: ticker };
+        let idle_places = Arc::new(Semaphore::new(idle_max(&options) as usize));
+        let inner = Inner {
+            wasmtime,
+            linker,
+            core_linker,
+            permits,
+            idle_places,
+            options,
+            pooling,
+            _ticker: ticker,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -128,6 +138,11 @@ impl Engine {
     /// What core modules can.
     pub(crate) fn core_linker(&self) -> &wasmtime::Linker<CommandState> {
         &self.inner.core_linker
+    }
+
+    /// One place for each instance that may wait for a further request.
+    pub(crate) fn idle_places(&self) -> &Arc<Semaphore> {
+        &self.inner.idle_places
     }
 
     pub(crate) fn permits(&self) -> &Arc<Semaphore> {
@@ -189,13 +204,19 @@ fn config() -> Config {
     config
 }
 
+/// Instances that may wait for a further request, beside those that answer one.
+fn idle_max(options: &EngineOptions) -> u32 {
+    options.instances_max.div_ceil(4)
+}
+
 fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
-    let slots = |per_component: u32| options.instances_max.saturating_mul(per_component);
-    let share = ALL_RESIDENT_BYTES / options.instances_max.max(1) as usize;
+    let instances_max = options.instances_max.saturating_add(idle_max(options));
+    let slots = |per_component: u32| instances_max.saturating_mul(per_component);
+    let share = ALL_RESIDENT_BYTES / instances_max as usize;
     let resident = MEMORY_RESIDENT_BYTES.min(share);
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(options.instances_max)
-        .total_stacks(options.instances_max)
+    pool.total_component_instances(instances_max)
+        .total_stacks(instances_max)
         .total_memories(slots(MEMORIES_PER_COMPONENT))
         .max_memories_per_component(MEMORIES_PER_COMPONENT)
         .total_core_instances(slots(CORE_INSTANCES_PER_COMPONENT))

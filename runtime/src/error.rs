@@ -34,6 +34,9 @@ pub enum RuntimeError {
          program for the target wasm32-wasip1, or as a component for wasm32-wasip2"
     )]
     NotCommand(&'static str),
+    /// A program that cannot answer twice.
+    #[error("a core module runs once, from its start to its end: its instances cannot be reused")]
+    NotReusable,
     /// A core module that needs what the host does not have.
     #[error(
         "the module imports what this host does not offer: {0}; it offers wasi_snapshot_preview1 \

@@ -25,6 +25,8 @@ use crate::{Call, CallEnding, Grants, Limits};
 mod command;
 /// A component that answers through `wasi:http`.
 mod component;
+/// Instances that wait for their payer's next request.
+mod idle;
 /// What a store may grow to.
 mod limiter;
 /// A command's request and answer, as streams.
@@ -32,6 +34,7 @@ mod stdio;
 
 pub(crate) use command::State as CommandState;
 pub(crate) use component::State as ComponentState;
+pub(crate) use idle::Idle;
 
 /// What a guest may ask of the random generator at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
@@ -56,13 +59,14 @@ impl Program {
     pub(crate) fn guest(
         &self,
         call: Call,
-        (limits, grants): (&Limits, &Grants),
+        (limits, grants, idle): (&Limits, &Grants, &Arc<Idle>),
         (shared, head): (&Arc<Shared>, HeadSender),
     ) -> Guest {
         let shared = Arc::clone(shared);
         match self {
             Self::Component(pre) => {
-                let guest = component::Guest::new(pre, call, (limits, grants), (shared, head));
+                let all = (limits, grants, idle);
+                let guest = component::Guest::new(pre, call, all, (shared, head));
                 Guest::Component(Box::new(guest))
             }
             Self::Command(pre) => {
@@ -107,9 +111,7 @@ pub(crate) async fn run(job: Job) {
     let task_end = TaskEnd(Arc::clone(&bounds.shared));
     match guest {
         Guest::Component(guest) => {
-            let component::Guest { pre, request, state, head } = *guest;
-            let mut store = bounds.store(&engine, state);
-            bounds.run(Box::pin(component::handle(&mut store, &pre, request, head))).await;
+            component::run(*guest, &engine, &bounds).await;
         }
         Guest::Command(guest) => {
             let command::Guest { pre, state } = *guest;
@@ -140,10 +142,15 @@ impl Bounds {
         let limits = &self.limits;
         let mut store = Store::new(engine, state);
         store.limiter(|state| state.limiter());
-        store.set_hostcall_fuel(usize::try_from(limits.host_call_bytes_max).unwrap_or(usize::MAX));
-        store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
+        store.set_hostcall_fuel(usize::try_from(limits.host_call_bytes_max).unwrap_or(usize::MAX));
+        self.renew(&mut store);
         store
+    }
+
+    /// Before each call.
+    fn renew<S>(&self, store: &mut Store<S>) {
+        store.set_epoch_deadline(1);
     }
 
     /// Runs the guest and notes how it ended. The reason is known before the store goes: whoever

@@ -99,6 +99,9 @@ pub struct Grants {
     pub models: BTreeSet<String>,
     /// Its environment, the whole of it.
     pub environment: BTreeMap<String, String>,
+    /// Whether an instance answers more than one request of the same payer, one after the other: it is
+    /// faster, and trusts the guest to begin each anew.
+    pub reuse: bool,
     /// Arguments of a command, after the program's name.
     pub arguments: Vec<String>,
 }

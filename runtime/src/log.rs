@@ -61,6 +61,15 @@ pub(crate) fn both(sink: &Arc<dyn LogSink>, bytes_max: u64) -> [LogStream; 2] {
         .map(|stream| LogStream::new(stream, Arc::clone(sink), Arc::clone(&budget)))
 }
 
+/// The same for the next call of the same instance: what its guest has kept open writes there.
+pub(crate) fn renew(streams: &[LogStream; 2], sink: &Arc<dyn LogSink>, bytes_max: u64) {
+    let budget = LogBudget::new(bytes_max);
+    for stream in streams {
+        let mut lines = stream.lines();
+        (lines.sink, lines.budget) = (Arc::clone(sink), Arc::clone(&budget));
+    }
+}
+
 /// One output of a guest. All streams that the guest opens on it share the line in progress.
 #[derive(Clone)]
 pub(crate) struct LogStream {
@@ -83,6 +92,14 @@ impl LogStream {
     /// A line of the host's own, which counts as the guest's.
     pub(crate) fn note(&self, text: &str) {
         self.lines().write(format!("{text}\n").as_bytes());
+    }
+
+    /// Gives out a line that has no end yet.
+    pub(crate) fn end_line(&self) {
+        let mut lines = self.lines();
+        if !lines.partial.is_empty() {
+            lines.emit();
+        }
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {

@@ -111,6 +111,11 @@ impl NnCtx {
         self.reach.shared.add_inference(since.elapsed());
     }
 
+    /// Whether the guest holds no context and no tensor.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.contexts == 0 && self.tensors.is_empty()
+    }
+
     fn close(&mut self) {
         self.contexts -= 1;
     }

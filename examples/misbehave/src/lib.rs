@@ -25,6 +25,7 @@ const MISDEEDS: &str = "\
 /half                        fails in the middle of a response
 /probe-env                   tells what it can see of the machine, of files, of the network
 /fetch                       sends requests, tells how they went; ?url=URL&times=N&body_kib=N
+/count                       tells how many times this instance was asked to; ?leave=context leaves one open
 /echo                        tells what the platform let through of the request
 ";
 
@@ -70,6 +71,7 @@ fn handle(request: Request) -> Result<Response, Error> {
         "/half" => wire::half(),
         "/probe-env" => probe::everything(),
         "/fetch" => fetch::fetch(&request),
+        "/count" => model::count(&request),
         "/echo" => wire::echo(&request),
         _ => Err(Error::not_found("GET / lists the misdeeds")),
     }

@@ -2,6 +2,7 @@
 
 use emberbox_sdk::{Context, Error, FinishReason, Model, Request, Response, Tensor, TensorType};
 use emberbox_sdk::{Message, json};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const MODEL: &str = "tiny-storyteller";
 
@@ -23,6 +24,18 @@ pub(crate) fn hoard_contexts(request: &Request) -> Result<Response, Error> {
         }
     }
     Response::json(&json!({ "contexts": max, "ended": null }))
+}
+
+/// Tells how many times this instance was asked; what it leaves open is not there any more when the
+/// platform gives every request an instance of its own.
+pub(crate) fn count(request: &Request) -> Result<Response, Error> {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+    println!("call {calls}");
+    if request.query("leave") == Some("context") {
+        std::mem::forget(Model::load(MODEL)?.context()?);
+    }
+    Response::json(&json!({ "calls": calls }))
 }
 
 /// Gives each lie to a context of its own, and lists how it was answered. An honest platform

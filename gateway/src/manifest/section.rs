@@ -92,6 +92,16 @@ impl<'m> Section<'m> {
         None
     }
 
+    /// True or false; `None` when it is absent.
+    pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
+        let reason = match self.table.get(name)? {
+            Value::Boolean(flag) => return Some(*flag),
+            other => format!("true or false is expected, not {}", with_article(other)),
+        };
+        self.refuse(name, reason);
+        None
+    }
+
     /// An amount of credits: a decimal in quotes, since a TOML float would lose digits of money.
     pub(super) fn credits(&mut self, name: &str, required: bool) -> Option<Nano> {
         let reason = match self.table.get(name) {

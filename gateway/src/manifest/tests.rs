@@ -84,6 +84,7 @@ fn each_mistake_is_named() {
         ("build = \"make\"", "function.build: function.component must say which file it makes"),
         ("component = \"c\"\nbuild = \" \"", "function.build: it is a command, such as"),
         ("arguments = [\"a\\u0000\"]", "function.arguments: an argument cannot hold a zero byte"),
+        ("reuse_instances = 1", "function.reuse_instances: true or false is expected, not an"),
         ("component = 7", "function.component: a quoted text is expected, not an integer"),
         ("[limit]", "limit: no such field; known are function"),
         ("[limits]\nmemory_mib = 0", "limits.memory_mib: 0 is out of range; 1 to 4096"),

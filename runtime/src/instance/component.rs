@@ -9,15 +9,16 @@ use http_body_util::BodyExt;
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
     WasiHttpView,
 };
 
+use super::idle::{Idle, Parked};
 use super::limiter::Limiter;
-use super::{HeadSender, Limited, wasi_of};
+use super::{Bounds, HeadSender, Limited, wasi_of};
 use crate::log::LogStream;
 use crate::meter::Shared;
 use crate::nn::{NnCtx, NnView};
@@ -39,36 +40,102 @@ pub(crate) struct State {
     hooks: Hooks,
     limiter: Limiter,
     nn: NnCtx,
+    logs: [LogStream; 2],
 }
 
-/// A request, and the store it will run in.
+/// A request, and the instance that it will run in.
 pub(crate) struct Guest {
-    pub(super) pre: ProxyPre<State>,
-    pub(super) request: Request<RequestBody>,
-    pub(super) state: State,
-    pub(super) head: HeadSender,
+    pre: ProxyPre<State>,
+    request: Request<RequestBody>,
+    start: Start,
+    head: HeadSender,
+    /// Where the instance waits afterwards, and for whom.
+    idle: Option<(Arc<Idle>, String)>,
+}
+
+/// What an instance starts from.
+enum Start {
+    Fresh(Box<State>),
+    /// It has answered requests of the same payer.
+    Waiting(Parked),
 }
 
 impl Guest {
     pub(super) fn new(
         pre: &ProxyPre<State>,
         call: Call,
-        (limits, grants): (&Limits, &Grants),
+        (limits, grants, idle): (&Limits, &Grants, &Arc<Idle>),
         (shared, head): (Arc<Shared>, HeadSender),
     ) -> Self {
+        let waiting = if grants.reuse { idle.take(&call.tenant) } else { None };
+        let start = match waiting {
+            Some(mut waiting) => {
+                waiting.store.data_mut().renew(&call, (limits, grants), shared);
+                Start::Waiting(waiting)
+            }
+            None => Start::Fresh(Box::new(State::new(&call, (limits, grants), shared))),
+        };
+        let idle = grants.reuse.then(|| (Arc::clone(idle), call.tenant));
+        Self { pre: pre.clone(), request: call.request, start, head, idle }
+    }
+}
+
+/// Runs a request, and keeps its instance where that is allowed.
+pub(super) async fn run(guest: Guest, engine: &wasmtime::Engine, bounds: &Bounds) {
+    let Guest { pre, request, start, head, idle } = guest;
+    let (mut store, mut proxy, calls) = match start {
+        Start::Fresh(state) => (bounds.store(engine, *state), None, 0),
+        Start::Waiting(Parked { mut store, proxy, calls, .. }) => {
+            bounds.renew(&mut store);
+            (store, Some(proxy), calls)
+        }
+    };
+    bounds.run(Box::pin(handle(&mut store, (&pre, &mut proxy), request, head))).await;
+    let Some((idle, payer)) = idle else { return };
+    if let Some(proxy) = proxy
+        && bounds.shared.stopped().is_none()
+        && store.data().holds_nothing()
+    {
+        store.data().end();
+        idle.park(payer, (store, proxy), calls + 1);
+    }
+}
+
+impl State {
+    fn new(call: &Call, (limits, grants): (&Limits, &Grants), shared: Arc<Shared>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles_max as usize);
-        let [stdout, stderr] = log::both(&call.logs, limits.log_bytes_max);
-        let limiter = Limiter::new(limits, Arc::clone(&shared));
-        let state = State {
+        let logs = log::both(&call.logs, limits.log_bytes_max);
+        let [stdout, stderr] = logs.clone();
+        Self {
             table,
             wasi: wasi_of(grants).stdout(stdout).stderr(stderr.clone()).build(),
             http: WasiHttpCtx::new(),
             hooks: Hooks { egress: Egress::new(call.outbound.clone(), limits), log: stderr },
-            limiter,
-            nn: NnCtx::new(&call, limits, grants, shared),
-        };
-        Self { pre: pre.clone(), request: call.request, state, head }
+            limiter: Limiter::new(limits, Arc::clone(&shared)),
+            nn: NnCtx::new(call, limits, grants, shared),
+            logs,
+        }
+    }
+
+    /// Everything that is a call's own, once more for the next call. What the guest has kept open
+    /// leads to the next call too: its outputs do, for many keep them.
+    fn renew(&mut self, call: &Call, (limits, grants): (&Limits, &Grants), shared: Arc<Shared>) {
+        log::renew(&self.logs, &call.logs, limits.log_bytes_max);
+        self.hooks.egress = Egress::new(call.outbound.clone(), limits);
+        self.limiter.renew(Arc::clone(&shared));
+        self.nn = NnCtx::new(call, limits, grants, shared);
+    }
+
+    /// Whether nothing of the call goes on that must end with it: no context, whose task would hold
+    /// what the call may spend, and no tensor, which counts as the call's.
+    fn holds_nothing(&self) -> bool {
+        self.nn.is_empty()
+    }
+
+    /// The call's last line, which has no end.
+    fn end(&self) {
+        self.logs.iter().for_each(LogStream::end_line);
     }
 }
 
@@ -157,18 +224,24 @@ impl Limited for State {
     }
 }
 
-pub(super) async fn handle(
+/// Passes the request to the guest's handler. The instance is left behind when it ended well.
+async fn handle(
     store: &mut Store<State>,
-    pre: &ProxyPre<State>,
+    (pre, instance): (&ProxyPre<State>, &mut Option<Proxy>),
     request: Request<RequestBody>,
     head: HeadSender,
 ) -> wasmtime::Result<()> {
-    let proxy = pre.instantiate_async(&mut *store).await?;
+    let proxy = match instance.take() {
+        Some(proxy) => proxy,
+        None => pre.instantiate_async(&mut *store).await?,
+    };
     let request = request.map(|body| {
         body.map_err(|error| HttpError::InternalError(Some(error.to_string()))).boxed_unsync()
     });
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request)?;
     let head = http.new_response_outparam(head)?;
-    proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, head).await
+    proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, head).await?;
+    *instance = Some(proxy);
+    Ok(())
 }

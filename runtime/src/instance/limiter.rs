@@ -19,6 +19,12 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
+    /// Goes on for the next call: what was taken stays taken.
+    pub(super) fn renew(&mut self, shared: Arc<Shared>) {
+        shared.memory_is(self.memory_bytes as u64);
+        self.shared = shared;
+    }
+
     pub(super) fn new(limits: &Limits, shared: Arc<Shared>) -> Self {
         Self {
             memory_bytes: 0,

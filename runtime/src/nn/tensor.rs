@@ -24,6 +24,10 @@ impl TensorBudget {
         Self { bytes_max, held: Arc::new(AtomicU64::new(0)) }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.load(Ordering::Relaxed) == 0
+    }
+
     fn take(&self, bytes: usize) -> Option<Share> {
         // One store is used by one task at a time, so reading before adding is no race.
         let bytes = bytes as u64;

@@ -32,6 +32,10 @@ mod stateful;
 #[cfg(test)]
 mod commands;
 
+/// Instances that answer more than one request.
+#[cfg(test)]
+mod reuse;
+
 /// A folder of hostile guests.
 #[cfg(test)]
 mod guests;

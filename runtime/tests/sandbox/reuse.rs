@@ -73,9 +73,7 @@ async fn what_ends_badly_is_not_used_again() {
     let world = World::new();
     let limits = Limits { wall_ms_max: 200, ..Limits::default() };
     let deployment = reused(limits);
-    for (bad, fails) in
-        [("/trap", true), ("/spin", true), ("/half", false), ("/count?leave=context", false)]
-    {
+    for (bad, fails) in [("/trap", true), ("/spin", true), ("/count?leave=context", false)] {
         assert_eq!(calls(&world, &deployment, "org_test").await, 1, "before {bad}");
         let outcome = ask(&world, &deployment, ("org_test", bad)).await;
         assert_eq!(matches!(outcome, Outcome::Failed(_)), fails, "{bad}: {outcome:?}");

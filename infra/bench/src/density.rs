@@ -158,7 +158,7 @@ async fn deploy(
         let numbers = (worker..options.functions).step_by(workers as usize);
         deployers.spawn(async move {
             for number in numbers {
-                deployer.deploy(&name(number), &marked(&hello, number)).await?;
+                deployer.deploy(&name(number), &marked(&hello, number), "").await?;
             }
             anyhow::Ok(())
         });

@@ -3,9 +3,8 @@
 //!
 //! Every contestant has a process of its own; the load has this one. Within a round they take
 //! turns, so that whatever else the machine does meets all of them; of the rounds the median
-//! counts. Cases are named `c{connections}-{billed|noop}-fresh`: with the ledger or without one,
-//! an instance of the guest made afresh for each request. The runtime does not offer to reuse
-//! instances yet, so there is no `-reuse` case.
+//! counts. Cases are named `c{connections}-{billed|noop}-{fresh|reuse}`: with the ledger or without
+//! one, and an instance of the guest made afresh for each request, or one that answers several.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,8 +27,9 @@ const BENCH: &str = "hello-http";
 /// How long a contestant is warmed up at each number of connections.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// What a peer's figure means when a billed row is compared with it.
-const PEER_NOTE: &str = "peers do not authenticate, meter or bill; no -reuse rows: the runtime \
-                         makes a fresh instance for every request";
+const PEER_NOTE: &str = "peers do not authenticate, meter or bill";
+/// What lets an instance answer several requests.
+const REUSE: &str = "reuse_instances = true\n";
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -68,6 +68,7 @@ struct Contestant {
 struct Field {
     billed: Contestant,
     noop: Contestant,
+    reuse: Contestant,
     peers: Vec<Contestant>,
     /// On the disk to measure.
     folder: PathBuf,
@@ -94,8 +95,12 @@ impl Field {
         let guest =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/prebuilt/hello.wasm");
         let component = std::fs::read(&guest).with_context(|| guest.display().to_string())?;
-        let billed = contestant("emberbox", &folder.join("billed"), "metered", &component).await?;
-        let noop = contestant("emberbox", &folder.join("noop"), "unmetered", &component).await?;
+        let start = async |name: &str, billing, manifest| {
+            contestant(&folder.join(name), billing, (&component, manifest)).await
+        };
+        let billed = start("billed", "metered", "").await?;
+        let noop = start("noop", "unmetered", "").await?;
+        let reuse = start("reuse", "unmetered", REUSE).await?;
         let body = billed.target.once().await?;
         let text = String::from_utf8(body.to_vec()).context("hello did not answer text")?;
         let mut peers = Vec::new();
@@ -103,17 +108,17 @@ impl Field {
         peers.extend(wasmtime(options.peers.as_ref().unwrap_or(&home), &guest).await?);
         let (process, _) = ourselves(&["serve-hyper", "--body", &text]).await?;
         peers.push(peer("hyper", process));
-        for contestant in peers.iter().chain([&noop]) {
+        for contestant in peers.iter().chain([&noop, &reuse]) {
             let same = contestant.target.once().await? == body;
             ensure!(same, "{} does not give the same answer", contestant.name);
         }
-        Ok(Self { billed, noop, peers, folder: folder.to_owned() })
+        Ok(Self { billed, noop, reuse, peers, folder: folder.to_owned() })
     }
 
     /// The rows of one number of connections.
     async fn measure(&self, connections: usize, options: &Options) -> anyhow::Result<Vec<Row>> {
         let everybody: Vec<&Contestant> =
-            [&self.billed, &self.noop].into_iter().chain(&self.peers).collect();
+            [&self.billed, &self.noop, &self.reuse].into_iter().chain(&self.peers).collect();
         for contestant in &everybody {
             contestant.target.load(connections, WARM_UP).await?;
         }
@@ -130,14 +135,18 @@ impl Field {
         }
         let medians: Vec<Sample> =
             samples.iter_mut().filter_map(|samples| median(samples)).collect();
-        let [billed, noop, peers @ ..] = medians.as_slice() else {
+        let [billed, noop, reuse, peers @ ..] = medians.as_slice() else {
             anyhow::bail!("a contestant has no sample");
         };
         syncs_us.sort_unstable();
         let disk = format!("fsync_p50_us={}; ", percentile(&syncs_us, 50));
         let mut rows = Vec::new();
-        for (kind, ours, extra) in [("billed", billed, disk.as_str()), ("noop", noop, "")] {
-            let case = format!("c{connections}-{kind}-fresh");
+        for (kind, ours, extra) in [
+            ("billed-fresh", billed, disk.as_str()),
+            ("noop-fresh", noop, ""),
+            ("noop-reuse", reuse, ""),
+        ] {
+            let case = format!("c{connections}-{kind}");
             for (contestant, peer) in self.peers.iter().zip(peers) {
                 rows.push(row(&case, *ours, (contestant.name, *peer), extra));
             }
@@ -164,13 +173,12 @@ fn median(samples: &mut [Sample]) -> Option<Sample> {
 }
 
 async fn contestant(
-    name: &'static str,
     data: &Path,
     billing: &str,
-    component: &[u8],
+    guest: (&[u8], &str),
 ) -> anyhow::Result<Contestant> {
-    let (process, target) = ours::start(data, billing, component).await?;
-    Ok(Contestant { name, target, _process: process })
+    let (process, target) = ours::start(data, billing, guest).await?;
+    Ok(Contestant { name: "emberbox", target, _process: process })
 }
 
 fn peer(name: &'static str, process: Process) -> Contestant {

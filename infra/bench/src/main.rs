@@ -10,6 +10,10 @@ use llm::{Bench as Llm, Speed};
 mod hello_http;
 /// Thousands of functions on one server.
 mod density;
+/// A guest's call of a model that does nothing.
+mod nn_call;
+/// What a function suffers from its neighbours.
+mod neighbour;
 /// Complete calls on the ledger, beside one transaction per call.
 mod ledger;
 /// Many calls at once on a balance for a few.
@@ -51,6 +55,10 @@ enum Bench {
     HelloHttp(hello_http::Options),
     /// First calls of thousands of functions, and the memory that they take
     Density(density::Options),
+    /// A guest's call of a model that does nothing, beside the same call made directly
+    NnCall(nn_call::Options),
+    /// The latency of hello beside guests that compute for ever, and beside a model under load
+    Neighbour(neighbour::Options),
     /// Complete calls on the ledger, beside one transaction per call on SQLite and PostgreSQL
     Ledger(ledger::Options),
     /// Many calls at once on a balance for a few: exactly those succeed
@@ -93,6 +101,8 @@ async fn main() -> anyhow::Result<()> {
     match Args::parse().bench {
         Bench::HelloHttp(options) => hello_http::run(&options).await,
         Bench::Density(options) => density::run(&options).await,
+        Bench::NnCall(options) => nn_call::run(&options).await,
+        Bench::Neighbour(options) => neighbour::run(&options).await,
         Bench::Ledger(options) => ledger::run(&options).await,
         Bench::Race(options) => race::run(&options).await,
         Bench::Statements(options) => statements::run(&options).await,

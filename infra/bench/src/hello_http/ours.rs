@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// `metered` keeps the ledger, `unmetered` runs without one
     #[arg(long)]
     billing: String,
+    /// With the bundled model
+    #[arg(long)]
+    model: bool,
 }
 
 /// Serves until standard input closes. Limits that would refuse the load are out of its way.
@@ -39,12 +42,12 @@ pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
         listen = "127.0.0.1:0"
         admin_listen = "127.0.0.1:0"
         log = "off"
-        inference.bundled_model = false
         key_limits.requests_per_minute_max = 2_000_000_000
         bootstrap.credits = "1000000"
     };
     let mut config = Config::parse(&settings.to_string(), [])?;
     config.data = options.data;
+    config.inference.bundled_model = options.model;
     config.billing = options.billing.parse().map_err(anyhow::Error::msg)?;
     let running = emberbox::start(config).await?;
     announce(&json!({ "address": running.public, "key": running.first_key }));
@@ -58,8 +61,24 @@ pub(crate) async fn serve_apart(
     data: &Path,
     billing: &str,
 ) -> anyhow::Result<(Process, Option<String>)> {
+    serve_apart_with(data, billing, &[]).await
+}
+
+/// The same with the bundled model.
+pub(crate) async fn serve_with_model(
+    data: &Path,
+    billing: &str,
+) -> anyhow::Result<(Process, Option<String>)> {
+    serve_apart_with(data, billing, &["--model"]).await
+}
+
+async fn serve_apart_with(
+    data: &Path,
+    billing: &str,
+    more: &[&str],
+) -> anyhow::Result<(Process, Option<String>)> {
     let data = data.to_str().context("the data folder's name is not UTF-8")?;
-    let arguments = ["serve-emberbox", "--data", data, "--billing", billing];
+    let arguments = [&["serve-emberbox", "--data", data, "--billing", billing], more].concat();
     let (process, said) = ourselves(&arguments).await?;
     Ok((process, said["key"].as_str().map(|key| format!("Bearer {key}"))))
 }
@@ -68,12 +87,12 @@ pub(crate) async fn serve_apart(
 pub(crate) async fn start(
     data: &Path,
     billing: &str,
-    component: &[u8],
+    (component, manifest): (&[u8], &str),
 ) -> anyhow::Result<(Process, Target)> {
     let (process, authorization) = serve_apart(data, billing).await?;
     let authorization = authorization.context("our server gave no key")?;
     let deployer = Deployer { address: process.address, authorization };
-    let path = deployer.deploy(FUNCTION, component).await?;
+    let path = deployer.deploy(FUNCTION, component, manifest).await?;
     let Deployer { address, authorization } = deployer;
     Ok((process, Target { address, path, authorization: Some(authorization) }))
 }
@@ -86,9 +105,15 @@ pub(crate) struct Deployer {
 }
 
 impl Deployer {
-    /// Uploads a component and returns the path of its address.
-    pub(crate) async fn deploy(&self, name: &str, component: &[u8]) -> anyhow::Result<String> {
-        let manifest = format!("[function]\nname = \"{name}\"\nmax_cost_per_call = \"0.001\"\n");
+    /// Uploads a component, with more of a manifest, and returns the path of its address.
+    pub(crate) async fn deploy(
+        &self,
+        name: &str,
+        component: &[u8],
+        more: &str,
+    ) -> anyhow::Result<String> {
+        let manifest =
+            format!("[function]\nname = \"{name}\"\nmax_cost_per_call = \"0.001\"\n{more}");
         let request = Request::post(format!("/v1/functions/{name}/versions"))
             .header("host", self.address.to_string())
             .header("authorization", &self.authorization)

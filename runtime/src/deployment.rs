@@ -7,9 +7,10 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::artifact::Code;
 use crate::call::{self, Answer, Call, CallError, Head, Report, Started};
+use crate::heavy::HEAVY_AFTER;
 use crate::instance::{self, Bounds, Idle, Job, Program};
 use crate::meter::Shared;
-use crate::{Compiled, Engine, Grants, Limits, RuntimeError, headers};
+use crate::{Compiled, Engine, Grants, Limits, RuntimeError, headers, heavy};
 
 /// One version of a function: checked, compiled, linked. A clone is another handle to it.
 #[derive(Clone)]
@@ -133,7 +134,9 @@ impl Deployment {
             alive: alive.clone(),
         };
         // What it does stands below whatever has called it.
-        tokio::spawn(instance::run(job).in_current_span());
+        let used = Arc::clone(&shared);
+        let work = instance::run(job).in_current_span();
+        heavy::spawn(work, engine.heavy(), move || used.cpu() > HEAVY_AFTER);
 
         let report = Report::new(gone.clone(), Arc::clone(&shared));
         let after = Report::new(gone, Arc::clone(&shared));

@@ -3,11 +3,13 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::RuntimeError;
+use crate::heavy::Heavy;
 use crate::instance::{CommandState, ComponentState};
 
 /// Most elements of one table; the pooling allocator reserves address space for them.
@@ -80,6 +82,7 @@ struct Inner {
     idle_places: Arc<Semaphore>,
     options: EngineOptions,
     pooling: bool,
+    heavy: Heavy,
     _ticker: Ticker,
 }
 
@@ -106,6 +109,7 @@ impl Engine {
             idle_places,
             options,
             pooling,
+            heavy: Heavy::start().map_err(RuntimeError::Timer)?,
             _ticker: ticker,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -143,6 +147,11 @@ impl Engine {
     /// One place for each instance that may wait for a further request.
     pub(crate) fn idle_places(&self) -> &Arc<Semaphore> {
         &self.inner.idle_places
+    }
+
+    /// Where guests go on that compute for long.
+    pub(crate) fn heavy(&self) -> &Handle {
+        self.inner.heavy.handle()
     }
 
     pub(crate) fn permits(&self) -> &Arc<Semaphore> {

@@ -6,8 +6,8 @@ pub enum RuntimeError {
     /// The engine could not be configured.
     #[error("the engine could not start: {}", chain(.0))]
     Engine(#[source] wasmtime::Error),
-    /// The thread that ticks could not be started.
-    #[error("the engine's timer thread could not start")]
+    /// The thread that ticks, or those of guests that compute for long, could not be started.
+    #[error("the engine's threads could not start")]
     Timer(#[source] std::io::Error),
     /// A limit is outside what is allowed.
     #[error("limit `{field}`: {reason}")]

@@ -26,6 +26,8 @@ mod engine;
 mod error;
 /// Headers that must not cross, either way.
 mod headers;
+/// Threads for guests that compute for long.
+mod heavy;
 /// One request's store and task.
 mod instance;
 /// What a call may use, and what it may see.

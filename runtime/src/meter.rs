@@ -70,6 +70,11 @@ impl Shared {
         Duration::from_nanos(self.cpu_ns.fetch_add(used, Ordering::Relaxed).saturating_add(used))
     }
 
+    /// The sum.
+    pub(crate) fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn memory_is(&self, bytes: u64) {
         self.memory_bytes_peak.fetch_max(bytes, Ordering::Relaxed);
     }

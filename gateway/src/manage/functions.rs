@@ -114,6 +114,9 @@ async fn publish(
     name: &str,
     (parts, body): (&Parts, Body),
 ) -> Result<Response, ApiError> {
+    // The whole body or nothing: an upload that breaks off never gets as far as the disk. It is read
+    // before anything is refused, for many clients send all of it before they read why.
+    let component = body::read(body).await?;
     let activate = respond::query(&parts.uri, "activate")?.unwrap_or(true);
     let manifest_text = manifest_header(&parts.headers)?;
     let manifest = Manifest::parse(&manifest_text)
@@ -125,8 +128,6 @@ async fn publish(
     app.deployments.check_limits(&manifest)?;
     deployments::check_hosts(app, &principal.org.id, &manifest).await?;
     let warnings = unknown_models(app, &manifest);
-    // The whole body or nothing: an upload that breaks off never gets as far as the disk.
-    let component = body::read(body).await?;
     let org = &principal.org;
     let upload = Upload {
         owner: org.name.clone(),

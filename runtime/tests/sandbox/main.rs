@@ -32,6 +32,10 @@ mod stateful;
 #[cfg(test)]
 mod commands;
 
+/// Guests and uploads made of random numbers.
+#[cfg(test)]
+mod random;
+
 /// Instances that answer more than one request.
 #[cfg(test)]
 mod reuse;

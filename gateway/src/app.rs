@@ -16,6 +16,7 @@ use crate::folder::Folder;
 use crate::limits::Limiter;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::secrets::Vault;
 use crate::server::Stop;
 
 /// One server's parts. It is made once at start and shared by all requests.
@@ -33,6 +34,8 @@ pub(crate) struct App {
     /// Models, as the operator sees them: only for adding, removing and listing.
     pub(crate) inference: Inference,
     pub(crate) deployments: Deployments,
+    /// What opens organisations' secrets.
+    pub(crate) vault: Vault,
     pub(crate) keys: Keys,
     pub(crate) operator: OperatorToken,
     pub(crate) limiter: Limiter,

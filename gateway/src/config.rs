@@ -16,7 +16,7 @@ use crate::call_limits::{self, CallLimits};
 
 pub use self::inference::Inference;
 pub use self::payments::{CurrencyRates, Payments, Secrets, Webhooks};
-pub use self::stores::{BillingService, RemoteLedger, Role, SecretUrl, Store};
+pub use self::stores::{BillingService, RemoteLedger, Role, SecretUrl, SecretsKey, Store};
 
 mod inference;
 mod payments;
@@ -46,6 +46,8 @@ pub struct Config {
     pub ledger: Store,
     /// Where the catalog is kept.
     pub catalog: Store,
+    /// What secrets of functions are sealed under, where that is no file of the data folder.
+    pub secrets_key: Option<SecretsKey>,
     /// What the server as a whole accepts.
     pub limits: ServerLimits,
     /// What one key may do.
@@ -197,6 +199,7 @@ impl Default for Config {
             billing: Billing::Metered,
             ledger: Store::Sqlite,
             catalog: Store::Sqlite,
+            secrets_key: None,
             limits: ServerLimits::default(),
             key_limits: KeyLimits::default(),
             function_limits: FunctionLimits::default(),
@@ -261,6 +264,7 @@ impl Config {
         self.ledger = Store::read(reader, ["ledger.store", "ledger.url"], self.role.keeps_ledger());
         self.catalog =
             Store::read(reader, ["catalog.store", "catalog.url"], self.role.keeps_catalog());
+        self.secrets_key = SecretsKey::read(reader);
         reader.read("data", &mut self.data);
         reader.read("listen", &mut self.listen);
         reader.read("admin_listen", &mut self.admin_listen);

@@ -1,11 +1,12 @@
 //! Function versions: from an upload to something that can be called.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use emberbox_billing::{AuthorPrice, Nano, OrgId};
 use emberbox_catalog::{CatalogError, NewVersion, Version};
-use emberbox_runtime::{Artifacts, Compiled, Deployment, Engine, Grants, RuntimeError};
+use emberbox_runtime::{Artifacts, Compiled, Deployment, Engine, Grants, RuntimeError, Secrets};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::errors::ApiError;
 use crate::folder::{Folder, FolderError};
 use crate::manifest::Manifest;
+use crate::secrets;
 
 /// The versions that were called lately.
 mod cache;
@@ -38,6 +40,8 @@ pub(crate) struct Live {
     pub(crate) concurrency: u64,
     /// Bytes of its compiled code.
     pub(crate) code_bytes: usize,
+    /// Until when its secrets are believed.
+    pub(crate) secrets_until: Option<Instant>,
 }
 
 /// Versions: compiled, kept, ready.
@@ -93,6 +97,11 @@ impl Deployments {
         self.cache.forget(&(owner.to_owned(), name.to_owned()));
     }
 
+    /// The next call of each of an organisation's functions reads its secrets again.
+    pub(crate) fn forget_org(&self, owner: &str) {
+        self.cache.forget_org(owner);
+    }
+
     /// What was compiled before, mapped from the disk; `None` where it is to be compiled.
     async fn kept(&self, digest: &str) -> Result<Option<Compiled>, ApiError> {
         let (artifacts, digest) = (Arc::clone(&self.artifacts), digest.to_owned());
@@ -129,10 +138,14 @@ impl Deployments {
         .ok_or_else(|| refused(CompileError::Failed("its code was gone at once".to_owned())))
     }
 
-    fn deploy(&self, compiled: &Compiled, manifest: &Manifest) -> Result<Deployment, ApiError> {
+    fn deploy(
+        &self,
+        compiled: &Compiled,
+        (manifest, secrets): (&Manifest, Secrets),
+    ) -> Result<Deployment, ApiError> {
         // An operator may have become stricter since.
         let limits = manifest.limits.within(&self.allowed).for_sandbox();
-        let grants = grants(manifest);
+        let grants = grants(manifest, secrets);
         Deployment::new(&self.engine, compiled, limits, grants).map_err(|error| match error {
             RuntimeError::Limit { field, .. } => ApiError::field(field, error.to_string()),
             other => refused(other.into()),
@@ -163,7 +176,12 @@ impl Deployments {
 pub(crate) async fn live(app: &App, owner: &str, name: &str) -> Result<Arc<Live>, ApiError> {
     let key = (owner.to_owned(), name.to_owned());
     let cache = &app.deployments.cache;
-    let cell = cache.cell(&key);
+    let mut cell = cache.cell(&key);
+    let expired = |live: &Arc<Live>| live.secrets_until.is_some_and(|until| until < Instant::now());
+    if cell.get().is_some_and(expired) {
+        cache.forget_cell(&key, &cell);
+        cell = cache.cell(&key);
+    }
     if let Some(live) = cell.get() {
         return Ok(Arc::clone(live));
     }
@@ -204,7 +222,9 @@ async fn load_version(
             app.deployments.compile(&version.digest, (Lane::Kept, component.into())).await?
         }
     };
-    let deployment = app.deployments.deploy(&compiled, &manifest)?;
+    let secrets_until = secrets::believed_until(app, &manifest);
+    let secrets = secrets::granted(app, org_id, &manifest).await?;
+    let deployment = app.deployments.deploy(&compiled, (&manifest, secrets))?;
     Ok(Arc::new(Live {
         owner: owner.to_owned(),
         org_id: org_id.to_owned(),
@@ -215,6 +235,7 @@ async fn load_version(
         deployment,
         concurrency: app.deployments.concurrency(&manifest),
         code_bytes: compiled.bytes(),
+        secrets_until,
     }))
 }
 
@@ -223,6 +244,9 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
     let Upload { owner, org_id, manifest_text, manifest, component, activate } = upload;
     let function = manifest.name.parse::<emberbox_catalog::Name>()?;
     let digest = hex::encode(Sha256::digest(&component));
+    let (moment, secrets_until) =
+        (app.deployments.cache.moment(), secrets::believed_until(app, &manifest));
+    let secrets = secrets::granted(app, &org_id, &manifest).await?;
     let compiled = match app.deployments.kept(&digest).await? {
         Some(compiled) => compiled,
         None => {
@@ -230,7 +254,8 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
             app.deployments.compile(&digest, order).await?
         }
     };
-    let deployment = app.deployments.deploy(&compiled, &manifest).inspect_err(|_| {
+    let deployed = app.deployments.deploy(&compiled, (&manifest, secrets));
+    let deployment = deployed.inspect_err(|_| {
         if !app.folder.has_artifact(&digest) {
             app.deployments.artifacts.remove(&digest);
         }
@@ -260,7 +285,7 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
         let name = manifest.name.clone();
         let author = author(&org_id, &manifest);
         let max_cost_per_call = manifest.max_cost_per_call;
-        app.deployments.cache.put(&Arc::new(Live {
+        let live = Arc::new(Live {
             owner,
             org_id,
             name,
@@ -270,7 +295,9 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
             deployment,
             concurrency: app.deployments.concurrency(&manifest),
             code_bytes: compiled.bytes(),
-        }));
+            secrets_until,
+        });
+        app.deployments.cache.put(&live, moment);
     }
     Ok(version)
 }
@@ -281,11 +308,12 @@ pub(crate) async fn activate(
     (owner, org_id, name): (&str, &str, &str),
     number: u64,
 ) -> Result<(), ApiError> {
+    let moment = app.deployments.cache.moment();
     let version = app.catalog.version(org_id, name, number).await?;
     let live = load_version(app, (owner, org_id, name), version).await?;
     let _changing = app.deployments.changes.lock().await;
     app.catalog.activate(org_id, name, number).await?;
-    app.deployments.cache.put(&live);
+    app.deployments.cache.put(&live, moment);
     Ok(())
 }
 
@@ -323,10 +351,11 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| ApiError::internal("work on the disk did not end", &error))
 }
 
-fn grants(manifest: &Manifest) -> Grants {
+fn grants(manifest: &Manifest, secrets: Secrets) -> Grants {
     Grants {
         models: manifest.models.clone(),
         environment: manifest.environment.clone(),
+        secrets,
         arguments: manifest.arguments.clone(),
     }
 }

@@ -1,4 +1,4 @@
-//! What a key's own organisation can see and change: functions, keys, credits, usage, invoices.
+//! What a key's own organisation can see and change: functions, keys, secrets, credits, usage, invoices.
 
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ use crate::stack::{Request, Response};
 mod functions;
 /// API keys.
 mod keys;
+/// What functions find in their environment, and nobody sees.
+mod secrets;
 /// The balance, and what may be spent.
 mod credits;
 /// What was used and what was earned.
@@ -50,6 +52,7 @@ async fn answer(
         | Route::Live(_)
         | Route::FunctionLogs(_) => functions::handle(app, principal, route, request).await,
         Route::Keys | Route::Key(_) => keys::handle(app, principal, route, request).await,
+        Route::Secrets | Route::Secret(_) => secrets::handle(app, principal, route, request).await,
         Route::Credits | Route::Budgets | Route::Notices | Route::AutoTopUp | Route::Endpoint => {
             credits::handle(app, principal, route, request).await
         }

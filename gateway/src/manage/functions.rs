@@ -13,6 +13,7 @@ use crate::json::{self, Object};
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::respond;
 use crate::route::{Route, only};
+use crate::secrets;
 use crate::stack::{Request, Response};
 
 /// Log lines on one page.
@@ -123,7 +124,8 @@ async fn publish(
         return Err(ApiError::field("function.name", reason));
     }
     app.deployments.check_limits(&manifest)?;
-    let warnings = unknown_models(app, &manifest);
+    let mut warnings = unknown_models(app, &manifest);
+    warnings.extend(secrets::unset(app, &principal.org.id, &manifest).await?);
     // The whole body or nothing: an upload that breaks off never gets as far as the disk.
     let component = body::read(body).await?;
     let org = &principal.org;

@@ -17,6 +17,7 @@ use crate::folder::Folder;
 use crate::limits::Limiter;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::secrets::Vault;
 use crate::server::Stop;
 
 /// One server's parts. It is made once at start and shared by all requests.
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) deployments: Deployments,
     /// Where functions may send requests.
     pub(crate) egress: Arc<Egress>,
+    /// What opens organisations' secrets.
+    pub(crate) vault: Vault,
     pub(crate) keys: Keys,
     pub(crate) operator: OperatorToken,
     pub(crate) limiter: Limiter,

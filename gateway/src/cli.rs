@@ -45,6 +45,7 @@ mod quote;
 mod receipts;
 mod reconcile;
 mod rollback;
+mod secrets;
 pub(crate) mod serve;
 pub(crate) mod usage;
 mod versions;
@@ -78,6 +79,7 @@ enum Command {
     Functions(functions::Arguments),
     Models(models::Arguments),
     Keys(keys::Arguments),
+    Secrets(secrets::Arguments),
     Credits(credits::Arguments),
     Budgets(budgets::Arguments),
     Usage(usage::Arguments),
@@ -122,6 +124,7 @@ impl Cli {
             Command::Functions(arguments) => functions::run(&arguments, &context),
             Command::Models(arguments) => models::run(&arguments, &context),
             Command::Keys(arguments) => keys::run(&arguments, &context),
+            Command::Secrets(arguments) => secrets::run(&arguments, &context),
             Command::Credits(arguments) => credits::run(&arguments, &context),
             Command::Budgets(arguments) => budgets::run(&arguments, &context),
             Command::Usage(arguments) => usage::run(&arguments, &context),
@@ -212,6 +215,13 @@ mod tests {
             ("emberbox quote hello --max-tokens 5", true),
             ("emberbox quote --function acme/hello", true),
             ("emberbox keys create ci --role developer --org acme", true),
+            ("emberbox secrets", true),
+            ("emberbox secrets set API_TOKEN", true),
+            ("emberbox secrets set API_TOKEN --from-file token.txt", true),
+            ("emberbox secrets delete API_TOKEN", true),
+            ("emberbox secrets set API_TOKEN hunter2", false),
+            ("emberbox secrets set api-token", false),
+            ("emberbox secrets delete ../x", false),
             ("emberbox quote", false),
             ("emberbox usage --from 2026-02-30", false),
             ("emberbox usage --from 2026-11-01 --since 24h", false),

@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use emberbox_billing::Nano;
@@ -14,12 +13,14 @@ use self::reader::Reader;
 use crate::Compiler;
 use crate::call_limits::{self, CallLimits};
 
+pub use self::billing::Billing;
 pub use self::egress::Egress;
 pub use self::inference::Inference;
 pub use self::payments::{CurrencyRates, Payments, Secrets, Webhooks};
-pub use self::stores::{BillingService, RemoteLedger, Role, SecretUrl, Store};
+pub use self::stores::{BillingService, RemoteLedger, Role, SecretUrl, SecretsKey, Store};
 pub use crate::egress::Rules;
 
+mod billing;
 mod egress;
 mod inference;
 mod payments;
@@ -49,6 +50,8 @@ pub struct Config {
     pub ledger: Store,
     /// Where the catalog is kept.
     pub catalog: Store,
+    /// What secrets of functions are sealed under, where that is no file of the data folder.
+    pub secrets_key: Option<SecretsKey>,
     /// What the server as a whole accepts.
     pub limits: ServerLimits,
     /// What one key may do.
@@ -67,15 +70,6 @@ pub struct Config {
     pub payments: Payments,
     /// How messages go out.
     pub webhooks: Webhooks,
-}
-
-/// Whether calls are charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Billing {
-    /// Holds, captures and receipts in the ledger: the default.
-    Metered,
-    /// Prices are computed, nothing is stored or refused. For operators who do not bill.
-    Unmetered,
 }
 
 /// What the server as a whole accepts.
@@ -202,6 +196,7 @@ impl Default for Config {
             billing: Billing::Metered,
             ledger: Store::Sqlite,
             catalog: Store::Sqlite,
+            secrets_key: None,
             limits: ServerLimits::default(),
             key_limits: KeyLimits::default(),
             function_limits: FunctionLimits::default(),
@@ -267,6 +262,7 @@ impl Config {
         self.ledger = Store::read(reader, ["ledger.store", "ledger.url"], self.role.keeps_ledger());
         self.catalog =
             Store::read(reader, ["catalog.store", "catalog.url"], self.role.keeps_catalog());
+        self.secrets_key = SecretsKey::read(reader);
         reader.read("data", &mut self.data);
         reader.read("listen", &mut self.listen);
         reader.read("admin_listen", &mut self.admin_listen);
@@ -381,18 +377,6 @@ impl Config {
         if let Role::Billing(service) = &self.role {
             let same = service.listen == self.admin_listen && service.listen.port() != 0;
             reader.expect(!same, "admin_listen", "must differ from billing_service.listen");
-        }
-    }
-}
-
-impl FromStr for Billing {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        match text {
-            "metered" => Ok(Billing::Metered),
-            "unmetered" => Ok(Billing::Unmetered),
-            _ => Err("expected \"metered\" or \"unmetered\""),
         }
     }
 }

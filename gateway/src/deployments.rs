@@ -1,58 +1,35 @@
 //! Function versions: from an upload to something that can be called.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use emberbox_billing::{AuthorPrice, Nano, OrgId};
 use emberbox_catalog::{CatalogError, NewVersion, Version};
-use emberbox_runtime::outbound::Outbound;
-use emberbox_runtime::{Artifacts, Compiled, Deployment, Engine, Grants, RuntimeError};
+use emberbox_runtime::{Artifacts, Compiled, Deployment, Engine, Grants, RuntimeError, Secrets};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::call_limits::{self, CallLimits};
 use crate::compiler::{Compilations, CompileError, Lane};
 use crate::config::Config;
-use crate::egress::{Door, Egress, Rules};
 use crate::errors::ApiError;
 use crate::folder::{Folder, FolderError};
 use crate::manage::policy::Policy;
 use crate::manifest::Manifest;
+use crate::secrets;
 
 /// The versions that were called lately.
 mod cache;
+/// A version that is ready to be called.
+mod live;
 /// Calls in progress, by function.
 mod running;
 
 use cache::Cache;
+pub(crate) use live::Live;
+use live::author;
 pub(crate) use running::Place;
 use running::Running;
-
-/// A version that is ready to be called, with everything that a call needs to know of it.
-pub(crate) struct Live {
-    pub(crate) owner: String,
-    pub(crate) org_id: String,
-    pub(crate) name: String,
-    pub(crate) version: u64,
-    pub(crate) max_cost_per_call: Nano,
-    pub(crate) author: Option<AuthorPrice>,
-    pub(crate) deployment: Deployment,
-    /// Calls that may be in progress at a time.
-    pub(crate) concurrency: u64,
-    /// Where it may send requests.
-    pub(crate) outbound_hosts: Rules,
-    /// Bytes of its compiled code.
-    pub(crate) code_bytes: usize,
-}
-
-impl Live {
-    /// Its way out, where it has one.
-    pub(crate) fn door(&self, egress: &Arc<Egress>) -> Option<Arc<dyn Outbound>> {
-        let hosts = self.outbound_hosts.clone();
-        let open = !hosts.is_empty();
-        open.then(|| Arc::new(Door { egress: Arc::clone(egress), hosts }) as Arc<dyn Outbound>)
-    }
-}
 
 /// Versions: compiled, kept, ready.
 pub(crate) struct Deployments {
@@ -107,9 +84,9 @@ impl Deployments {
         self.cache.forget(&(owner.to_owned(), name.to_owned()));
     }
 
-    /// The same for all functions of an organisation.
+    /// The next call of each of an organisation's functions asks again what it is granted.
     pub(crate) fn forget_org(&self, owner: &str) {
-        self.cache.forget_owner(owner);
+        self.cache.forget_org(owner);
     }
 
     /// What was compiled before, mapped from the disk; `None` where it is to be compiled.
@@ -148,10 +125,14 @@ impl Deployments {
         .ok_or_else(|| refused(CompileError::Failed("its code was gone at once".to_owned())))
     }
 
-    fn deploy(&self, compiled: &Compiled, manifest: &Manifest) -> Result<Deployment, ApiError> {
+    fn deploy(
+        &self,
+        compiled: &Compiled,
+        (manifest, secrets): (&Manifest, Secrets),
+    ) -> Result<Deployment, ApiError> {
         // An operator may have become stricter since.
         let limits = manifest.limits.within(&self.allowed).for_sandbox();
-        let grants = grants(manifest);
+        let grants = grants(manifest, secrets);
         Deployment::new(&self.engine, compiled, limits, grants).map_err(|error| match error {
             RuntimeError::Limit { field, .. } => ApiError::field(field, error.to_string()),
             RuntimeError::NotReusable => {
@@ -185,7 +166,12 @@ impl Deployments {
 pub(crate) async fn live(app: &App, owner: &str, name: &str) -> Result<Arc<Live>, ApiError> {
     let key = (owner.to_owned(), name.to_owned());
     let cache = &app.deployments.cache;
-    let cell = cache.cell(&key);
+    let mut cell = cache.cell(&key);
+    let expired = |live: &Arc<Live>| live.secrets_until.is_some_and(|until| until < Instant::now());
+    if cell.get().is_some_and(expired) {
+        cache.forget_cell(&key, &cell);
+        cell = cache.cell(&key);
+    }
     if let Some(live) = cell.get() {
         return Ok(Arc::clone(live));
     }
@@ -226,7 +212,9 @@ async fn load_version(
             app.deployments.compile(&version.digest, (Lane::Kept, component.into())).await?
         }
     };
-    let deployment = app.deployments.deploy(&compiled, &manifest)?;
+    let secrets_until = secrets::believed_until(app, &manifest);
+    let secrets = secrets::granted(app, org_id, &manifest).await?;
+    let deployment = app.deployments.deploy(&compiled, (&manifest, secrets))?;
     // An operator or an organisation may have become stricter since.
     let policy = Policy::of(&*app.catalog, org_id).await?.outbound_hosts;
     let outbound_hosts = app.egress.granted(&manifest.outbound_hosts, policy.as_ref());
@@ -241,6 +229,7 @@ async fn load_version(
         concurrency: app.deployments.concurrency(&manifest),
         outbound_hosts,
         code_bytes: compiled.bytes(),
+        secrets_until,
     }))
 }
 
@@ -264,6 +253,9 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
     let Upload { owner, org_id, manifest_text, manifest, component, activate } = upload;
     let function = manifest.name.parse::<emberbox_catalog::Name>()?;
     let digest = hex::encode(Sha256::digest(&component));
+    let (moment, secrets_until) =
+        (app.deployments.cache.moment(), secrets::believed_until(app, &manifest));
+    let secrets = secrets::granted(app, &org_id, &manifest).await?;
     let compiled = match app.deployments.kept(&digest).await? {
         Some(compiled) => compiled,
         None => {
@@ -271,7 +263,8 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
             app.deployments.compile(&digest, order).await?
         }
     };
-    let deployment = app.deployments.deploy(&compiled, &manifest).inspect_err(|_| {
+    let deployed = app.deployments.deploy(&compiled, (&manifest, secrets));
+    let deployment = deployed.inspect_err(|_| {
         if !app.folder.has_artifact(&digest) {
             app.deployments.artifacts.remove(&digest);
         }
@@ -301,7 +294,7 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
         let name = manifest.name.clone();
         let author = author(&org_id, &manifest);
         let max_cost_per_call = manifest.max_cost_per_call;
-        app.deployments.cache.put(&Arc::new(Live {
+        let live = Arc::new(Live {
             owner,
             org_id,
             name,
@@ -312,7 +305,9 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
             concurrency: app.deployments.concurrency(&manifest),
             outbound_hosts: manifest.outbound_hosts.clone(),
             code_bytes: compiled.bytes(),
-        }));
+            secrets_until,
+        });
+        app.deployments.cache.put(&live, moment);
     }
     Ok(version)
 }
@@ -323,11 +318,12 @@ pub(crate) async fn activate(
     (owner, org_id, name): (&str, &str, &str),
     number: u64,
 ) -> Result<(), ApiError> {
+    let moment = app.deployments.cache.moment();
     let version = app.catalog.version(org_id, name, number).await?;
     let live = load_version(app, (owner, org_id, name), version).await?;
     let _changing = app.deployments.changes.lock().await;
     app.catalog.activate(org_id, name, number).await?;
-    app.deployments.cache.put(&live);
+    app.deployments.cache.put(&live, moment);
     Ok(())
 }
 
@@ -365,24 +361,14 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| ApiError::internal("work on the disk did not end", &error))
 }
 
-fn grants(manifest: &Manifest) -> Grants {
+fn grants(manifest: &Manifest, secrets: Secrets) -> Grants {
     Grants {
         models: manifest.models.clone(),
         environment: manifest.environment.clone(),
+        secrets,
         arguments: manifest.arguments.clone(),
         reuse: manifest.reuse_instances,
     }
-}
-
-/// What the author adds to the price; nothing when the manifest names no price.
-fn author(org_id: &str, manifest: &Manifest) -> Option<AuthorPrice> {
-    let price = manifest.price;
-    let free = price.call_fee.as_nano() == 0 && price.compute_markup_bps == 0;
-    (!free).then(|| AuthorPrice {
-        org: OrgId::new(org_id),
-        call_fee: price.call_fee,
-        compute_markup_bps: price.compute_markup_bps,
-    })
 }
 
 fn refused(error: CompileError) -> ApiError {

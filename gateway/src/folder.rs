@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 
 /// Uploads are written under this prefix before they get their name.
 const UPLOAD_PREFIX: &str = ".upload-";
+/// The file of the key that secrets are sealed under.
+pub(crate) const SECRETS_KEY: &str = "secrets.key";
 const TOKEN_PREFIX: &str = "op_";
 
 /// An open data folder. The lock ends with the process, or when the last handle is dropped.
@@ -96,10 +98,19 @@ impl Folder {
 
     /// The key of the codes that compiled components carry; the first start makes one.
     pub(crate) fn artifact_key(&self) -> Result<[u8; KEY_BYTES], FolderError> {
-        let text = self.secret("artifact.key", "")?;
-        let mut key = [0; KEY_BYTES];
+        self.key("artifact.key")
+    }
+
+    /// The key that secrets of functions are sealed under; the first start makes one.
+    pub(crate) fn secrets_key(&self) -> Result<[u8; 32], FolderError> {
+        self.key(SECRETS_KEY)
+    }
+
+    fn key<const BYTES: usize>(&self, name: &str) -> Result<[u8; BYTES], FolderError> {
+        let text = self.secret(name, "")?;
+        let mut key = [0; BYTES];
         hex::decode_to_slice(&text, &mut key).map_err(|error| FolderError::Io {
-            path: self.path.join("artifact.key"),
+            path: self.path.join(name),
             source: io::Error::new(io::ErrorKind::InvalidData, error),
         })?;
         Ok(key)
@@ -230,5 +241,11 @@ mod tests {
         assert_eq!(folder.artifact_key().unwrap(), key);
         fs::write(path.join("artifact.key"), "short").unwrap();
         assert!(folder.artifact_key().is_err());
+        let sealing = folder.secrets_key().unwrap();
+        assert_eq!(folder.secrets_key().unwrap(), sealing);
+        assert_ne!(sealing, key);
+        // A key that was cut off is no reason to make another: what it sealed would be lost.
+        fs::write(path.join("secrets.key"), "0f0f").unwrap();
+        assert!(folder.secrets_key().is_err());
     }
 }

@@ -44,6 +44,8 @@ mod quotes;
 mod invoke;
 /// Function versions: from an upload to something that can be called.
 mod deployments;
+/// Secrets of functions: sealed at rest, opened for the functions that name them.
+mod secrets;
 /// Compiles uploads, in a process of its own.
 mod compiler;
 /// What functions print.

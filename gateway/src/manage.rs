@@ -1,4 +1,4 @@
-//! What a key's own organisation can see and change: functions, keys, credits, usage, invoices.
+//! What a key's own organisation can see and change: functions, keys, secrets, credits, usage, invoices.
 
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ mod functions;
 mod keys;
 /// What an organisation grants its functions.
 pub(crate) mod policy;
+/// What functions find in their environment, and nobody sees.
+mod secrets;
 /// The balance, and what may be spent.
 mod credits;
 /// What was used and what was earned.
@@ -52,6 +54,7 @@ async fn answer(
         | Route::Live(_)
         | Route::FunctionLogs(_) => functions::handle(app, principal, route, request).await,
         Route::Keys | Route::Key(_) => keys::handle(app, principal, route, request).await,
+        Route::Secrets | Route::Secret(_) => secrets::handle(app, principal, route, request).await,
         Route::Credits | Route::Budgets | Route::Notices | Route::AutoTopUp | Route::Endpoint => {
             credits::handle(app, principal, route, request).await
         }

@@ -31,6 +31,8 @@ pub const MODEL_NAME_CHARS_MAX: usize = 128;
 pub const ARGUMENTS_MAX: usize = 64;
 /// How many environment values one function may carry.
 pub const ENVIRONMENT_ENTRIES_MAX: usize = 64;
+/// How many secrets one function may name.
+pub const SECRETS_MAX: usize = 32;
 /// The highest markup on compute time: a hundred times the platform's own price.
 pub const MARKUP_BPS_MAX: u32 = 1_000_000;
 
@@ -55,6 +57,8 @@ pub struct Manifest {
     pub limits: CallLimits,
     /// Plain values that the function finds in its environment.
     pub environment: BTreeMap<String, String>,
+    /// Secrets of its organisation that the function finds in its environment, by name.
+    pub secrets: BTreeSet<String>,
     /// Arguments of a core module, after the program's name.
     pub arguments: Vec<String>,
     /// Hosts that the function wants to send requests to.
@@ -172,6 +176,11 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
             ),
         });
     }
+    let environment = environment.unwrap_or_default();
+    if let Some(name) = function.secrets.iter().find(|name| environment.contains_key(*name)) {
+        let reason = format!("'{name}' is in [environment] too, with its value for all to read");
+        mistakes.push(Mistake { field: "function.secrets".to_owned(), reason });
+    }
     Some(Manifest {
         name: function.name,
         component: function.component,
@@ -180,7 +189,8 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
         models: function.models,
         price,
         limits: limits.unwrap_or(CallLimits::USUAL),
-        environment: environment.unwrap_or_default(),
+        environment,
+        secrets: function.secrets,
         arguments: function.arguments,
         outbound_hosts: function.outbound_hosts,
         reuse_instances: function.reuse_instances,
@@ -194,6 +204,7 @@ struct FunctionPart {
     build: Option<String>,
     max_cost_per_call: Nano,
     models: BTreeSet<String>,
+    secrets: BTreeSet<String>,
     arguments: Vec<String>,
     outbound_hosts: Rules,
     reuse_instances: bool,
@@ -212,6 +223,8 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
     });
     let models = section.texts("models");
     let models = section.keep_if("models", models, |models| check_models(models));
+    let secrets = section.texts("secrets");
+    let secrets = section.keep_if("secrets", secrets, |names| check_secrets(names));
     let arguments = section.texts("arguments");
     let arguments = section.keep_if("arguments", arguments, |texts| check_arguments(texts));
     let hosts = section.texts("outbound_hosts").unwrap_or_default();
@@ -226,6 +239,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         "build",
         "max_cost_per_call",
         "models",
+        "secrets",
         "arguments",
         "outbound_hosts",
         "reuse_instances",
@@ -236,6 +250,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         build,
         max_cost_per_call: max_cost?,
         models: models.unwrap_or_default().into_iter().collect(),
+        secrets: secrets.unwrap_or_default().into_iter().collect(),
         arguments: arguments.unwrap_or_default(),
         outbound_hosts,
         reuse_instances,
@@ -324,6 +339,17 @@ fn check_models(models: &[String]) -> Result<(), String> {
         Some(_) => Err(format!("a model's name has 1 to {MODEL_NAME_CHARS_MAX} characters")),
         None => Ok(()),
     }
+}
+
+fn check_secrets(names: &[String]) -> Result<(), String> {
+    if names.len() > SECRETS_MAX {
+        return Err(format!(
+            "{} secrets are named; at most {SECRETS_MAX} are granted",
+            names.len()
+        ));
+    }
+    let checked = names.iter().try_for_each(|name| emberbox_catalog::check_secret_name(name));
+    checked.map_err(|error| error.to_string())
 }
 
 fn check_variable(name: &str, value: &str) -> Result<(), String> {

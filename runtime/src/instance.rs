@@ -81,7 +81,7 @@ impl Program {
 fn wasi_of(grants: &Grants) -> WasiCtxBuilder {
     let mut wasi = WasiCtx::builder();
     wasi.max_random_size(RANDOM_BYTES_MAX);
-    for (name, value) in &grants.environment {
+    for (name, value) in grants.variables() {
         wasi.env(name, value);
     }
     wasi

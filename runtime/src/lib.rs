@@ -47,7 +47,7 @@ pub use call::{Answer, Call, CallEnding, CallError, CallReport, Head, Report, St
 pub use deployment::Deployment;
 pub use engine::{Engine, EngineOptions};
 pub use error::{RuntimeError, UnknownImport};
-pub use limits::{Grants, Limits};
+pub use limits::{Grants, Limits, Secrets};
 pub use log::{LogSink, Stream};
 
 // The model and the budget of the tests from outside serve those inside as well.

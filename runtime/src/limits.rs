@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -97,11 +98,71 @@ impl Limits {
 pub struct Grants {
     /// Models that it may load by name.
     pub models: BTreeSet<String>,
-    /// Its environment, the whole of it.
+    /// Its environment, the whole of it but for secrets.
     pub environment: BTreeMap<String, String>,
     /// Whether an instance answers more than one request of the same payer, one after the other: it is
     /// faster, and trusts the guest to begin each anew.
     pub reuse: bool,
+    /// The part of its environment that nothing shows.
+    #[serde(skip)]
+    pub secrets: Secrets,
     /// Arguments of a command, after the program's name.
     pub arguments: Vec<String>,
+}
+
+impl Grants {
+    /// Every variable of the environment that has a value.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&String, &String)> {
+        let secrets = self.secrets.0.iter();
+        let set = secrets.filter_map(|(name, value)| value.as_ref().map(|value| (name, value)));
+        self.environment.iter().chain(set)
+    }
+
+    /// Whether the author has spoken for a variable, so that nothing of a request becomes it. A
+    /// secret that is not set yet is none that a client may choose.
+    pub(crate) fn claims(&self, name: &str) -> bool {
+        self.environment.contains_key(name) || self.secrets.0.contains_key(name)
+    }
+}
+
+/// Secrets by the name of their variable; `None` where one is not set. Neither `Debug` nor a
+/// serialisation of [`Grants`] has them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(BTreeMap<String, Option<String>>);
+
+impl FromIterator<(String, Option<String>)> for Secrets {
+    fn from_iter<I: IntoIterator<Item = (String, Option<String>)>>(secrets: I) -> Self {
+        Secrets(secrets.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_granted_and_not_shown() {
+        let text = |text: &str| text.to_owned();
+        let grants = Grants {
+            environment: [(text("PLAIN"), text("a"))].into(),
+            secrets: [(text("TOKEN"), Some(text("hunter2"))), (text("UNSET"), None)]
+                .into_iter()
+                .collect(),
+            ..Grants::default()
+        };
+        let variables: Vec<_> =
+            grants.variables().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(variables, ["PLAIN=a", "TOKEN=hunter2"]);
+        for (name, claimed) in [("PLAIN", true), ("TOKEN", true), ("UNSET", true), ("X", false)] {
+            assert_eq!(grants.claims(name), claimed, "{name}");
+        }
+        let shown = format!("{grants:?} {}", serde_json::to_string(&grants).unwrap());
+        assert!(shown.contains("PLAIN") && !shown.contains("hunter2"), "{shown}");
+    }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::{
-    Catalog, CatalogError, KEYS_LIVE_MAX, KeyHash, Name, NewKey, NewModel, NewVersion, Org, Role,
+    Catalog, CatalogError, KEYS_LIVE_MAX, KeyHash, Name, NewKey, NewModel, NewSecret, NewVersion,
+    Org, Role, SECRETS_MAX, Sealed,
 };
 
 pub(crate) async fn org(catalog: &dyn Catalog, name: &str) -> Org {
@@ -127,6 +128,61 @@ pub(crate) async fn deleting_functions(catalog: &dyn Catalog) {
     assert_eq!(catalog.function("acme", "hello").await.unwrap().live, None);
 }
 
+fn secret_of(org_id: &str, name: &str, sealed: &[u8]) -> NewSecret {
+    NewSecret {
+        org_id: org_id.to_owned(),
+        name: name.to_owned(),
+        sealed: Sealed(sealed.to_owned()),
+    }
+}
+
+pub(crate) async fn secrets(catalog: &dyn Catalog) {
+    let (acme, other) = (org(catalog, "acme").await, org(catalog, "other").await);
+    let set = |org: &Org, name: &str, sealed: &[u8]| {
+        let new = secret_of(&org.id, name, sealed);
+        async move { catalog.set_secret(new).await }
+    };
+    let first = set(&acme, "TOKEN", b"\0\xff one").await.unwrap();
+    assert_eq!((first.name.as_str(), &first.sealed.0[..]), ("TOKEN", &b"\0\xff one"[..]));
+    assert!(first.created_at_ms > 0 && first.created_at_ms == first.updated_at_ms);
+    assert_eq!(catalog.secrets(&acme.id).await.unwrap(), std::slice::from_ref(&first));
+
+    let second = set(&acme, "TOKEN", b"two").await.unwrap();
+    assert_eq!(second.created_at_ms, first.created_at_ms);
+    assert!(second.updated_at_ms >= first.updated_at_ms);
+    set(&acme, "A_TOKEN", b"three").await.unwrap();
+    let found = catalog.secrets(&acme.id).await.unwrap();
+    let found: Vec<_> = found.iter().map(|s| (s.name.as_str(), &s.sealed.0[..])).collect();
+    assert_eq!(found, [("A_TOKEN", &b"three"[..]), ("TOKEN", b"two")]);
+
+    // The same name is another secret elsewhere.
+    assert_eq!(catalog.secrets(&other.id).await.unwrap(), []);
+    assert_not_found(catalog.delete_secret(&other.id, "TOKEN").await, "secret");
+    set(&other, "TOKEN", b"theirs").await.unwrap();
+    catalog.delete_secret(&acme.id, "TOKEN").await.unwrap();
+    assert_not_found(catalog.delete_secret(&acme.id, "TOKEN").await, "secret");
+    assert_eq!(catalog.secrets(&acme.id).await.unwrap().len(), 1);
+    assert_eq!(catalog.secrets(&other.id).await.unwrap()[0].sealed.0, b"theirs");
+
+    let nobody = catalog.set_secret(secret_of("org_none", "TOKEN", b"x")).await;
+    assert_not_found(nobody, "organisation");
+    for name in ["a", "TOKEN-1", "1TOKEN", "TOKEN ", "\u{c9}", &"X".repeat(129)] {
+        let result = set(&acme, name, b"x").await;
+        assert!(matches!(result, Err(CatalogError::InvalidName { .. })), "{name:?}: {result:?}");
+    }
+    set(&acme, &"X".repeat(128), b"x").await.unwrap();
+    for number in 2..SECRETS_MAX {
+        set(&acme, &format!("_{number}"), b"x").await.unwrap();
+    }
+    let refused = set(&acme, "ONE_TOO_MANY", b"x").await;
+    assert!(matches!(refused, Err(CatalogError::TooMany { what: "secrets", .. })), "{refused:?}");
+    // One that is there can still be set, and one that is deleted makes room.
+    assert_eq!(set(&acme, "A_TOKEN", b"four").await.unwrap().sealed.0, b"four");
+    set(&other, "MORE", b"x").await.unwrap();
+    catalog.delete_secret(&acme.id, "_2").await.unwrap();
+    set(&acme, "IN_ITS_PLACE", b"x").await.unwrap();
+}
+
 pub(crate) async fn models_and_settings(catalog: &dyn Catalog) {
     let new = |name: &str| NewModel {
         name: name.to_owned(),
@@ -165,6 +221,10 @@ pub(crate) async fn impossible_names(catalog: &dyn Catalog) {
         assert_not_found(catalog.remove_model(name).await, "model");
         assert_eq!(catalog.keys(name).await.unwrap(), []);
         assert_eq!(catalog.functions(name).await.unwrap(), []);
+        assert_not_found(catalog.delete_secret(&acme.id, name).await, "secret");
+        assert_eq!(catalog.secrets(name).await.unwrap(), []);
+        let set = catalog.set_secret(secret_of(&acme.id, name, b"x")).await;
+        assert!(matches!(set, Err(CatalogError::InvalidName { .. })), "{name:?}: {set:?}");
         assert_eq!(catalog.setting(name).await.unwrap(), None);
         catalog.touch_key(name).await.unwrap();
     }
@@ -191,7 +251,7 @@ pub(crate) async fn orders(catalog: &dyn Catalog) {
 
 /// What the fixtures of every released schema hold, found again after the migrations, and a store
 /// that goes on from it.
-pub(crate) async fn released(catalog: &dyn Catalog) {
+pub(crate) async fn released(catalog: &dyn Catalog, schema: u32) {
     let hash = |digit: &str| KeyHash::of(&format!("eb_{}", digit.repeat(43))).unwrap();
     let orgs = catalog.orgs().await.unwrap();
     let orgs: Vec<(&str, &str)> =
@@ -219,6 +279,12 @@ pub(crate) async fn released(catalog: &dyn Catalog) {
     }
     assert_eq!(catalog.models().await.unwrap()[0].name, "org/x:q8");
     assert_eq!(catalog.setting("colour").await.unwrap().as_deref(), Some("red"));
+    let secrets = catalog.secrets("org_1").await.unwrap();
+    let secrets: Vec<_> =
+        secrets.iter().map(|s| (s.name.as_str(), &s.sealed.0[..], s.updated_at_ms)).collect();
+    let expected = ("API_TOKEN", &[1_u8, 2][..], 1013);
+    assert_eq!(secrets, if schema < 2 { vec![] } else { vec![expected] });
+    catalog.set_secret(secret_of("org_2", "API_TOKEN", b"new")).await.unwrap();
 }
 
 /// Two handles on one store, as two gateways have them: exactly one of racing creators wins, and

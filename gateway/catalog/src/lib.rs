@@ -1,7 +1,7 @@
 //! The catalog: who exists (organisations and their keys) and what exists (functions, versions,
-//! aliases, models), behind one async trait.
+//! aliases, models, secrets), behind one async trait.
 //!
-//! It knows no HTTP and no money. [`SqliteCatalog`] is the embedded implementation,
+//! It knows no HTTP and no money, and cannot open the secrets that it keeps. [`SqliteCatalog`] is the embedded implementation,
 //! [`PostgresCatalog`] the one that several gateways share; another database joins by implementing
 //! [`Catalog`] and passing the same conformance tests.
 
@@ -30,13 +30,16 @@ pub const KEYS_LIVE_MAX: u32 = 1_000;
 /// The most keys of one organisation, revoked ones counted: they are kept, so that what they did
 /// can still be told.
 pub const KEYS_KEPT_MAX: u32 = 10_000;
+/// The most secrets of one organisation.
+pub const SECRETS_MAX: u32 = 100;
 
 pub use error::CatalogError;
 pub use name::Name;
 pub use postgres::{PostgresCatalog, PostgresCatalogOptions};
 pub use records::{
-    Function, Key, KeyHash, Model, NewKey, NewModel, NewVersion, Org, Principal, Role, Secret,
-    Version,
+    Function, Key, KeyHash, Model, NewKey, NewModel, NewSecret, NewVersion, Org, Principal, Role,
+    Sealed, SealedSecret, Secret, Version,
 };
 pub use sqlite::{CatalogOptions, SqliteCatalog};
 pub use store::Catalog;
+pub use values::check_secret_name;

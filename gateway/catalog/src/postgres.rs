@@ -7,8 +7,8 @@ use tokio_postgres::NoTls;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 use crate::{
-    Catalog, CatalogError, Function, Key, KeyHash, Model, Name, NewKey, NewModel, NewVersion, Org,
-    Principal, Secret, Version, secret,
+    Catalog, CatalogError, Function, Key, KeyHash, Model, Name, NewKey, NewModel, NewSecret,
+    NewVersion, Org, Principal, SealedSecret, Secret, Version, secret,
 };
 use address::Address;
 use fault::Fault;
@@ -25,6 +25,7 @@ mod functions;
 mod keys;
 mod models;
 mod orgs;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -293,6 +294,18 @@ impl Catalog for PostgresCatalog {
             functions::delete(&mut self.connection().await?, org_id, function).await
         })
         .await
+    }
+
+    async fn set_secret(&self, new: NewSecret) -> Result<SealedSecret, CatalogError> {
+        self.write(async { secrets::set(&self.connection().await?, new).await }).await
+    }
+
+    async fn secrets(&self, org_id: &str) -> Result<Vec<SealedSecret>, CatalogError> {
+        self.read(|| async move { secrets::list(&self.connection().await?, org_id).await }).await
+    }
+
+    async fn delete_secret(&self, org_id: &str, name: &str) -> Result<(), CatalogError> {
+        self.write(async { secrets::delete(&self.connection().await?, org_id, name).await }).await
     }
 
     async fn add_model(&self, new: NewModel) -> Result<Model, CatalogError> {

@@ -211,3 +211,38 @@ pub struct NewModel {
     /// `generation` or `embedding`.
     pub kind: String,
 }
+
+/// The value of a secret as it is kept: sealed under a key that the catalog does not know.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Sealed(pub Vec<u8>);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}
+
+/// A secret of an organisation, for its functions.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SealedSecret {
+    /// Unique within its organisation: the environment variable that functions find it in.
+    pub name: String,
+    /// The value, which lists do not show.
+    #[serde(skip)]
+    pub sealed: Sealed,
+    /// When it was first set, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When its value was last set, in milliseconds since 1970.
+    pub updated_at_ms: u64,
+}
+
+/// A secret to be set, whether it is there already or not.
+#[derive(Clone, Debug)]
+pub struct NewSecret {
+    /// The organisation's id.
+    pub org_id: String,
+    /// The name, as [`crate::check_secret_name`] allows it.
+    pub name: String,
+    /// The value.
+    pub sealed: Sealed,
+}

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 
 use crate::{
-    Catalog, CatalogError, Function, Key, KeyHash, Model, Name, NewKey, NewModel, NewVersion, Org,
-    Principal, Secret, Version, secret,
+    Catalog, CatalogError, Function, Key, KeyHash, Model, Name, NewKey, NewModel, NewSecret,
+    NewVersion, Org, Principal, SealedSecret, Secret, Version, secret,
 };
 use worker::Worker;
 
@@ -15,6 +15,7 @@ mod keys;
 mod models;
 mod orgs;
 mod schema;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -161,6 +162,20 @@ impl Catalog for SqliteCatalog {
     ) -> Result<Vec<String>, CatalogError> {
         let (org_id, function) = (org_id.to_owned(), function.to_owned());
         self.writer.run(move |db| functions::delete(db, &org_id, &function)).await
+    }
+
+    async fn set_secret(&self, new: NewSecret) -> Result<SealedSecret, CatalogError> {
+        self.writer.run(move |db| secrets::set(db, new)).await
+    }
+
+    async fn secrets(&self, org_id: &str) -> Result<Vec<SealedSecret>, CatalogError> {
+        let org_id = org_id.to_owned();
+        self.reader.run(move |db| secrets::list(db, &org_id)).await
+    }
+
+    async fn delete_secret(&self, org_id: &str, name: &str) -> Result<(), CatalogError> {
+        let (org_id, name) = (org_id.to_owned(), name.to_owned());
+        self.writer.run(move |db| secrets::delete(db, &org_id, &name)).await
     }
 
     async fn add_model(&self, new: NewModel) -> Result<Model, CatalogError> {

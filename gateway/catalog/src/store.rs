@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    CatalogError, Function, Key, KeyHash, Model, Name, NewKey, NewModel, NewVersion, Org,
-    Principal, Secret, Version,
+    CatalogError, Function, Key, KeyHash, Model, Name, NewKey, NewModel, NewSecret, NewVersion,
+    Org, Principal, SealedSecret, Secret, Version,
 };
 
 /// What the gateway asks of a catalog.
@@ -61,6 +61,14 @@ pub trait Catalog: Send + Sync + 'static {
         org_id: &str,
         function: &str,
     ) -> Result<Vec<String>, CatalogError>;
+
+    /// Sets a secret of an organisation, in place of the value that it has.
+    /// [`CatalogError::TooMany`] beyond [`crate::SECRETS_MAX`].
+    async fn set_secret(&self, new: NewSecret) -> Result<SealedSecret, CatalogError>;
+    /// The organisation's secrets by name.
+    async fn secrets(&self, org_id: &str) -> Result<Vec<SealedSecret>, CatalogError>;
+    /// Deletes a secret; [`CatalogError::NotFound`] when the organisation has no such secret.
+    async fn delete_secret(&self, org_id: &str, name: &str) -> Result<(), CatalogError>;
 
     /// Adds a model; [`CatalogError::Taken`] when the name is in use.
     async fn add_model(&self, new: NewModel) -> Result<Model, CatalogError>;

@@ -1,10 +1,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{CatalogError, KEYS_KEPT_MAX, KEYS_LIVE_MAX};
+use crate::{CatalogError, KEYS_KEPT_MAX, KEYS_LIVE_MAX, SECRETS_MAX};
 
 /// A label for people; longer ones are refused rather than cut.
 const KEY_NAME_CHARS_MAX: usize = 80;
 const MODEL_NAME_CHARS_MAX: usize = 128;
+const SECRET_NAME_CHARS_MAX: usize = 128;
 
 /// Now, in milliseconds since 1970, as databases store it.
 pub(crate) fn now_ms() -> i64 {
@@ -71,4 +72,32 @@ pub(crate) fn check_model_name(name: &str) -> Result<(), CatalogError> {
         return Ok(());
     };
     Err(CatalogError::InvalidName { name: name.chars().take(80).collect(), reason })
+}
+
+/// Checks the name of a secret: that of an environment variable, `[A-Z_][A-Z0-9_]{0,127}`.
+///
+/// # Errors
+/// [`CatalogError::InvalidName`] says which rule it breaks.
+pub fn check_secret_name(name: &str) -> Result<(), CatalogError> {
+    let allowed = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > SECRET_NAME_CHARS_MAX {
+        "it is longer than 128 characters"
+    } else if !name.chars().all(allowed) {
+        "only A to Z, 0 to 9 and '_' are allowed"
+    } else if name.starts_with(|c: char| c.is_ascii_digit()) {
+        "it must not start with a digit"
+    } else {
+        return Ok(());
+    };
+    Err(CatalogError::InvalidName { name: name.chars().take(80).collect(), reason })
+}
+
+/// Refuses another secret of an organisation that has as many others as it may.
+pub(crate) fn check_secret_count(others: i64) -> Result<(), CatalogError> {
+    match others >= SECRETS_MAX.into() {
+        true => Err(CatalogError::TooMany { what: "secrets", max: SECRETS_MAX }),
+        false => Ok(()),
+    }
 }

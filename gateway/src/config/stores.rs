@@ -75,6 +75,28 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
+/// The key that secrets of functions are sealed under. It does not show itself in debug output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretsKey(pub [u8; 32]);
+
+impl fmt::Debug for SecretsKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretsKey(…)")
+    }
+}
+
+impl SecretsKey {
+    /// `None` where the data folder has the key.
+    pub(super) fn read(reader: &mut Reader) -> Option<SecretsKey> {
+        let text = reader.needed("secrets.key", None);
+        let mut key = [0; 32];
+        let is_key = hex::decode_to_slice(text.trim(), &mut key).is_ok();
+        let reason = "must be 64 hexadecimal digits, or empty";
+        reader.expect(text.is_empty() || is_key, "secrets.key", reason);
+        is_key.then_some(SecretsKey(key))
+    }
+}
+
 /// The name of a role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum RoleName {

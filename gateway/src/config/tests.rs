@@ -128,6 +128,20 @@ fn stores_are_chosen_and_their_passwords_kept() {
 }
 
 #[test]
+fn the_key_of_secrets_is_read_and_not_repeated() {
+    let (digits, empty) = ("0f".repeat(32), parse("[secrets]\nkey = ''", &[]).unwrap());
+    assert_eq!(empty.secrets_key, None);
+    let set = parse("", &[("EMBERBOX_SECRETS_KEY", &format!("{digits}\n"))]).unwrap();
+    assert_eq!(set.secrets_key.as_ref().map(|key| key.0), Some([15; 32]));
+    let shown = format!("{:?}", set.secrets_key);
+    assert!(!shown.contains("15") && !shown.contains("0f"), "{shown}");
+    for wrong in [&digits[1..], &digits[2..], &digits.replace('f', "g"), &format!("{digits}0f")] {
+        let mistakes = parse(&format!("[secrets]\nkey = '{wrong}'"), &[]).unwrap_err();
+        assert_eq!(mistakes, ["secrets.key: must be 64 hexadecimal digits, or empty"]);
+    }
+}
+
+#[test]
 fn the_engine_is_told_its_device_and_its_ways() {
     use emberbox_inference::Device;
 

@@ -2,6 +2,7 @@
 //! bytes of code. What has been called least recently goes first; calls in progress keep theirs.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -18,6 +19,9 @@ pub(super) struct Cache {
     deployments_max: usize,
     code_bytes_max: usize,
     slots: Mutex<HashMap<Key, Slot>>,
+    /// Grows whenever an organisation's versions are forgotten, and only under the lock of `slots`,
+    /// so that a version that was read before does not come after.
+    forgotten: AtomicU64,
 }
 
 struct Slot {
@@ -38,7 +42,12 @@ impl Slot {
 
 impl Cache {
     pub(super) fn new(deployments_max: usize, code_bytes_max: usize) -> Self {
-        Self { deployments_max: deployments_max.max(1), code_bytes_max, slots: Mutex::default() }
+        Self {
+            deployments_max: deployments_max.max(1),
+            code_bytes_max,
+            slots: Mutex::default(),
+            forgotten: AtomicU64::new(0),
+        }
     }
 
     /// Where a function's live version is, or will be.
@@ -54,11 +63,21 @@ impl Cache {
         cell
     }
 
-    /// Puts a version in place for the calls to come.
-    pub(super) fn put(&self, live: &Arc<Live>) {
+    /// To be taken before anything is read that a version to be put is made of.
+    pub(super) fn moment(&self) -> u64 {
+        self.forgotten.load(Ordering::Acquire)
+    }
+
+    /// Puts a version in place for the calls to come; where versions were forgotten since `moment`,
+    /// the next call reads it anew instead.
+    pub(super) fn put(&self, live: &Arc<Live>, moment: u64) {
         let key = (live.owner.clone(), live.name.clone());
         let cell = Arc::new(OnceCell::new_with(Some(Arc::clone(live))));
         let mut slots = self.lock();
+        if self.moment() != moment {
+            slots.remove(&key);
+            return;
+        }
         slots.insert(key, Slot::new(cell));
         self.make_room(&mut slots);
     }
@@ -72,8 +91,11 @@ impl Cache {
         self.lock().remove(key);
     }
 
-    pub(super) fn forget_owner(&self, owner: &str) {
-        self.lock().retain(|(of, _), _| of != owner);
+    /// Forgets all versions of an organisation, also those that are being loaded.
+    pub(super) fn forget_org(&self, owner: &str) {
+        let mut slots = self.lock();
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        slots.retain(|(of, _), _| of != owner);
     }
 
     /// A name that leads nowhere takes no place; a slot that was replaced meanwhile stays.

@@ -13,6 +13,7 @@ use crate::json::{self, Object};
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::respond;
 use crate::route::{Route, only};
+use crate::secrets;
 use crate::stack::{Request, Response};
 
 /// Log lines on one page.
@@ -127,7 +128,8 @@ async fn publish(
     }
     app.deployments.check_limits(&manifest)?;
     deployments::check_hosts(app, &principal.org.id, &manifest).await?;
-    let warnings = unknown_models(app, &manifest);
+    let mut warnings = unknown_models(app, &manifest);
+    warnings.extend(secrets::unset(app, &principal.org.id, &manifest).await?);
     let org = &principal.org;
     let upload = Upload {
         owner: org.name.clone(),

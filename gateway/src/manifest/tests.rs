@@ -8,6 +8,7 @@ name = "storyteller"
 component = "target/wasm32-wasip2/release/storyteller.wasm"
 max_cost_per_call = "0.01"
 models = ["tiny-storyteller", "all-minilm-l6-v2"]
+secrets = ["API_TOKEN"]
 [price]
 call_fee = "0.00001"
 compute_markup_bps = 250
@@ -52,6 +53,7 @@ fn a_whole_manifest_is_read() {
     let limits = CallLimits { memory_mib: 128, wall_ms: 5000, cpu_ms: 2000, ..CallLimits::USUAL };
     assert_eq!(manifest.limits, limits);
     assert_eq!(manifest.environment.get("GREETING").map(String::as_str), Some("hello"));
+    assert!(manifest.secrets.iter().eq(["API_TOKEN"]), "{:?}", manifest.secrets);
 }
 
 #[test]
@@ -61,6 +63,7 @@ fn two_fields_are_enough() {
     assert_eq!(manifest.limits, CallLimits::USUAL);
     assert_eq!(manifest.price, Price::default());
     assert!(manifest.models.is_empty() && manifest.environment.is_empty());
+    assert!(manifest.secrets.is_empty());
 }
 
 #[test]
@@ -85,6 +88,13 @@ fn each_mistake_is_named() {
         ("component = \"c\"\nbuild = \" \"", "function.build: it is a command, such as"),
         ("arguments = [\"a\\u0000\"]", "function.arguments: an argument cannot hold a zero byte"),
         ("reuse_instances = 1", "function.reuse_instances: true or false is expected, not an"),
+        ("secrets = \"A\"", "function.secrets: a list of quoted texts is expected"),
+        ("secrets = [\"A\", \"b\"]", "function.secrets: 'b' is not a valid name: only A to Z"),
+        ("secrets = [\"1A\"]", "function.secrets: '1A' is not a valid name: it must not start"),
+        (
+            "secrets = [\"A\"]\n[environment]\nA = \"x\"",
+            "function.secrets: 'A' is in [environment] too",
+        ),
         ("component = 7", "function.component: a quoted text is expected, not an integer"),
         ("[limit]", "limit: no such field; known are function"),
         ("[limits]\nmemory_mib = 0", "limits.memory_mib: 0 is out of range; 1 to 4096"),
@@ -148,6 +158,8 @@ fn size_is_bounded() {
     check(&long, &["it is "]);
     let models: Vec<String> = (0..=MODELS_MAX).map(|n| format!("\"m{n}\"")).collect();
     check(&with(&format!("models = [{}]", models.join(","))), &["function.models: 17 models"]);
+    let secrets: Vec<String> = (0..=SECRETS_MAX).map(|n| format!("\"S{n}\"")).collect();
+    check(&with(&format!("secrets = [{}]", secrets.join(","))), &["function.secrets: 33 secrets"]);
     let variables: Vec<String> =
         (0..=ENVIRONMENT_ENTRIES_MAX).map(|n| format!("V{n} = \"\"")).collect();
     let text = with(&format!("[environment]\n{}", variables.join("\n")));

@@ -15,6 +15,7 @@ use super::shown;
 use super::spans::now_ms;
 use crate::body::{self, Body};
 use crate::errors::ApiError;
+use crate::folder::SECRETS_KEY;
 use crate::json::{self, Object};
 use crate::respond;
 use crate::stack::Response;
@@ -28,6 +29,9 @@ const CATALOG: &str = "catalog.db";
 const ARTIFACTS: &str = "artifacts";
 const TOKEN: &str = "operator.token";
 const MODELS: &str = "models.json";
+/// With its key beside it, a sealed value would be no better than a plain one.
+const KEY_OF_SECRETS: &str = "the key of functions' secrets: keep a copy of the data folder's \
+    secrets.key elsewhere, and put it into the restored folder";
 /// The format of a backup; a later one is refused.
 const FORMAT: u32 = 1;
 /// The largest manifest that is read.
@@ -187,6 +191,9 @@ pub(crate) async fn write(source: Source, to: &Path) -> Result<Manifest, BackupE
         }
         copy_artifacts(&artifacts.0, &artifacts.1)?;
         copy_token(&source.folder, &draft.path)?;
+        if source.folder.join(SECRETS_KEY).exists() {
+            not_included.push(KEY_OF_SECRETS.to_owned());
+        }
         let models = serde_json::to_vec_pretty(&source.models).unwrap_or_default();
         write_private(&draft.path.join(MODELS), &models)?;
         if !source.models.is_empty() {

@@ -21,6 +21,7 @@ use crate::limits::Limiter;
 use crate::logs::Logs;
 use crate::metrics::{self, Metrics};
 use crate::money::{orders, outbox};
+use crate::secrets::Vault;
 use crate::server::{self, Stop};
 use crate::stack;
 use crate::telemetry::Telemetry;
@@ -31,7 +32,7 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
     let public_at = local_addr(&public, config.listen)?;
     let admin_at = local_addr(&admin, config.admin_listen)?;
     let opening = config.clone();
-    let Opened { folder, token, inference, engine, artifacts } =
+    let Opened { folder, token, vault, inference, engine, artifacts } =
         tokio::task::spawn_blocking(move || Opened::open(&opening)).await??;
     let (catalog, sqlite_catalog) = stores::catalog(&config, &folder).await?;
     let books = Books::open(&config, &folder).await?;
@@ -53,6 +54,7 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
             config.egress.hosts.clone(),
             config.egress.private_hosts.clone(),
         )),
+        vault,
         keys: Keys::default(),
         operator: OperatorToken::new(&token),
         limiter: Limiter::new(config.key_limits.clone()),
@@ -94,6 +96,7 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
 struct Opened {
     folder: Arc<Folder>,
     token: String,
+    vault: Vault,
     inference: Inference,
     engine: Engine,
     artifacts: Artifacts,
@@ -104,6 +107,10 @@ impl Opened {
         // The lock comes before anything in the folder is touched.
         let folder = Folder::open(&config.data)?;
         let token = folder.operator_token()?;
+        let vault = Vault::new(match &config.secrets_key {
+            Some(key) => key.0,
+            None => folder.secrets_key()?,
+        });
         let inference = Inference::new(InferenceOptions {
             device: config.inference.device,
             threads: config.inference.threads,
@@ -121,6 +128,6 @@ impl Opened {
         let (compiled, key) = (folder.compiled(), folder.artifact_key()?);
         let artifacts = Artifacts::open(&engine, &compiled, key, |kept| folder.has_artifact(kept))
             .map_err(|source| FolderError::Io { path: compiled, source })?;
-        Ok(Opened { folder: Arc::new(folder), token, inference, engine, artifacts })
+        Ok(Opened { folder: Arc::new(folder), token, vault, inference, engine, artifacts })
     }
 }

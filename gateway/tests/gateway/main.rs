@@ -47,6 +47,9 @@ mod money_webhooks;
 /// Copies of the data folder, and what an audit finds in them.
 #[cfg(test)]
 mod money_backup;
+/// What functions find in their environment, and nobody sees.
+#[cfg(test)]
+mod secrets;
 /// The operator's listener, and what survives a restart.
 #[cfg(test)]
 mod operator;

@@ -45,6 +45,9 @@ fn a_backup_made_while_serving_becomes_the_same_server() {
         made["files"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap()).collect();
     assert!(files.contains(&"ledger.db") && files.contains(&"catalog.db"), "{files:?}");
     assert!(files.iter().any(|file| file.starts_with("artifacts/")), "{files:?}");
+    // The values of secrets are, and what opens them is not.
+    assert!(!files.contains(&"secrets.key"), "{files:?}");
+    assert!(made["not_included"].to_string().contains("secrets.key"), "{made}");
     // Into a folder that is there: no. What the server did since is not in the copy.
     assert!(!emberbox(&home, &admin, &["backup", to, "--data", data]).status.success());
     server.chat(&json!({})).good();

@@ -67,7 +67,7 @@ impl Guest {
         wasi.arg(PROGRAM).args(&grants.arguments);
         // What the author has set comes first, and no header of a client's takes its place.
         for (name, value) in metadata(&parts) {
-            if !grants.environment.contains_key(&name) {
+            if !grants.claims(&name) {
                 wasi.env(name, value);
             }
         }

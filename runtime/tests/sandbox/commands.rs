@@ -342,13 +342,19 @@ async fn a_program_sees_its_request_and_nothing_else() {
                 (i32.store (i32.const 12) (i32.load (i32.const 4)))
                 (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))))"#,
     );
+    let secrets = [("HTTP_TOKEN", Some("of the author")), ("HTTP_UNSET", None)];
+    let secrets = secrets.map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
+    let grants = Grants { secrets: secrets.into_iter().collect(), ..grants() };
     let deployment = compile(&module.expect("a module"), Limits::default());
+    let deployment = deployment.with(Limits::default(), grants).expect("limits");
     let body = Full::new("x".into()).map_err(|never| match never {}).boxed_unsync();
     let request = Request::post("/a%20b?c=d")
         .header("host", "functions.test")
         .header("authorization", "Bearer secret")
         .header("cookie", "session=secret")
         .header("plain", "of the client")
+        .header("token", "of the client")
+        .header("unset", "of the client")
         .header("x-tag", "t")
         .body(body)
         .expect("request");
@@ -360,10 +366,13 @@ async fn a_program_sees_its_request_and_nothing_else() {
         "PATH_INFO=/a b",
         "QUERY_STRING=c=d",
         "HTTP_X_TAG=t",
+        "HTTP_TOKEN=of the author",
     ] {
         assert!(found.contains(&expected), "{expected}: {found:?}");
     }
-    assert!(!answer.text().contains("secret"), "{found:?}");
+    for hidden in ["secret", "HTTP_UNSET", "HTTP_TOKEN=of the client"] {
+        assert!(!answer.text().contains(hidden), "{found:?}");
+    }
 }
 
 #[test]

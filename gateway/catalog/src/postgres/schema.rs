@@ -11,7 +11,8 @@ pub(super) const SCHEMA: &str = "emberbox_catalog";
 
 /// Each entry brings the schema from its index to the next version. Entries are never edited:
 /// what was shipped once is in somebody's database.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// How long one statement of a migration may take: it may rewrite a table.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);

@@ -32,6 +32,7 @@ async fn conforms() {
     conformance::keys(&fresh().await).await;
     conformance::functions(&fresh().await).await;
     conformance::deleting_functions(&fresh().await).await;
+    conformance::secrets(&fresh().await).await;
     conformance::models_and_settings(&fresh().await).await;
     conformance::impossible_names(&fresh().await).await;
     // Even where the database itself sorts as a dictionary does.
@@ -54,7 +55,7 @@ async fn races_are_decided() {
 }
 
 /// The text of the fixture of each released schema, oldest first.
-const RELEASED: [&str; 1] = [include_str!("fixtures/1.sql")];
+const RELEASED: [&str; 2] = [include_str!("fixtures/1.sql"), include_str!("fixtures/2.sql")];
 
 /// Every column, index and constraint, a line each.
 const STRUCTURE: &str = "
@@ -73,10 +74,10 @@ async fn every_released_schema_is_brought_up_to_date() {
     open(&fresh).await.unwrap();
     let structure = server.query(&fresh, STRUCTURE).unwrap();
     assert!(structure.contains("keys.hash bytea NO"), "{structure}");
-    for fixture in RELEASED {
+    for (fixture, schema) in RELEASED.into_iter().zip(1..) {
         let url = server.database("catalog").unwrap();
         server.query(&url, fixture).unwrap();
-        conformance::released(&open(&url).await.unwrap()).await;
+        conformance::released(&open(&url).await.unwrap(), schema).await;
         assert_eq!(server.query(&url, STRUCTURE).unwrap(), structure);
         // Opened again, there is nothing left to do.
         assert_eq!(open(&url).await.unwrap().orgs().await.unwrap().len(), 2);
@@ -92,7 +93,7 @@ async fn a_newer_schema_is_refused() {
     let newer = "INSERT INTO emberbox_catalog.schema_versions (version) VALUES (99)";
     server.query(&url, newer).unwrap();
     let refused = open(&url).await.map(|_| ());
-    let expected = matches!(refused, Err(CatalogError::Schema { found: 99, known: 1, .. }));
+    let expected = matches!(refused, Err(CatalogError::Schema { found: 99, known: 2, .. }));
     assert!(expected, "{refused:?}");
 }
 

@@ -10,7 +10,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Each entry brings the schema from its index to the next version. Entries are never edited:
 /// what was shipped once is in somebody's file.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE orgs (
         id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at_ms INTEGER NOT NULL
     ) STRICT;
@@ -62,7 +63,18 @@ pub(super) const MIGRATIONS: &[&str] = &["
         created_at_ms INTEGER NOT NULL
     ) STRICT;
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-"];
+",
+    "
+    CREATE TABLE secrets (
+        org_id TEXT NOT NULL REFERENCES orgs (id),
+        name TEXT NOT NULL,
+        sealed BLOB NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        updated_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (org_id, name)
+    ) STRICT;
+",
+];
 
 /// Opens the connection that writes and brings the schema up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, CatalogError> {
@@ -106,4 +118,10 @@ pub(super) fn is_taken(error: &rusqlite::Error) -> bool {
             rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY
         )
     })
+}
+
+/// Whether a write failed because the row that it refers to is not there.
+pub(super) fn is_orphan(error: &rusqlite::Error) -> bool {
+    let foreign_key = rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
+    error.sqlite_error().is_some_and(|e| e.extended_code == foreign_key)
 }

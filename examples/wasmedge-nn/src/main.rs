@@ -34,6 +34,7 @@ fn main() -> Outcome<()> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "such programs are told their options so")]
 fn options() -> Outcome<Map<String, Value>> {
     // Such programs give what only their own host has a use for, too.
     let mut options = Map::from_iter([
@@ -123,13 +124,19 @@ fn unload(model: &str) -> Outcome<()> {
     graph.unload()?;
     match graph.init_execution_context() {
         Ok(_) => Err("a model that was unloaded is there still".into()),
-        Err(error) => Ok(println!("refused: {error}")),
+        Err(error) => {
+            println!("refused: {error}");
+            Ok(())
+        }
     }
 }
 
 fn not_found() -> Outcome<()> {
     match load("a-model-that-nobody-has", &Map::new()) {
-        Err(nn::Error::BackendError(BackendError::ModelNotFound)) => Ok(println!("not found")),
+        Err(nn::Error::BackendError(BackendError::ModelNotFound)) => {
+            println!("not found");
+            Ok(())
+        }
         Err(error) => Err(error.into()),
         Ok(_) => Err("a model that is not there was loaded".into()),
     }
@@ -140,7 +147,10 @@ fn too_long(model: &str, prompt: &str) -> Outcome<()> {
     let mut context = graph.init_execution_context()?;
     set(&mut context, 0, &prompt.repeat(10_000))?;
     match context.compute() {
-        Err(nn::Error::BackendError(BackendError::PromptTooLong)) => Ok(println!("too long")),
+        Err(nn::Error::BackendError(BackendError::PromptTooLong)) => {
+            println!("too long");
+            Ok(())
+        }
         Err(error) => Err(error.into()),
         Ok(()) => Err("a prompt that is too long was taken".into()),
     }

@@ -31,7 +31,8 @@ impl Policy {
         };
         let value: Value = serde_json::from_str(&text)
             .map_err(|error| ApiError::internal("a stored policy is not JSON", &error))?;
-        Self::read(&Object::of(&value)?)
+        let read = Object::of(&value).and_then(|fields| Self::read(&fields));
+        read.map_err(|error| ApiError::internal("a stored policy is not valid", &error))
     }
 
     fn read(fields: &Object<'_>) -> Result<Self, ApiError> {

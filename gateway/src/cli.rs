@@ -39,6 +39,7 @@ mod logs;
 pub(crate) mod models;
 mod new;
 mod platform;
+mod policy;
 mod prices;
 mod pull;
 mod quote;
@@ -80,6 +81,7 @@ enum Command {
     Models(models::Arguments),
     Keys(keys::Arguments),
     Secrets(secrets::Arguments),
+    Policy(policy::Arguments),
     Credits(credits::Arguments),
     Budgets(budgets::Arguments),
     Usage(usage::Arguments),
@@ -125,6 +127,7 @@ impl Cli {
             Command::Models(arguments) => models::run(&arguments, &context),
             Command::Keys(arguments) => keys::run(&arguments, &context),
             Command::Secrets(arguments) => secrets::run(&arguments, &context),
+            Command::Policy(arguments) => policy::run(&arguments, &context),
             Command::Credits(arguments) => credits::run(&arguments, &context),
             Command::Budgets(arguments) => budgets::run(&arguments, &context),
             Command::Usage(arguments) => usage::run(&arguments, &context),
@@ -215,6 +218,9 @@ mod tests {
             ("emberbox quote hello --max-tokens 5", true),
             ("emberbox quote --function acme/hello", true),
             ("emberbox keys create ci --role developer --org acme", true),
+            ("emberbox policy hosts api.example.com *.example.org", true),
+            ("emberbox policy hosts --all api.example.com", false),
+            ("emberbox policy hosts a/b", false),
             ("emberbox secrets", true),
             ("emberbox secrets set API_TOKEN", true),
             ("emberbox secrets set API_TOKEN --from-file token.txt", true),

@@ -28,6 +28,8 @@ const USER: &str = "emberbox";
 const PORTS: Range<u16> = 20_000..32_000;
 /// How many ports are tried: another program may have one already.
 const PORTS_TRIED_MAX: u32 = 32;
+/// How often a server is started again after it was killed, each time for some tens of milliseconds.
+const RESTARTS_TRIED_MAX: usize = 50;
 /// The server's certificate and its key, under the names that it looks for.
 const CERTIFICATE: [&str; 2] = ["server.crt", "server.key"];
 /// How much of the server's log an error quotes, in bytes.
@@ -181,6 +183,13 @@ impl PostgresServer {
     /// As for [`PostgresServer::start_with`].
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.stop()?;
+        for _ in 0..RESTARTS_TRIED_MAX {
+            match self.launch() {
+                // Processes that were killed hold the memory that they shared for a moment longer.
+                Err(error) if format!("{error:#}").contains("shared memory block") => {}
+                result => return result,
+            }
+        }
         self.launch()
     }
 

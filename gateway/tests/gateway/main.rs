@@ -50,6 +50,9 @@ mod money_backup;
 /// What functions find in their environment, and nobody sees.
 #[cfg(test)]
 mod secrets;
+/// Secrets from the command line, and what the program leaves of them.
+#[cfg(test)]
+mod secrets_program;
 /// The operator's listener, and what survives a restart.
 #[cfg(test)]
 mod operator;

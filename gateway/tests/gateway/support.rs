@@ -72,6 +72,11 @@ impl Answer {
     }
 }
 
+/// A manifest with more lines of `[function]`, or tables behind it.
+pub(crate) fn manifest(name: &str, extra: &str) -> String {
+    format!("[function]\nname = \"{name}\"\nmax_cost_per_call = \"0.001\"\n{extra}")
+}
+
 pub(crate) fn config(folder: &Path) -> Config {
     let compiler =
         Compiler { program: Some(env!("CARGO_BIN_EXE_emberbox").into()), ..Compiler::default() };
@@ -184,17 +189,25 @@ impl Server {
 
     /// Publishes a prebuilt guest under the first organisation.
     pub(crate) fn deploy(&self, name: &str, wasm: &[u8], extra: &str) -> Answer {
-        let manifest =
-            format!("[function]\nname = \"{name}\"\nmax_cost_per_call = \"0.001\"\n{extra}");
-        self.deploy_manifest(name, wasm, &manifest)
+        self.deploy_manifest(name, wasm, &manifest(name, extra))
     }
 
     pub(crate) fn deploy_manifest(&self, name: &str, wasm: &[u8], manifest: &str) -> Answer {
+        self.deploy_as(&self.key, name, (wasm, manifest))
+    }
+
+    /// The same with another key.
+    pub(crate) fn deploy_as(
+        &self,
+        key: &str,
+        name: &str,
+        (wasm, manifest): (&[u8], &str),
+    ) -> Answer {
         let manifest = BASE64_STANDARD.encode(manifest);
         let headers =
             [("content-type", "application/wasm"), ("x-emberbox-manifest", manifest.as_str())];
         let path = format!("/v1/functions/{name}/versions");
-        send(self.public, ("POST", &path), &self.key, &headers, Some(wasm))
+        send(self.public, ("POST", &path), key, &headers, Some(wasm))
     }
 
     /// What the first organisation has, in nano-credits: posted and held.

@@ -32,6 +32,10 @@ mod stateful;
 #[cfg(test)]
 mod commands;
 
+/// The functions that core modules import, and what they must not be led to do.
+#[cfg(test)]
+mod core_abi;
+
 /// Guests and uploads made of random numbers.
 #[cfg(test)]
 mod random;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use emberbox_runtime::{CallEnding, CallError, Deployment, Limits};
 
+use crate::core_abi::{FUNCTIONS, imports};
 use crate::support::{ENGINE, MODEL, Outcome, World, grants, outcome, post};
 
 /// Numbers by Steele, Lea and Flood's `SplitMix64`.
@@ -30,31 +31,8 @@ const UPLOADS: u32 = 12;
 
 /// A program that does what its input says: each line of six words is a function and its arguments.
 fn interpreter() -> Vec<u8> {
-    let functions = [
-        ("load", 5),
-        ("load_by_name", 3),
-        ("load_by_name_with_config", 5),
-        ("unload", 1),
-        ("init_execution_context", 2),
-        ("finalize_execution_context", 1),
-        ("set_input", 3),
-        ("get_output", 5),
-        ("get_output_single", 5),
-        ("fini_single", 1),
-        ("compute", 1),
-        ("compute_single", 1),
-    ];
-    let imports: String = functions
-        .iter()
-        .map(|(name, count)| {
-            let arguments = "i32 ".repeat(*count);
-            format!(
-                "(import \"wasi_ephemeral_nn\" \"{name}\"
-                    (func ${name} (param {arguments}) (result i32)))"
-            )
-        })
-        .collect();
-    let cases: String = functions
+    let imports = imports();
+    let cases: String = FUNCTIONS
         .iter()
         .enumerate()
         .map(|(number, (name, count))| {

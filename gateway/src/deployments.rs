@@ -27,7 +27,7 @@ mod running;
 
 use cache::Cache;
 pub(crate) use live::Live;
-use live::author;
+use live::Ready;
 pub(crate) use running::Place;
 use running::Running;
 
@@ -212,33 +212,22 @@ async fn load_version(
             app.deployments.compile(&version.digest, (Lane::Kept, component.into())).await?
         }
     };
-    let secrets_until = secrets::believed_until(app, &manifest);
-    let secrets = secrets::granted(app, org_id, &manifest).await?;
-    let deployment = app.deployments.deploy(&compiled, (&manifest, secrets))?;
+    let granted = secrets::granted(app, org_id, &manifest).await?;
+    let deployment = app.deployments.deploy(&compiled, (&manifest, granted.secrets))?;
     // An operator or an organisation may have become stricter since.
     let policy = Policy::of(&*app.catalog, org_id).await?.outbound_hosts;
-    let outbound_hosts = app.egress.granted(&manifest.outbound_hosts, policy.as_ref());
-    Ok(Arc::new(Live {
-        owner: owner.to_owned(),
-        org_id: org_id.to_owned(),
-        name: name.to_owned(),
-        version: version.number,
-        max_cost_per_call: manifest.max_cost_per_call,
-        author: author(org_id, &manifest),
+    let ready = Ready {
         deployment,
         concurrency: app.deployments.concurrency(&manifest),
-        outbound_hosts,
+        outbound_hosts: app.egress.granted(&manifest.outbound_hosts, policy.as_ref()),
         code_bytes: compiled.bytes(),
-        secrets_until,
-    }))
+        secrets_until: granted.believed_until,
+    };
+    Ok(Live::new((owner, org_id, version.number), &manifest, ready))
 }
 
 /// Refuses hosts that the function will not be granted, by name.
-pub(crate) async fn check_hosts(
-    app: &App,
-    org_id: &str,
-    manifest: &Manifest,
-) -> Result<(), ApiError> {
+async fn check_hosts(app: &App, org_id: &str, manifest: &Manifest) -> Result<(), ApiError> {
     let policy = Policy::of(&*app.catalog, org_id).await?.outbound_hosts;
     match app.egress.refusal(&manifest.outbound_hosts, policy.as_ref()) {
         None => Ok(()),
@@ -248,14 +237,21 @@ pub(crate) async fn check_hosts(
     }
 }
 
+/// A version that was made.
+pub(crate) struct Published {
+    pub(crate) version: Version,
+    /// Secrets that it names and that are not set.
+    pub(crate) unset: Vec<String>,
+}
+
 /// Publishes an upload: compiled first, so that what cannot run is refused and leaves nothing.
-pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiError> {
+pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Published, ApiError> {
     let Upload { owner, org_id, manifest_text, manifest, component, activate } = upload;
     let function = manifest.name.parse::<emberbox_catalog::Name>()?;
     let digest = hex::encode(Sha256::digest(&component));
-    let (moment, secrets_until) =
-        (app.deployments.cache.moment(), secrets::believed_until(app, &manifest));
-    let secrets = secrets::granted(app, &org_id, &manifest).await?;
+    let moment = app.deployments.cache.moment();
+    check_hosts(app, &org_id, &manifest).await?;
+    let granted = secrets::granted(app, &org_id, &manifest).await?;
     let compiled = match app.deployments.kept(&digest).await? {
         Some(compiled) => compiled,
         None => {
@@ -263,7 +259,7 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
             app.deployments.compile(&digest, order).await?
         }
     };
-    let deployed = app.deployments.deploy(&compiled, (&manifest, secrets));
+    let deployed = app.deployments.deploy(&compiled, (&manifest, granted.secrets));
     let deployment = deployed.inspect_err(|_| {
         if !app.folder.has_artifact(&digest) {
             app.deployments.artifacts.remove(&digest);
@@ -291,25 +287,17 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Version, ApiErr
         }
     };
     if activate {
-        let name = manifest.name.clone();
-        let author = author(&org_id, &manifest);
-        let max_cost_per_call = manifest.max_cost_per_call;
-        let live = Arc::new(Live {
-            owner,
-            org_id,
-            name,
-            version: version.number,
-            max_cost_per_call,
-            author,
+        let ready = Ready {
             deployment,
             concurrency: app.deployments.concurrency(&manifest),
             outbound_hosts: manifest.outbound_hosts.clone(),
             code_bytes: compiled.bytes(),
-            secrets_until,
-        });
+            secrets_until: granted.believed_until,
+        };
+        let live = Live::new((&owner, &org_id, version.number), &manifest, ready);
         app.deployments.cache.put(&live, moment);
     }
-    Ok(version)
+    Ok(Published { version, unset: granted.unset })
 }
 
 /// Points `live` to a version: compiled first, so that no call waits or fails because of the switch.

@@ -1,11 +1,10 @@
 //! Requests that functions send: to the hosts that their manifests name, as far as the operator and
 //! their organisations allow. Nothing is allowed by default.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use emberbox_runtime::outbound::{Exchange, Outbound, OutboundBody, OutboundError};
+use emberbox_runtime::outbound::{Connection, Exchange, Outbound, OutboundBody, OutboundError};
 use futures::future::{self, Either};
 use http::header::{HOST, HeaderValue};
 use http::uri::{InvalidUri, PathAndQuery};
@@ -48,19 +47,21 @@ impl Egress {
         asked: &'a Rules,
         policy: Option<&Rules>,
     ) -> Option<(&'a rules::Rule, &'static str)> {
-        asked.iter().find_map(|rule| {
-            if !self.allowed.cover(rule) {
-                return Some((rule, "this server does not allow it (egress.hosts)"));
-            }
-            let forbidden = policy.is_some_and(|policy| !policy.cover(rule));
-            forbidden.then_some((rule, "the organisation's policy does not allow it"))
-        })
+        asked.iter().find_map(|rule| Some((rule, self.refuses(rule, policy)?)))
+    }
+
+    /// Who says no to a host, if anybody does.
+    fn refuses(&self, rule: &rules::Rule, policy: Option<&Rules>) -> Option<&'static str> {
+        if !self.allowed.cover(rule) {
+            return Some("this server does not allow it (egress.hosts)");
+        }
+        let forbidden = policy.is_some_and(|policy| !policy.cover(rule));
+        forbidden.then_some("the organisation's policy does not allow it")
     }
 
     /// Of what a function asks for what it gets.
     pub(crate) fn granted(&self, asked: &Rules, policy: Option<&Rules>) -> Rules {
-        asked
-            .only(|rule| self.allowed.cover(rule) && policy.is_none_or(|policy| policy.cover(rule)))
+        asked.only(|rule| self.refuses(rule, policy).is_none())
     }
 }
 
@@ -75,8 +76,6 @@ pub(crate) fn check_caller(headers: &HeaderMap, granted: &Rules) -> Result<(), A
         _ => Err(ApiError::field(EGRESS_HEADER, "must be \"none\", or be left out")),
     }
 }
-
-type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One function's way out.
 pub(crate) struct Door {
@@ -112,8 +111,8 @@ impl Outbound for Door {
         // Both go on together, until there is an answer; then the connection goes on behind it. It
         // may end in the moment in which the answer is there.
         let (response, connection) = match future::select(response, connection).await {
-            Either::Left((response, connection)) => (response, connection as Driver),
-            Either::Right(((), response)) => (response.await, Box::pin(async {}) as Driver),
+            Either::Left((response, connection)) => (response, connection as Connection),
+            Either::Right(((), response)) => (response.await, Box::pin(async {}) as Connection),
         };
         let response = response.map_err(protocol)?;
         let response = response.map(|body| body.map_err(protocol).boxed_unsync());

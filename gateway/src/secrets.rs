@@ -107,30 +107,27 @@ pub(crate) fn check_value(value: &str) -> Result<(), &'static str> {
 }
 
 /// The secrets that a function's manifest names, as it is to find them.
+pub(crate) struct Granted {
+    pub(crate) secrets: Secrets,
+    /// Until when they need not be read again; `None` where every change is heard of.
+    pub(crate) believed_until: Option<Instant>,
+    /// Those that cannot be had. They may be set after the function, so this is no refusal.
+    pub(crate) unset: Vec<String>,
+}
+
+/// Reads and opens what a manifest names.
 pub(crate) async fn granted(
     app: &App,
     org_id: &str,
     manifest: &Manifest,
-) -> Result<Secrets, ApiError> {
-    Ok(opened(app, org_id, manifest).await?.into_iter().collect())
-}
-
-/// A warning for each secret that a manifest names and that cannot be had. It may be set after the
-/// function, so this is no refusal.
-pub(crate) async fn unset(
-    app: &App,
-    org_id: &str,
-    manifest: &Manifest,
-) -> Result<Vec<String>, ApiError> {
-    let opened = opened(app, org_id, manifest).await?;
-    let unset = opened.into_iter().filter(|(_, value)| value.is_none());
-    Ok(unset.map(|(name, _)| format!("the secret '{name}' is not set yet")).collect())
-}
-
-/// Until when a function's secrets need not be read again; `None` where every change is heard of.
-pub(crate) fn believed_until(app: &App, manifest: &Manifest) -> Option<Instant> {
+) -> Result<Granted, ApiError> {
     let is_shared = app.sqlite_catalog.is_none();
-    (is_shared && !manifest.secrets.is_empty()).then(|| Instant::now() + BELIEVED_FOR)
+    let believed_until =
+        (is_shared && !manifest.secrets.is_empty()).then(|| Instant::now() + BELIEVED_FOR);
+    let opened = opened(app, org_id, manifest).await?;
+    let unset = opened.iter().filter(|(_, value)| value.is_none());
+    let unset = unset.map(|(name, _)| name.clone()).collect();
+    Ok(Granted { secrets: opened.into_iter().collect(), believed_until, unset })
 }
 
 async fn opened(

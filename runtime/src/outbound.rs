@@ -51,12 +51,15 @@ pub enum OutboundError {
     TooLarge(u64),
 }
 
-/// An answer, and what keeps its connection going: it is polled until the answer's body is read.
+/// What keeps a connection going.
+pub type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An answer, and its connection, which is polled until the answer's body is read.
 pub struct Exchange {
     /// The answer.
     pub response: Response<OutboundBody>,
     /// The connection.
-    pub connection: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub connection: Connection,
 }
 
 /// Sends guests' requests. Everything that is granted was decided before: this is one function's

@@ -27,7 +27,37 @@ pub(crate) struct Live {
     pub(crate) secrets_until: Option<Instant>,
 }
 
+/// What a manifest became on this server, whatever its version's number.
+pub(super) struct Ready {
+    pub(super) deployment: Deployment,
+    pub(super) concurrency: u64,
+    pub(super) outbound_hosts: Rules,
+    pub(super) code_bytes: usize,
+    pub(super) secrets_until: Option<Instant>,
+}
+
 impl Live {
+    pub(super) fn new(
+        (owner, org_id, version): (&str, &str, u64),
+        manifest: &Manifest,
+        ready: Ready,
+    ) -> Arc<Self> {
+        let Ready { deployment, concurrency, outbound_hosts, code_bytes, secrets_until } = ready;
+        Arc::new(Self {
+            owner: owner.to_owned(),
+            org_id: org_id.to_owned(),
+            name: manifest.name.clone(),
+            version,
+            max_cost_per_call: manifest.max_cost_per_call,
+            author: author(org_id, manifest),
+            deployment,
+            concurrency,
+            outbound_hosts,
+            code_bytes,
+            secrets_until,
+        })
+    }
+
     /// Its way out, where it has one.
     pub(crate) fn door(&self, egress: &Arc<Egress>) -> Option<Arc<dyn Outbound>> {
         let hosts = self.outbound_hosts.clone();
@@ -37,7 +67,7 @@ impl Live {
 }
 
 /// What the author adds to the price; nothing when the manifest names no price.
-pub(super) fn author(org_id: &str, manifest: &Manifest) -> Option<AuthorPrice> {
+fn author(org_id: &str, manifest: &Manifest) -> Option<AuthorPrice> {
     let price = manifest.price;
     let free = price.call_fee.as_nano() == 0 && price.compute_markup_bps == 0;
     (!free).then(|| AuthorPrice {

@@ -7,13 +7,12 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::{self, Body};
-use crate::deployments::{self, Upload};
+use crate::deployments::{self, Published, Upload};
 use crate::errors::ApiError;
 use crate::json::{self, Object};
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::respond;
 use crate::route::{Route, only};
-use crate::secrets;
 use crate::stack::{Request, Response};
 
 /// Log lines on one page.
@@ -127,9 +126,7 @@ async fn publish(
         return Err(ApiError::field("function.name", reason));
     }
     app.deployments.check_limits(&manifest)?;
-    deployments::check_hosts(app, &principal.org.id, &manifest).await?;
     let mut warnings = unknown_models(app, &manifest);
-    warnings.extend(secrets::unset(app, &principal.org.id, &manifest).await?);
     let org = &principal.org;
     let upload = Upload {
         owner: org.name.clone(),
@@ -139,7 +136,8 @@ async fn publish(
         component,
         activate,
     };
-    let version = deployments::publish(app, upload).await?;
+    let Published { version, unset } = deployments::publish(app, upload).await?;
+    warnings.extend(unset.iter().map(|name| format!("the secret '{name}' is not set yet")));
     let function = find(app, principal, name).await?;
     let mut answer = shown_version(&function, &version);
     answer["warnings"] = Value::from(warnings);

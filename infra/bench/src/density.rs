@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::hello_http::ours::{self, Deployer};
 use crate::load::{Target, percentile};
+use crate::prebuilt;
 use crate::row::{Format, Line, round};
 
 /// What to measure.
@@ -102,8 +103,7 @@ impl Line for Density {
 /// Measures and prints both rows.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("emberbox-bench-").tempdir()?;
-    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/prebuilt/hello.wasm");
-    let hello = std::fs::read(&guest).with_context(|| guest.display().to_string())?;
+    let hello = prebuilt::read("hello")?;
     let (deployed_in, key) = deploy(options, folder.path(), &hello).await?;
     let (process, _) = ours::serve_apart(folder.path(), "unmetered").await?;
     let targets: Vec<Target> = (0..options.functions)

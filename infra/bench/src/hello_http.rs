@@ -14,6 +14,7 @@ use clap::Args;
 
 use crate::disk::fsync_p50_us;
 use crate::load::{Sample, Target, percentile};
+use crate::prebuilt;
 use crate::process::{Process, other, ourselves};
 use crate::row::{Format, Row};
 
@@ -92,9 +93,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 impl Field {
     /// Starts everybody, and makes sure that everybody gives the same answer.
     async fn start(options: &Options, folder: &Path) -> anyhow::Result<Self> {
-        let guest =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/prebuilt/hello.wasm");
-        let component = std::fs::read(&guest).with_context(|| guest.display().to_string())?;
+        let (guest, component) = (prebuilt::path("hello"), prebuilt::read("hello")?);
         let start = async |name: &str, billing, manifest| {
             contestant(&folder.join(name), billing, (&component, manifest)).await
         };

@@ -38,6 +38,8 @@ mod process;
 mod load;
 /// What the disk takes to make a write durable.
 mod disk;
+/// The example functions.
+mod prebuilt;
 /// One row of a result, and how rows are printed.
 mod row;
 

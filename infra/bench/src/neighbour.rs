@@ -1,7 +1,6 @@
 //! What a function suffers from its neighbours: the latency of `hello` alone, beside eight guests that
 //! compute for ever, and beside a model under load. The server has no ledger.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::hello_http::ours::{self, Deployer};
 use crate::load::{Sample, Target};
+use crate::prebuilt;
 use crate::row::{Format, Line, round};
 
 /// Guests that compute.
@@ -77,24 +77,18 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         path,
         authorization: Some(authorization.clone()),
     };
-    let hello = target(deployer.deploy("hello", &prebuilt("hello")?, "").await?);
+    let hello = target(deployer.deploy("hello", &prebuilt::read("hello")?, "").await?);
     let limits = "[limits]\ncpu_ms = 60000\nwall_ms = 300000\n";
-    let spin = deployer.deploy("misbehave", &prebuilt("misbehave")?, limits).await?;
+    let spin = deployer.deploy("misbehave", &prebuilt::read("misbehave")?, limits).await?;
     let spin = target(format!("{spin}spin"));
     let model = "models = [\"tiny-storyteller\"]\n";
-    let story = deployer.deploy("storyteller", &prebuilt("storyteller")?, model).await?;
+    let story = deployer.deploy("storyteller", &prebuilt::read("storyteller")?, model).await?;
     let story = target(format!("{story}?about=a+fox"));
     let format = Format::new(options.json);
     for (case, busy) in [("spinning", &spin), ("model", &story)] {
         format.print(&beside(options, case, (&hello, busy)).await?)?;
     }
     Ok(())
-}
-
-fn prebuilt(name: &str) -> anyhow::Result<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/prebuilt");
-    let path = folder.join(format!("{name}.wasm"));
-    std::fs::read(&path).with_context(|| path.display().to_string())
 }
 
 async fn beside(

@@ -221,21 +221,16 @@ impl CoreNn {
     async fn compute(&mut self, handle: u32, single: bool) -> Result<(), Refused> {
         let slot =
             self.contexts.get_mut(&handle).ok_or_else(|| Refused::handle("context", handle))?;
+        slot.outputs = Outputs::default();
+        let goes_on = single && slot.context.as_ref().is_some_and(Context::is_running);
+        let asked = if goes_on { None } else { Some(slot.asked(single)?) };
         let Some(mut context) = slot.context.take() else {
             return Err(Refused::new(Errno::Busy, "the context is computing already"));
         };
-        slot.outputs = Outputs::default();
         let began = Instant::now();
-        let outcome = if single && context.is_running() {
-            context.next_piece(&self.ctx.tensors).await
-        } else {
-            match slot.asked(single) {
-                Ok(asked) => context.start(&self.ctx.reach, &self.ctx.tensors, asked).await,
-                Err(refused) => {
-                    slot.context = Some(context);
-                    return Err(refused);
-                }
-            }
+        let outcome = match asked {
+            None => context.next_piece(&self.ctx.tensors).await,
+            Some(asked) => context.start(&self.ctx.reach, &self.ctx.tensors, asked).await,
         };
         slot.context = Some(context);
         self.ctx.waited(began);

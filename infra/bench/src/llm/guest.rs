@@ -2,12 +2,11 @@
 //! example, which streams what the model says, with the same prompt.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use emberbox_inference::api::{Prompt, Usage};
 use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
 use emberbox_runtime::{Call, Deployment, Engine, EngineOptions, Grants, Limits, LogSink};
@@ -18,6 +17,7 @@ use super::machine::Watch;
 use super::ours::Ours;
 use super::rows::{LlmRow, Rounds, Target};
 use super::{Case, Options};
+use crate::prebuilt;
 
 pub(crate) const BENCH: &str = "llm-guest";
 const TARGET: Target = Target::AtLeast(0.97);
@@ -50,9 +50,7 @@ pub(crate) async fn measure(case: &Case, options: &Options) -> anyhow::Result<Ve
 }
 
 fn deploy() -> anyhow::Result<Deployment> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/prebuilt/storyteller.wasm");
-    let component = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let component = prebuilt::read("storyteller")?;
     let engine = Engine::new(EngineOptions::default())?;
     let hour_ms = 3_600_000;
     let limits = Limits { wall_ms_max: hour_ms, cpu_ms_max: hour_ms, ..Limits::default() };

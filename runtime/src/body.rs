@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header, response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
+use serde::{Deserialize, Serialize};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::CallEnding;
@@ -14,7 +15,7 @@ use crate::call::{BodyRules, Client};
 pub type RequestBody = UnsyncBoxBody<Bytes, BodyError>;
 
 /// Why a body ended before its end.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BodyError {
     /// The client stopped sending, or sent what is not HTTP.
     #[error("the request's body could not be read: {0}")]
@@ -30,9 +31,45 @@ pub enum BodyError {
     },
 }
 
-/// The body of a guest's answer. Frames come as the guest writes them. Trailers are dropped:
-/// they could carry what is removed from the head.
-pub struct GuestBody {
+/// The body of a guest's answer. Frames come as the guest writes them.
+pub struct GuestBody(UnsyncBoxBody<Bytes, BodyError>);
+
+impl GuestBody {
+    /// A body that is an answer's already, and keeps to its limits.
+    pub fn new(body: impl Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+        Self(UnsyncBoxBody::new(body))
+    }
+}
+
+impl Body for GuestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl std::fmt::Debug for GuestBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GuestBody")
+    }
+}
+
+/// What a guest writes, held to the rules. Trailers are dropped: they could carry what is removed
+/// from the head.
+pub(crate) struct WrittenBody {
     inner: HyperOutgoingBody,
     /// `None` once the answer is complete or has failed.
     client: Option<Client>,
@@ -42,7 +79,7 @@ pub struct GuestBody {
     bytes_expected: Option<u64>,
 }
 
-impl GuestBody {
+impl WrittenBody {
     pub(crate) fn new(
         inner: HyperOutgoingBody,
         client: Client,
@@ -115,7 +152,7 @@ impl GuestBody {
     }
 }
 
-impl Body for GuestBody {
+impl Body for WrittenBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -151,11 +188,5 @@ impl Body for GuestBody {
             Some(expected) => SizeHint::with_exact(expected.saturating_sub(self.bytes)),
             None => SizeHint::default(),
         }
-    }
-}
-
-impl std::fmt::Debug for GuestBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GuestBody").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }

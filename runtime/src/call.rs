@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Method, Request, Response};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::bridge::Bridge;
+use crate::body::WrittenBody;
 use crate::meter::Shared;
+use crate::models::Models;
 use crate::outbound::Outbound;
-use crate::spend::Spend;
 use crate::{GuestBody, LogSink, RequestBody, headers};
 
 /// The fault of a pool that has no slot left for a component that needs several.
@@ -25,10 +26,8 @@ pub struct Call {
     pub tenant: String,
     /// The request's id, for traces.
     pub request_id: String,
-    /// What the call may spend.
-    pub spend: Arc<dyn Spend>,
-    /// The models.
-    pub bridge: Arc<dyn Bridge>,
+    /// The models, paid by the call.
+    pub models: Arc<dyn Models>,
     /// The way out for the guest's own requests; `None`: there is none.
     pub outbound: Option<Arc<dyn Outbound>>,
     /// Where the guest's output goes.
@@ -55,7 +54,7 @@ pub struct Started {
 }
 
 /// How a call ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallEnding {
     /// The guest answered and ended.
     Normal,
@@ -73,7 +72,7 @@ pub enum CallEnding {
 }
 
 /// What a call used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallReport {
     /// How it ended.
     pub ending: CallEnding,
@@ -90,7 +89,7 @@ pub struct CallReport {
 }
 
 /// Why a call has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum CallError {
     /// The guest failed before it answered.
     #[error("the function failed: {0}")]
@@ -143,6 +142,11 @@ impl CallError {
 pub struct Report(Pin<Box<dyn Future<Output = CallReport> + Send>>);
 
 impl Report {
+    /// Of a call that runs elsewhere.
+    pub fn elsewhere(report: impl Future<Output = CallReport> + Send + 'static) -> Self {
+        Self(Box::pin(report))
+    }
+
     /// The task and whoever holds the answer keep a sender each; when the last one is dropped,
     /// nothing can change any more. A task that panics drops its sender too.
     pub(crate) fn new(mut gone: watch::Receiver<()>, shared: Arc<Shared>) -> Self {
@@ -213,6 +217,13 @@ type Answered = oneshot::Receiver<Result<Response<HyperOutgoingBody>, ErrorCode>
 pub struct Head(Pin<Box<dyn Future<Output = Result<Response<GuestBody>, CallError>> + Send>>);
 
 impl Head {
+    /// Of a call that runs elsewhere; dropped before it resolves, it stops the call.
+    pub fn elsewhere(
+        head: impl Future<Output = Result<Response<GuestBody>, CallError>> + Send + 'static,
+    ) -> Self {
+        Self(Box::pin(head))
+    }
+
     pub(crate) fn new(answered: Answered, client: Client, after: Report, body: BodyRules) -> Self {
         Self(Box::pin(head(answered, client, after, body)))
     }
@@ -245,8 +256,8 @@ async fn head(
         Ok(Ok(response)) => {
             let (mut parts, body) = response.into_parts();
             headers::clean_response(&mut parts.headers);
-            let body = GuestBody::new(body, client, &parts, &rules);
-            return Ok(Response::from_parts(parts, body));
+            let body = WrittenBody::new(body, client, &parts, &rules);
+            return Ok(Response::from_parts(parts, GuestBody::new(body)));
         }
         Ok(Err(code)) => format!("it answered with the error {code:?}"),
         // The sender went with the store, or the guest dropped it and goes on.

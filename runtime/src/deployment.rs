@@ -122,14 +122,19 @@ impl Deployment {
         let (alive, gone) = watch::channel(());
         let (head, answered) = oneshot::channel();
         let method = call.request.method().clone();
-        let spend = Arc::clone(&call.spend);
+        let models = Arc::clone(&call.models);
         let guest = program.guest(call, (limits, grants, idle), (&shared, head));
         let response_bytes_max = limits.response_bytes_max;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.wall_ms_max);
         let job = Job {
             engine: engine.wasmtime().clone(),
             guest,
-            bounds: Bounds { limits: limits.clone(), spend, deadline, shared: Arc::clone(&shared) },
+            bounds: Bounds {
+                limits: limits.clone(),
+                models,
+                deadline,
+                shared: Arc::clone(&shared),
+            },
             permit,
             alive: alive.clone(),
         };

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use self::limiter::Limiter;
 use crate::call::NO_SLOT;
 use crate::meter::{Shared, thread_cpu};
-use crate::spend::Spend;
+use crate::models::Models;
 use crate::{Call, CallEnding, Grants, Limits};
 
 /// A core module that answers on its standard output.
@@ -132,7 +132,7 @@ trait Limited: Send + 'static {
 /// What bounds a guest while it runs.
 pub(crate) struct Bounds {
     pub(crate) limits: Limits,
-    pub(crate) spend: Arc<dyn Spend>,
+    pub(crate) models: Arc<dyn Models>,
     pub(crate) deadline: Instant,
     pub(crate) shared: Arc<Shared>,
 }
@@ -169,7 +169,7 @@ impl Bounds {
     /// Polls the guest until it ends or must end; `None` when it was stopped. Epoch ticks make a
     /// guest that computes return here, so the checks come at least once in a tick.
     async fn bounded<F: Future>(&self, mut guest: Pin<Box<F>>) -> Option<F::Output> {
-        let (shared, spend, deadline) = (&*self.shared, &*self.spend, self.deadline);
+        let (shared, models, deadline) = (&*self.shared, &*self.models, self.deadline);
         let cpu_max = Duration::from_millis(self.limits.cpu_ms_max);
         let mut stopping = pin!(shared.stopping());
         let mut sleep = pin!(tokio::time::sleep_until(deadline));
@@ -188,7 +188,7 @@ impl Bounds {
                 shared.stop(CallEnding::Deadline, Some(detail));
                 return Poll::Ready(None);
             }
-            if spend.compute(u64::try_from(used.as_micros()).unwrap_or(u64::MAX)).is_err() {
+            if models.compute(u64::try_from(used.as_micros()).unwrap_or(u64::MAX)).is_err() {
                 let detail = "its CPU time reached what the call may cost";
                 shared.stop(CallEnding::Budget, Some(detail.to_owned()));
                 return Poll::Ready(None);

@@ -2,13 +2,16 @@
 //!
 //! An [`Engine`] belongs to the process, a [`Deployment`] to one version of a function, and an
 //! instance to one request: it gets a fresh store and is dropped with it. The crate knows no
-//! money, opens no socket and knows no user; what a call may spend is asked through
-//! [`spend::Spend`], and models answer through [`bridge::Bridge`].
+//! money, opens no socket and knows no user; models answer through [`models::Models`], where
+//! [`models::Metered`] puts what a call may spend ([`spend::Spend`]) before inference
+//! ([`bridge::Bridge`]).
 
 /// Where Wasm and inference meet: owned messages and the trait that carries them.
 pub mod bridge;
 /// Requests that guests send.
 pub mod outbound;
+/// The models as one call has them, reserved and settled.
+pub mod models;
 /// What a call may spend, asked before every computation.
 pub mod spend;
 

@@ -25,10 +25,10 @@ use std::time::Instant;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use crate::bridge::{Bridge, ModelInfo};
+use crate::bridge::ModelInfo;
 use crate::instance::ComponentState;
 use crate::meter::Shared;
-use crate::spend::Spend;
+use crate::models::Models;
 use crate::{Call, Grants, Limits};
 
 use context::Context;
@@ -58,9 +58,7 @@ mod bindings {
 /// What a call's contexts share.
 #[derive(Clone)]
 struct Reach {
-    bridge: Arc<dyn Bridge>,
-    spend: Arc<dyn Spend>,
-    tenant: String,
+    models: Arc<dyn Models>,
     shared: Arc<Shared>,
 }
 
@@ -75,12 +73,7 @@ pub(crate) struct NnCtx {
 
 impl NnCtx {
     pub(crate) fn new(call: &Call, limits: &Limits, grants: &Grants, shared: Arc<Shared>) -> Self {
-        let reach = Reach {
-            bridge: Arc::clone(&call.bridge),
-            spend: Arc::clone(&call.spend),
-            tenant: call.tenant.clone(),
-            shared,
-        };
+        let reach = Reach { models: Arc::clone(&call.models), shared };
         let tensors = TensorBudget::new(limits.tensor_bytes_max);
         let (models, contexts_max) = (grants.models.clone(), limits.contexts_max);
         Self { reach, models, tensors, contexts: 0, contexts_max }
@@ -92,7 +85,7 @@ impl NnCtx {
         if !self.models.contains(name) {
             return Err(GuestError::not_granted(name));
         }
-        self.reach.bridge.model(name).ok_or_else(|| GuestError::not_found(name))
+        self.reach.models.model(name).ok_or_else(|| GuestError::not_found(name))
     }
 
     /// A context that counts as open from now on, until `close`.

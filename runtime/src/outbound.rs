@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use serde::{Deserialize, Serialize};
 
 use crate::Limits;
 
@@ -17,7 +18,7 @@ use crate::Limits;
 pub type OutboundBody = UnsyncBoxBody<Bytes, OutboundError>;
 
 /// Why a guest's request got no answer, or only a part of one; the guest reads which it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum OutboundError {
     /// Nothing grants this function a request to there.
     #[error("a request to `{0}` is not granted")]

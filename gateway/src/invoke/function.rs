@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use emberbox_billing::{Ending, Hold, Meter};
+use emberbox_runtime::models::Metered;
 use emberbox_runtime::{
     BodyError, Call, CallEnding, CallError, CallReport, GuestBody, Report, RequestBody, Started,
 };
@@ -163,8 +164,11 @@ async fn begin(
         request: inner_request(request),
         tenant: caller.principal.org.id.clone(),
         request_id: caller.arrival.request_id.to_string(),
-        spend: Arc::<CallSpend>::clone(&spend),
-        bridge: Arc::clone(&app.bridge),
+        models: Arc::new(Metered::new(
+            Arc::clone(&app.bridge),
+            Arc::<CallSpend>::clone(&spend),
+            caller.principal.org.id.clone(),
+        )),
         outbound: live.door(&app.egress),
         logs: Arc::<CallLog>::clone(log),
     });

@@ -15,6 +15,7 @@ use emberbox_runtime::bridge::{
     Bridge, BridgeError, Event, FinishReason, ModelInfo, ModelKind, Open, Plan, Prompt, SessionId,
     Task, Usage,
 };
+use emberbox_runtime::models::Metered;
 use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
 use emberbox_runtime::{Call, Deployment, Engine, EngineOptions, Grants, Limits, LogSink};
 use http_body_util::{BodyExt, Empty};
@@ -131,8 +132,11 @@ async fn through(guest: &Deployment) -> anyhow::Result<f64> {
         request: Request::get("/").header("host", "functions.bench").body(body)?,
         tenant: "org_bench".to_owned(),
         request_id: "req_bench".to_owned(),
-        spend: Arc::new(Free),
-        bridge: Arc::new(Nothing::default()),
+        models: Arc::new(Metered::new(
+            Arc::new(Nothing::default()),
+            Arc::new(Free),
+            "org_bench".to_owned(),
+        )),
         outbound: None,
         logs: Arc::new(Silent),
     };

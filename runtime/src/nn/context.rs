@@ -1,10 +1,7 @@
 use std::sync::Arc;
 
-use tracing::Span;
-use tracing::field::Empty;
-
-use crate::bridge::{Bridge, Event, FinishReason, Open, Plan, Prompt, SessionId, Task, Usage};
-use crate::spend::{Permit, Spend, Units};
+use crate::bridge::{BridgeError, Event, FinishReason, Plan, SessionId, Usage};
+use crate::models::{Delivery, Models, Refusal};
 
 use super::Reach;
 use super::bindings::wasi::nn::tensor::TensorType;
@@ -20,15 +17,15 @@ pub(super) type Named = Vec<(String, HostTensor)>;
 /// that are never used cost nothing.
 pub(super) struct Context {
     model: String,
-    // Before the session: the reservation is settled with what the session has used.
-    running: Option<Charge>,
     session: Option<Session>,
+    /// Whether a generation is streaming.
+    running: bool,
     answered: bool,
 }
 
 impl Context {
     pub(super) fn new(model: String) -> Self {
-        Self { model, running: None, session: None, answered: false }
+        Self { model, session: None, running: false, answered: false }
     }
 
     /// Starts a task, or goes on with the one that is streaming when there are no inputs.
@@ -49,7 +46,7 @@ impl Context {
 
     /// Whether a generation is streaming.
     pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
+        self.running
     }
 
     /// Starts a task, in place of the one that is streaming.
@@ -59,10 +56,9 @@ impl Context {
         tensors: &TensorBudget,
         asked: Asked,
     ) -> Result<Named, GuestError> {
-        self.abandon().await;
-        let session = self.open(reach).await?;
-        let outputs = self.begin(reach, tensors, (session, asked)).await;
-        if outputs.is_err() && self.running.is_none() {
+        self.running = false;
+        let outputs = self.begin(reach, tensors, asked).await;
+        if outputs.is_err() {
             // Whatever the session still does is for nobody, and a context that never got an
             // answer must not hold one of the engine's sessions.
             self.session = None;
@@ -70,54 +66,40 @@ impl Context {
         outputs
     }
 
-    /// Starts a task in an open session.
     async fn begin(
         &mut self,
         reach: &Reach,
         tensors: &TensorBudget,
-        (session, asked): (SessionId, Asked),
+        asked: Asked,
     ) -> Result<Named, GuestError> {
+        let session = self.open(reach).await?;
         let Asked { task, stream } = asked;
-        let operation = operation(&task);
-        let plan = reach.bridge.prepare(session, task).await?;
-        let worst =
-            Units { input_tokens: plan.input_tokens, output_tokens: plan.output_tokens_max };
-        let Ok(permit) = reach.spend.reserve(&self.model, worst) else {
-            reach.shared.refuse_budget();
-            return self.over_budget(plan, tensors);
+        let delivery = if stream { Delivery::Pieces } else { Delivery::Whole };
+        let events = match reach.models.run(session, task, delivery).await {
+            Ok(events) => events,
+            Err(Refusal::Budget(plan)) => {
+                reach.shared.refuse_budget();
+                return self.over_budget(plan, tensors);
+            }
+            Err(Refusal::Inference(error)) => return Err(error.into()),
         };
-        let mut charge = Charge::new(reach, session, (&self.model, operation), permit);
-        reach.bridge.submit(session).await?;
-        charge.submitted = true;
         self.answered = true;
-        if stream {
-            self.running = Some(charge);
-            return self.next_piece(tensors).await;
+        match (delivery, events.into_iter()) {
+            (Delivery::Whole, events) => whole(events, tensors),
+            (Delivery::Pieces, mut events) => match events.next() {
+                Some(event) => self.outputs(event, tensors),
+                None => Err(BridgeError::Failed.into()),
+            },
         }
-        all_pieces(charge, tensors).await
     }
 
     async fn open(&mut self, reach: &Reach) -> Result<SessionId, GuestError> {
         if let Some(session) = &self.session {
             return Ok(session.id);
         }
-        let open = Open { model: self.model.clone(), tenant: reach.tenant.clone() };
-        let id = reach.bridge.open(open).await?;
-        self.session = Some(Session { bridge: Arc::clone(&reach.bridge), id });
+        let id = reach.models.open(&self.model).await?;
+        self.session = Some(Session { models: Arc::clone(&reach.models), id });
         Ok(id)
-    }
-
-    /// Ends a generation that the guest has left for another task.
-    async fn abandon(&mut self) {
-        let Some(charge) = &self.running else { return };
-        charge.bridge.cancel(charge.session);
-        // The session's next task must not see this one's events.
-        while let Ok(event) = charge.bridge.next(charge.session).await {
-            if matches!(event, Event::Done { .. }) {
-                break;
-            }
-        }
-        self.running = None;
     }
 
     /// In a conversation that has answers already, running out of budget is one more way for an
@@ -133,11 +115,15 @@ impl Context {
 
     /// Goes on with the generation that is streaming.
     pub(super) async fn next_piece(&mut self, tensors: &TensorBudget) -> Result<Named, GuestError> {
-        let Some(charge) = self.running.take() else {
+        let Some(session) = self.session.as_ref().filter(|_| self.running) else {
             let prose = "there are no inputs, and nothing is being generated in this context";
             return Err(GuestError::invalid(prose));
         };
-        let outputs = self.fetch(charge, tensors).await;
+        self.running = false;
+        let outputs = match session.models.next(session.id).await {
+            Ok(event) => self.outputs(event, tensors),
+            Err(error) => Err(error.into()),
+        };
         if outputs.is_err() {
             // The rest would be computed, and paid by nobody.
             self.session = None;
@@ -145,30 +131,22 @@ impl Context {
         outputs
     }
 
-    async fn fetch(
-        &mut self,
-        mut charge: Charge,
-        tensors: &TensorBudget,
-    ) -> Result<Named, GuestError> {
-        match charge.bridge.next(charge.session).await? {
+    /// One event, as the guest reads it.
+    fn outputs(&mut self, event: Event, tensors: &TensorBudget) -> Result<Named, GuestError> {
+        match event {
             Event::Piece { text, tokens, .. } => {
                 let outputs = piece(text, &tokens, tensors)?;
-                charge.received(tokens.len());
-                self.running = Some(charge);
+                self.running = true;
                 Ok(outputs)
             }
             Event::ToolCalls(calls) => {
                 let mut outputs = piece(String::new(), &[], tensors)?;
                 outputs.push(json("tool_calls", &calls, tensors)?);
-                self.running = Some(charge);
+                self.running = true;
                 Ok(outputs)
             }
-            Event::Embeddings { rows, dims, data, usage } => {
-                charge.settle(usage);
-                embeddings(rows, dims, data, tensors)
-            }
+            Event::Embeddings { rows, dims, data, .. } => embeddings(rows, dims, data, tensors),
             Event::Done { finish_reason, usage } => {
-                let usage = charge.settle(usage);
                 let mut outputs = piece(String::new(), &[], tensors)?;
                 outputs.extend(end(word(finish_reason), usage, tensors)?);
                 Ok(outputs)
@@ -177,36 +155,13 @@ impl Context {
     }
 }
 
-/// What a task is in OpenTelemetry's GenAI conventions.
-fn operation(task: &Task) -> &'static str {
-    match task {
-        Task::Generate { prompt: Prompt::Messages(_), .. } => "chat",
-        Task::Generate { .. } => "text_completion",
-        Task::Embed { .. } => "embeddings",
-    }
-}
-
-/// A task's span below that of its call. Counts and names only, never content.
-fn span(model: &str, operation: &'static str) -> Span {
-    tracing::info_span!(
-        "guest_model_call",
-        otel.name = format!("{operation} {model}"),
-        otel.kind = "internal",
-        gen_ai.operation.name = operation,
-        gen_ai.provider.name = "emberbox",
-        gen_ai.request.model = model,
-        gen_ai.usage.input_tokens = Empty,
-        gen_ai.usage.output_tokens = Empty,
-    )
-}
-
-/// Runs a task to its end. The guest has received nothing before that.
-async fn all_pieces(mut charge: Charge, tensors: &TensorBudget) -> Result<Named, GuestError> {
+/// All events of a task, as the guest reads them at once.
+fn whole(events: impl Iterator<Item = Event>, tensors: &TensorBudget) -> Result<Named, GuestError> {
     let mut all_text = String::new();
     let mut all_tokens = Vec::new();
     let mut all_calls = Vec::new();
-    loop {
-        match charge.bridge.next(charge.session).await? {
+    for event in events {
+        match event {
             Event::Piece { text, tokens, .. } => {
                 all_text.push_str(&text);
                 all_tokens.extend(tokens);
@@ -214,7 +169,6 @@ async fn all_pieces(mut charge: Charge, tensors: &TensorBudget) -> Result<Named,
             Event::ToolCalls(calls) => all_calls = calls,
             Event::Embeddings { rows, dims, data, usage } => {
                 let mut outputs = embeddings(rows, dims, data, tensors)?;
-                let usage = charge.settle(usage);
                 outputs.push(json("usage", &usage, tensors)?);
                 return Ok(outputs);
             }
@@ -223,13 +177,12 @@ async fn all_pieces(mut charge: Charge, tensors: &TensorBudget) -> Result<Named,
                 if !all_calls.is_empty() {
                     outputs.push(json("tool_calls", &all_calls, tensors)?);
                 }
-                charge.received(all_tokens.len());
-                let usage = charge.settle(usage);
                 outputs.extend(end(word(finish_reason), usage, tensors)?);
                 return Ok(outputs);
             }
         }
     }
+    Err(BridgeError::Failed.into())
 }
 
 fn word(reason: FinishReason) -> &'static str {
@@ -289,77 +242,13 @@ fn length(count: usize) -> u32 {
 
 /// An open session, closed when it is dropped: with its context, or with the store.
 struct Session {
-    bridge: Arc<dyn Bridge>,
+    models: Arc<dyn Models>,
     id: SessionId,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.bridge.close(self.id);
-    }
-}
-
-/// A reservation, settled exactly once: at the task's end, or when it is dropped.
-struct Charge {
-    bridge: Arc<dyn Bridge>,
-    spend: Arc<dyn Spend>,
-    session: SessionId,
-    model: String,
-    permit: Option<Permit>,
-    /// Before that, the session's usage is still that of its previous task.
-    submitted: bool,
-    output_tokens: u32,
-    /// From its start to its end.
-    span: Span,
-}
-
-impl Charge {
-    fn new(
-        reach: &Reach,
-        session: SessionId,
-        (model, operation): (&str, &'static str),
-        permit: Permit,
-    ) -> Self {
-        Self {
-            bridge: Arc::clone(&reach.bridge),
-            spend: Arc::clone(&reach.spend),
-            session,
-            model: model.to_owned(),
-            permit: Some(permit),
-            submitted: false,
-            output_tokens: 0,
-            span: span(model, operation),
-        }
-    }
-
-    /// The guest has these tokens now.
-    fn received(&mut self, tokens: usize) {
-        self.output_tokens = self.output_tokens.saturating_add(length(tokens));
-    }
-
-    /// Settles what the engine did for it; of the output only what the guest received.
-    fn settle(mut self, done: Usage) -> Usage {
-        let usage = Usage { output_tokens: self.output_tokens, ..done };
-        self.settle_once(usage);
-        usage
-    }
-
-    fn settle_once(&mut self, usage: Usage) {
-        if let Some(permit) = self.permit.take() {
-            self.span.record("gen_ai.usage.input_tokens", usage.input_tokens);
-            self.span.record("gen_ai.usage.output_tokens", usage.output_tokens);
-            self.spend.settle(permit, &self.model, usage);
-        }
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        if self.permit.is_none() {
-            return;
-        }
-        let used = if self.submitted { self.bridge.usage(self.session) } else { Usage::default() };
-        self.settle_once(Usage { output_tokens: self.output_tokens, ..used });
+        self.models.close(self.id);
     }
 }
 

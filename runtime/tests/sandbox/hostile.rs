@@ -50,7 +50,7 @@ async fn spinning_ends_with_the_cpu_limit() {
 async fn spinning_ends_where_nobody_pays_for_it() {
     let world = World::new();
     let mut call = world.call(get("/spin"));
-    call.spend = Arc::new(PaysCpu(50_000));
+    call.models = world.models_paid(Arc::new(PaysCpu(50_000)));
     let outcome = misbehave(small()).call(call).await;
     let Err(CallError::Budget(report)) = outcome else { panic!("{outcome:?}") };
     assert_eq!(report.ending, CallEnding::Budget);

@@ -3,7 +3,6 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use emberbox_inference::{Inference, InferenceOptions, ModelSource};
-use emberbox_runtime::bridge::Bridge;
 use emberbox_runtime::{CallEnding, Deployment, Grants, Limits, RequestBody};
 use http::Request;
 
@@ -20,7 +19,7 @@ static INFERENCE: LazyLock<Inference> = LazyLock::new(|| {
 
 async fn ask(world: &World, deployment: &Deployment, request: Request<RequestBody>) -> Whole {
     let mut call = world.call(request);
-    call.bridge = Arc::new(INFERENCE.clone()) as Arc<dyn Bridge>;
+    call.models = world.models(Arc::new(INFERENCE.clone()));
     outcome(deployment.call(call).await).await.answered()
 }
 
@@ -63,7 +62,7 @@ async fn a_client_that_leaves_frees_the_engine() {
     let world = World::new();
     let deployment = storyteller(Limits::default());
     let mut call = world.call(get("/?about=a+fox&seed=1"));
-    call.bridge = Arc::new(INFERENCE.clone()) as Arc<dyn Bridge>;
+    call.models = world.models(Arc::new(INFERENCE.clone()));
     let mut answer = deployment.call(call).await.unwrap();
     answer.response.body_mut().frame().await.unwrap().unwrap();
     drop(answer.response);

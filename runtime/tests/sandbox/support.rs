@@ -3,6 +3,8 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
+use emberbox_runtime::bridge::Bridge;
+use emberbox_runtime::models::{Metered, Models};
 use emberbox_runtime::spend::Spend;
 use emberbox_runtime::{
     Answer, BodyError, Call, CallError, CallReport, Deployment, Engine, EngineOptions, Grants,
@@ -75,13 +77,24 @@ impl World {
         }
     }
 
+    /// These models, paid from the purse.
+    pub(crate) fn models(&self, bridge: Arc<dyn Bridge>) -> Arc<dyn Models> {
+        let purse = Arc::clone(&self.purse) as Arc<dyn Spend>;
+        Arc::new(Metered::new(bridge, purse, "org_test".to_owned()))
+    }
+
+    /// The world's models, paid from elsewhere.
+    pub(crate) fn models_paid(&self, spend: Arc<dyn Spend>) -> Arc<dyn Models> {
+        let bridge = Arc::clone(&self.bridge) as Arc<dyn Bridge>;
+        Arc::new(Metered::new(bridge, spend, "org_test".to_owned()))
+    }
+
     pub(crate) fn call(&self, request: Request<RequestBody>) -> Call {
         Call {
             request,
             tenant: "org_test".to_owned(),
             request_id: "req_test".to_owned(),
-            spend: Arc::clone(&self.purse) as Arc<dyn Spend>,
-            bridge: Arc::clone(&self.bridge) as Arc<dyn emberbox_runtime::bridge::Bridge>,
+            models: self.models(Arc::clone(&self.bridge) as Arc<dyn Bridge>),
             outbound: None,
             logs: Arc::clone(&self.logs) as Arc<dyn LogSink>,
         }

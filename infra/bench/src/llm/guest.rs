@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use emberbox_inference::api::{Prompt, Usage};
+use emberbox_runtime::models::Metered;
 use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
 use emberbox_runtime::{Call, Deployment, Engine, EngineOptions, Grants, Limits, LogSink};
 use http_body_util::{BodyExt, Empty};
@@ -67,8 +68,11 @@ async fn call(guest: &Deployment, ours: &Ours) -> anyhow::Result<f64> {
         request: Request::get(PATH).header("host", "functions.bench").body(body)?,
         tenant: "org_bench".to_owned(),
         request_id: "req_bench".to_owned(),
-        spend: Arc::<Counted>::clone(&counted),
-        bridge: Arc::new(ours.inference.clone()),
+        models: Arc::new(Metered::new(
+            Arc::new(ours.inference.clone()),
+            Arc::<Counted>::clone(&counted),
+            "org_bench".to_owned(),
+        )),
         outbound: None,
         logs: Arc::new(Silent),
     };

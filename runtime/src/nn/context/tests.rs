@@ -1,7 +1,10 @@
 use super::*;
+use crate::bridge::Bridge;
 use crate::echo::Echo;
 use crate::meter::Shared;
+use crate::models::Metered;
 use crate::purse::Purse;
+use crate::spend::Spend;
 
 /// A context with its surroundings.
 struct Bench {
@@ -16,9 +19,11 @@ impl Bench {
     fn new(tokens: u64) -> Self {
         let (echo, purse) = (Arc::new(Echo::new(&["echo"])), Arc::new(Purse::new(tokens)));
         let reach = Reach {
-            bridge: Arc::clone(&echo) as Arc<dyn Bridge>,
-            spend: Arc::clone(&purse) as Arc<dyn Spend>,
-            tenant: "org_test".to_owned(),
+            models: Arc::new(Metered::new(
+                Arc::clone(&echo) as Arc<dyn Bridge>,
+                Arc::clone(&purse) as Arc<dyn Spend>,
+                "org_test".to_owned(),
+            )),
             shared: Arc::new(Shared::default()),
         };
         let context = Context::new("echo".to_owned());

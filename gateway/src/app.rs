@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use emberbox_billing::{Billing, Ledger};
 use emberbox_catalog::{Catalog, SqliteCatalog};
-use emberbox_inference::Inference;
 use emberbox_runtime::bridge::Bridge;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
@@ -17,6 +16,7 @@ use crate::folder::Folder;
 use crate::limits::Limiter;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::models::ModelHost;
 use crate::secrets::Vault;
 use crate::server::Stop;
 
@@ -33,7 +33,7 @@ pub(crate) struct App {
     /// Models, as calls see them.
     pub(crate) bridge: Arc<dyn Bridge>,
     /// Models, as the operator sees them: only for adding, removing and listing.
-    pub(crate) inference: Inference,
+    pub(crate) models: Arc<dyn ModelHost>,
     pub(crate) deployments: Deployments,
     /// Where functions may send requests.
     pub(crate) egress: Arc<Egress>,

@@ -5,32 +5,27 @@ use std::sync::Arc;
 
 use emberbox_billing::{Act, OpId, Order, OrgId, Payment};
 use emberbox_catalog::{CatalogError, Name, NewKey, Org, Role};
-use emberbox_inference::{InferenceError, ModelSource};
 use emberbox_runtime::bridge::ModelInfo;
 
 use crate::app::App;
+use crate::models::{self, Offer, OfferError, Source};
 use crate::start::StartError;
 
 /// The catalog's setting that is there once the first organisation has its key and credits.
 const BOOTSTRAPPED: &str = "bootstrapped";
-/// The name of the bundled model.
-pub(crate) const BUNDLED_MODEL: &str = "tiny-storyteller";
-/// A small story model of our own (`examples/tiny-lm` trains it), so that a fresh server answers.
-static BUNDLED_BYTES: &[u8] = include_bytes!("../../examples/tiny-lm/model/tiny-storyteller.gguf");
 
 /// Makes the bundled model known and those that the operator has added; the first request for one
 /// has it loaded, unless it is pinned and loaded now. One whose files are no good any more is
 /// reported and left out: it must not keep the others from being served.
 pub(crate) async fn models(app: &Arc<App>) -> Result<(), StartError> {
-    if app.config.inference.bundled_model {
-        let source = ModelSource::Static(BUNDLED_BYTES);
-        if let Err(error) = offer(app, BUNDLED_MODEL, source).await? {
-            tracing::error!(%error, "the bundled model is not offered");
-        }
+    if app.config.inference.bundled_model
+        && let Err(error) = offer(app, models::BUNDLED, Source::Bundled).await
+    {
+        tracing::error!(%error, "the bundled model is not offered");
     }
     for model in app.catalog.models().await? {
-        let source = ModelSource::Path(PathBuf::from(&model.source));
-        match offer(app, &model.name, source).await? {
+        let source = Source::Path(PathBuf::from(&model.source));
+        match offer(app, &model.name, source).await {
             Ok(info) if info.digest != model.digest => {
                 tracing::warn!(model = model.name, "the model's files changed since it was added");
             }
@@ -46,22 +41,10 @@ pub(crate) fn is_pinned(app: &App, model: &str) -> bool {
     app.config.inference.pinned_models.split(',').any(|name| name.trim() == model)
 }
 
-async fn offer(
-    app: &Arc<App>,
-    name: &str,
-    source: ModelSource,
-) -> Result<Result<ModelInfo, InferenceError>, StartError> {
-    let (inference, name) = (app.inference.clone(), name.to_owned());
-    let pinned = is_pinned(app, &name);
-    let offered = tokio::task::spawn_blocking(move || {
-        if !pinned {
-            return inference.register(&name, source, false);
-        }
-        let info = inference.add(&name, source);
-        inference.pin(&name, true);
-        info
-    });
-    Ok(offered.await?)
+async fn offer(app: &Arc<App>, name: &str, source: Source) -> Result<ModelInfo, OfferError> {
+    let pinned = is_pinned(app, name);
+    let offer = Offer { name: name.to_owned(), source, load: pinned, pinned };
+    app.models.offer(offer).await
 }
 
 /// Creates the first organisation; returns its name and its owner's key. A start that was

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use emberbox_runtime::{Engine, RuntimeError};
+use emberbox_runtime::{EngineOptions, RuntimeError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -103,7 +103,7 @@ pub(crate) enum Lane<'org> {
     Kept,
 }
 
-/// Compiles for one engine, a few at a time.
+/// Compiles, a few at a time.
 pub(crate) struct Compilations {
     compiler: Compiler,
     uploads: Arc<Semaphore>,
@@ -145,21 +145,21 @@ impl Compilations {
     /// Checks and compiles a component; gives the compiled code.
     pub(crate) async fn compile(
         &self,
-        engine: &Engine,
+        engine: &EngineOptions,
         (lane, component): (Lane<'_>, Bytes),
     ) -> Result<Vec<u8>, CompileError> {
-        if component.len() > engine.options().component_bytes_max {
+        if component.len() > engine.component_bytes_max {
             return Err(CompileError::TooLarge);
         }
         let turn = tokio::time::timeout(PATIENCE, self.turn(lane)).await;
         let turn = turn.or(Err(CompileError::Busy))?.map_err(CompileError::failed)?;
         if let Some(program) = &self.compiler.program {
-            let order = Order::new(engine.options(), &self.compiler);
+            let order = Order::new(engine, &self.compiler);
             let compiled = apart(program, &order, component).await;
             drop(turn);
             return compiled;
         }
-        let options = engine.options().clone();
+        let options = engine.clone();
         let work = move || {
             let compiled = emberbox_runtime::compile(&options, &component);
             drop(turn);

@@ -16,6 +16,7 @@ use crate::call_limits::{self, CallLimits};
 pub use self::billing::Billing;
 pub use self::egress::Egress;
 pub use self::inference::Inference;
+pub use self::isolation::Isolation;
 pub use self::payments::{CurrencyRates, Payments, Secrets, Webhooks};
 pub use self::stores::{BillingService, RemoteLedger, Role, SecretUrl, SecretsKey, Store};
 pub use crate::egress::Rules;
@@ -23,6 +24,7 @@ pub use crate::egress::Rules;
 mod billing;
 mod egress;
 mod inference;
+mod isolation;
 mod payments;
 mod reader;
 mod stores;
@@ -64,6 +66,8 @@ pub struct Config {
     pub compiler: Compiler,
     /// What the engine may use.
     pub inference: Inference,
+    /// Parts in processes of their own.
+    pub isolation: Isolation,
     /// What the first start creates.
     pub bootstrap: Bootstrap,
     /// How money comes in.
@@ -203,6 +207,7 @@ impl Default for Config {
             egress: Egress::default(),
             compiler: Compiler::default(),
             inference: Inference::default(),
+            isolation: Isolation::default(),
             bootstrap: Bootstrap::default(),
             payments: Payments::default(),
             webhooks: Webhooks::default(),
@@ -299,6 +304,7 @@ impl Config {
         reader.read("compiler.memory_mib_max", &mut self.compiler.memory_mib_max);
         reader.read("compiler.cpu_s_max", &mut self.compiler.cpu_s_max);
         self.inference.read(reader);
+        self.isolation.read(reader);
         reader.read("bootstrap.org", &mut self.bootstrap.org);
         reader.read("bootstrap.credits", &mut self.bootstrap.credits);
         self.payments = Payments::read(reader);
@@ -323,6 +329,7 @@ impl Config {
             self.key_limits.org_concurrency_max.into(),
         );
         self.inference.check(reader);
+        self.isolation.check(reader);
         let functions = &self.function_limits;
         for limit in call_limits::ALL {
             let right = (1..=limit.most).contains(&limit.get(&functions.call));

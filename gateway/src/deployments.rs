@@ -1,11 +1,12 @@
 //! Function versions: from an upload to something that can be called.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use emberbox_catalog::{CatalogError, NewVersion, Version};
-use emberbox_runtime::{Artifacts, Compiled, Deployment, Engine, Grants, RuntimeError, Secrets};
+use emberbox_runtime::{Artifacts, EngineOptions, Grants, RuntimeError, Secrets};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
@@ -14,6 +15,7 @@ use crate::compiler::{Compilations, CompileError, Lane};
 use crate::config::Config;
 use crate::errors::ApiError;
 use crate::folder::{Folder, FolderError};
+use crate::isolate::DeployError;
 use crate::manage::policy::Policy;
 use crate::manifest::Manifest;
 use crate::secrets;
@@ -24,16 +26,20 @@ mod cache;
 mod live;
 /// Calls in progress, by function.
 mod running;
+/// Where functions run.
+pub(crate) mod sandbox;
 
 use cache::Cache;
 pub(crate) use live::Live;
 use live::Ready;
 pub(crate) use running::Place;
 use running::Running;
+pub(crate) use sandbox::{Function, Sandbox};
 
 /// Versions: compiled, kept, ready.
 pub(crate) struct Deployments {
-    engine: Engine,
+    engine: EngineOptions,
+    sandbox: Sandbox,
     compilations: Compilations,
     artifacts: Arc<Artifacts>,
     /// The most that the operator allows.
@@ -58,13 +64,14 @@ pub(crate) struct Upload {
 impl Deployments {
     /// Keeps at most `ready_max` versions ready.
     pub(crate) fn new(
-        engine: Engine,
+        (engine, sandbox): (EngineOptions, Sandbox),
         artifacts: Artifacts,
         (config, ready_max): (&Config, usize),
     ) -> Self {
         let code_bytes_max = config.limits.deployments_mib_max.saturating_mul(1 << 20);
         Deployments {
             engine,
+            sandbox,
             compilations: Compilations::new(config.compiler.clone()),
             artifacts: Arc::new(artifacts),
             allowed: config.function_limits.call,
@@ -89,15 +96,38 @@ impl Deployments {
         self.cache.forget_org(owner);
     }
 
-    /// What was compiled before, mapped from the disk; `None` where it is to be compiled.
-    async fn kept(&self, digest: &str) -> Result<Option<Compiled>, ApiError> {
-        let (artifacts, digest) = (Arc::clone(&self.artifacts), digest.to_owned());
-        let found = blocking(move || artifacts.read(&digest)).await?;
-        // The component is there still, whatever became of its compiled code.
-        Ok(found.unwrap_or_else(|error| {
-            tracing::warn!(%error, "compiled code cannot be used");
-            None
-        }))
+    /// A version that can be called, with the bytes of its code: compiled before, or now.
+    async fn function(
+        &self,
+        (org_id, digest): (&str, &str),
+        (manifest, secrets): (&Manifest, Secrets),
+        (lane, component): (Lane<'_>, impl Future<Output = Result<Bytes, ApiError>>),
+    ) -> Result<(Function, usize), ApiError> {
+        // An operator may have become stricter since.
+        let limits = manifest.limits.within(&self.allowed).for_sandbox();
+        let grants = grants(manifest, secrets);
+        let load = || {
+            let what = (limits.clone(), grants.clone());
+            self.sandbox.load(&self.artifacts, (org_id, digest), what)
+        };
+        match load().await {
+            Ok(Some(ready)) => return Ok(ready),
+            Ok(None) => {}
+            // The component is there still, whatever became of its compiled code.
+            Err(DeployError::Code(error)) => {
+                tracing::warn!(%error, "compiled code cannot be used");
+            }
+            Err(error) => return Err(not_deployed(error)),
+        }
+        self.compile(digest, (lane, component.await?)).await?;
+        let ready = load().await.map_err(|error| {
+            // What the engine does not take, an upload must not leave behind.
+            if matches!(error, DeployError::Code(_)) {
+                self.artifacts.remove(digest);
+            }
+            not_deployed(error)
+        })?;
+        ready.ok_or_else(|| refused(CompileError::Failed("its code was gone at once".to_owned())))
     }
 
     /// Compiles a component, and keeps what came of it.
@@ -105,7 +135,7 @@ impl Deployments {
         &self,
         digest: &str,
         (lane, component): (Lane<'_>, Bytes),
-    ) -> Result<Compiled, ApiError> {
+    ) -> Result<(), ApiError> {
         let compiled = self.compilations.compile(&self.engine, (lane, component)).await;
         let code = compiled.map_err(|error| match error {
             // It was taken once, so whoever calls it now is not at fault.
@@ -115,31 +145,9 @@ impl Deployments {
             other => refused(other),
         })?;
         let (artifacts, digest) = (Arc::clone(&self.artifacts), digest.to_owned());
-        blocking(move || {
-            artifacts.write(&digest, &code).map_err(RuntimeError::Artifact)?;
-            // What the engine does not take, an upload must not leave behind.
-            artifacts.read(&digest).inspect_err(|_| artifacts.remove(&digest))
-        })
-        .await?
-        .map_err(|error| refused(error.into()))?
-        .ok_or_else(|| refused(CompileError::Failed("its code was gone at once".to_owned())))
-    }
-
-    fn deploy(
-        &self,
-        compiled: &Compiled,
-        (manifest, secrets): (&Manifest, Secrets),
-    ) -> Result<Deployment, ApiError> {
-        // An operator may have become stricter since.
-        let limits = manifest.limits.within(&self.allowed).for_sandbox();
-        let grants = grants(manifest, secrets);
-        Deployment::new(&self.engine, compiled, limits, grants).map_err(|error| match error {
-            RuntimeError::Limit { field, .. } => ApiError::field(field, error.to_string()),
-            RuntimeError::NotReusable => {
-                ApiError::field("function.reuse_instances", error.to_string())
-            }
-            other => refused(other.into()),
-        })
+        blocking(move || artifacts.write(&digest, &code))
+            .await?
+            .map_err(|error| refused(RuntimeError::Artifact(error).into()))
     }
 
     fn concurrency(&self, manifest: &Manifest) -> u64 {
@@ -203,24 +211,23 @@ async fn load_version(
 ) -> Result<Arc<Live>, ApiError> {
     let manifest = Manifest::parse(&version.manifest)
         .map_err(|error| ApiError::internal("a stored manifest is not valid", &error))?;
-    let compiled = match app.deployments.kept(&version.digest).await? {
-        Some(compiled) => compiled,
-        None => {
-            let digest = version.digest.clone();
-            let component = on_disk(app, move |folder| folder.read_artifact(&digest)).await?;
-            tracing::info!(owner, function = name, version = version.number, "is compiled again");
-            app.deployments.compile(&version.digest, (Lane::Kept, component.into())).await?
-        }
-    };
     let granted = secrets::granted(app, org_id, &manifest).await?;
-    let deployment = app.deployments.deploy(&compiled, (&manifest, granted.secrets))?;
+    let component = async {
+        let digest = version.digest.clone();
+        let component = on_disk(app, move |folder| folder.read_artifact(&digest)).await?;
+        tracing::info!(owner, function = name, version = version.number, "is compiled again");
+        Ok(component.into())
+    };
+    let what = (&manifest, granted.secrets);
+    let (function, code_bytes) =
+        app.deployments.function((org_id, &version.digest), what, (Lane::Kept, component)).await?;
     // An operator or an organisation may have become stricter since.
     let policy = Policy::of(&*app.catalog, org_id).await?.outbound_hosts;
     let ready = Ready {
-        deployment,
+        function,
         concurrency: app.deployments.concurrency(&manifest),
         outbound_hosts: app.egress.granted(&manifest.outbound_hosts, policy.as_ref()),
-        code_bytes: compiled.bytes(),
+        code_bytes,
         secrets_until: granted.believed_until,
     };
     Ok(Live::new((owner, org_id, version.number), &manifest, ready))
@@ -247,27 +254,22 @@ pub(crate) struct Published {
 /// Publishes an upload: compiled first, so that what cannot run is refused and leaves nothing.
 pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Published, ApiError> {
     let Upload { owner, org_id, manifest_text, manifest, component, activate } = upload;
-    let function = manifest.name.parse::<emberbox_catalog::Name>()?;
     let digest = hex::encode(Sha256::digest(&component));
     let moment = app.deployments.cache.moment();
     check_hosts(app, &org_id, &manifest).await?;
     let granted = secrets::granted(app, &org_id, &manifest).await?;
-    let compiled = match app.deployments.kept(&digest).await? {
-        Some(compiled) => compiled,
-        None => {
-            let order = (Lane::Upload(&org_id), component.clone());
-            app.deployments.compile(&digest, order).await?
-        }
-    };
-    let deployed = app.deployments.deploy(&compiled, (&manifest, granted.secrets));
-    let deployment = deployed.inspect_err(|_| {
+    let (name, what) =
+        (manifest.name.parse::<emberbox_catalog::Name>()?, (&manifest, granted.secrets));
+    let uploaded = (Lane::Upload(&org_id), std::future::ready(Ok(component.clone())));
+    let made = app.deployments.function((&org_id, &digest), what, uploaded).await;
+    let (ready, code_bytes) = made.inspect_err(|_| {
         if !app.folder.has_artifact(&digest) {
             app.deployments.artifacts.remove(&digest);
         }
     })?;
     let new = NewVersion {
         org_id: org_id.clone(),
-        function,
+        function: name,
         digest: digest.clone(),
         size_bytes: component.len() as u64,
         manifest: manifest_text,
@@ -288,10 +290,10 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Published, ApiE
     };
     if activate {
         let ready = Ready {
-            deployment,
+            function: ready,
             concurrency: app.deployments.concurrency(&manifest),
             outbound_hosts: manifest.outbound_hosts.clone(),
-            code_bytes: compiled.bytes(),
+            code_bytes,
             secrets_until: granted.believed_until,
         };
         let live = Live::new((&owner, &org_id, version.number), &manifest, ready);
@@ -356,6 +358,17 @@ fn grants(manifest: &Manifest, secrets: Secrets) -> Grants {
         secrets,
         arguments: manifest.arguments.clone(),
         reuse: manifest.reuse_instances,
+    }
+}
+
+fn not_deployed(error: DeployError) -> ApiError {
+    match error {
+        DeployError::Limit { field, reason } => ApiError::field(&field, reason),
+        DeployError::NotReusable(reason) => ApiError::field("function.reuse_instances", reason),
+        DeployError::TooLarge => refused(CompileError::TooLarge),
+        DeployError::Code(error) => not_deployed(*error),
+        DeployError::Refused(reason) => refused(CompileError::Refused(reason)),
+        DeployError::Failed(reason) => refused(CompileError::Failed(reason)),
     }
 }
 

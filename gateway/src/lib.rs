@@ -48,6 +48,12 @@ mod deployments;
 mod secrets;
 /// Compiles uploads, in a process of its own.
 mod compiler;
+/// The models that a server offers, as its operator sees them.
+mod models;
+/// Parts of a server in processes of their own.
+mod isolate;
+/// What such a process gives up.
+mod confine;
 /// What functions print.
 mod logs;
 /// What a key's own organisation can see and change.
@@ -89,5 +95,6 @@ pub use compiler::Compiler;
 pub use compiler::process::start as compiler_process;
 pub use config::{Config, ConfigError};
 pub use folder::FolderError;
+pub use isolate::process::run as isolated_process;
 pub use start::{Running, StartError, start};
 pub use telemetry::TelemetryError;

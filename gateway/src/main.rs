@@ -6,8 +6,10 @@ use clap::Parser;
 use emberbox::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    // A server starts this program for its uploads too; no person does.
-    if let Some(code) = emberbox::compiler_process(std::env::args_os()) {
+    // A server starts this program for its uploads and its isolated parts too; no person does.
+    let started = emberbox::compiler_process(std::env::args_os())
+        .or_else(|| emberbox::isolated_process(std::env::args_os()));
+    if let Some(code) = started {
         return code;
     }
     let cli = Cli::parse();

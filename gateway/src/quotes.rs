@@ -81,7 +81,7 @@ async fn of_function(
         function.split_once('/').ok_or_else(|| fields.wrong("function", "must be owner/name"))?;
     let live = deployments::live(app, owner, name).await?;
     let quote = quote::function(app, org, &live, max_cost).await?;
-    let models = live.deployment.grants().models.iter();
+    let models = live.function.grants().models.iter();
     let models: Map<String, Value> =
         models.map(|model| (model.clone(), json!(quote.book.rates(org, model)))).collect();
     let mut shown = of(&quote);

@@ -58,6 +58,9 @@ pub enum StartError {
     /// The engine cannot start, or the bundled model cannot be loaded.
     #[error("inference cannot start")]
     Inference(#[from] InferenceError),
+    /// A part cannot run in a process of its own.
+    #[error("a part of the server cannot be started in a process of its own")]
+    Isolation(#[source] std::io::Error),
     /// Logs or traces cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),

@@ -83,6 +83,12 @@ pub(crate) fn install(config: &Config) -> Result<Telemetry, TelemetryError> {
     Ok(Telemetry { provider })
 }
 
+/// Sets the log up in a process that has no traces of its own.
+pub(crate) fn log_only(filter: &str) -> Result<(), TelemetryError> {
+    let config = Config { log: filter.to_owned(), otlp_endpoint: None, ..Config::default() };
+    install(&config).map(|_| ())
+}
+
 /// Puts a request's span below the one that its client names (W3C Trace Context, `traceparent`).
 pub(crate) fn follow(span: &Span, headers: &HeaderMap) {
     if !headers.contains_key("traceparent") {

@@ -124,6 +124,18 @@ impl Artifacts {
         Ok(Self { engine: engine.clone(), folder, key })
     }
 
+    /// The part of `folder` that is for this engine, for a process that only reads there.
+    #[must_use]
+    pub fn reader(engine: &Engine, folder: &Path, key: [u8; KEY_BYTES]) -> Self {
+        Self { engine: engine.clone(), folder: folder.join(kind(engine)), key }
+    }
+
+    /// Whether something was kept that [`Artifacts::read`] may give.
+    #[must_use]
+    pub fn has(&self, digest: &str) -> bool {
+        self.path(digest).exists() && self.tag_path(digest).exists()
+    }
+
     /// A component that was kept; `None` where there is none, or one that is not ours.
     ///
     /// # Errors

@@ -114,6 +114,21 @@ pub enum CallError {
     Fault(String, CallReport),
 }
 
+impl CallReport {
+    /// Of a call that has used nothing.
+    #[must_use]
+    pub fn nothing(ending: CallEnding) -> Self {
+        Self {
+            ending,
+            detail: None,
+            cpu_us: 0,
+            memory_bytes_peak: 0,
+            response_bytes: 0,
+            inference_us: 0,
+        }
+    }
+}
+
 impl CallError {
     /// What the call used, when its guest was started.
     pub fn report(&self) -> Option<&CallReport> {

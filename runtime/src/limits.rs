@@ -136,6 +136,13 @@ impl FromIterator<(String, Option<String>)> for Secrets {
     }
 }
 
+impl Secrets {
+    /// All of them, in the clear: for whoever hands them to where the function runs.
+    pub fn pairs(&self) -> impl Iterator<Item = (&String, &Option<String>)> {
+        self.0.iter()
+    }
+}
+
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets({})", self.0.len())

@@ -1,7 +1,6 @@
 use std::path::{Path, PathBuf};
 
 use emberbox_catalog::NewModel;
-use emberbox_inference::{InferenceError, ModelSource};
 use emberbox_runtime::bridge::{ModelInfo, ModelKind};
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
@@ -12,13 +11,14 @@ use crate::body::{self, Body};
 use crate::bootstrap;
 use crate::errors::ApiError;
 use crate::json::{self, Object};
+use crate::models::{self, Offer, OfferError, Source};
 use crate::money::shown;
 use crate::respond;
 use crate::stack::Response;
 
 /// All models.
 pub(super) fn list(app: &App) -> Result<Response, ApiError> {
-    respond::ok(&shown::list(&app.inference.models()))
+    respond::ok(&shown::list(&app.models.list()))
 }
 
 /// Loads a model from the server's disk and offers it. To add it again changes nothing.
@@ -45,28 +45,20 @@ pub(super) async fn add(app: &App, body: Body) -> Result<Response, ApiError> {
         kind: kind(&info),
     };
     if let Err(error) = app.catalog.add_model(new).await {
-        app.inference.remove(&name);
+        app.models.remove(&name);
         return Err(error.into());
     }
     respond::json(StatusCode::CREATED, &info)
 }
 
 async fn load(app: &App, name: &str, path: PathBuf) -> Result<ModelInfo, ApiError> {
-    let (inference, name) = (app.inference.clone(), name.to_owned());
-    let pinned = bootstrap::is_pinned(app, &name);
-    let loaded = tokio::task::spawn_blocking(move || {
-        let info = inference.add(&name, ModelSource::Path(path))?;
-        inference.pin(&name, pinned);
-        Ok::<_, InferenceError>(info)
-    });
-    loaded
-        .await
-        .map_err(|error| ApiError::internal("loading a model did not end", &error))?
-        .map_err(|error| match error {
-            InferenceError::InvalidRequest { field, reason } => ApiError::field(field, reason),
-            InferenceError::Overloaded(what) => ApiError::Overloaded(what.to_owned()),
-            other => ApiError::field("path", other.to_string()),
-        })
+    let pinned = bootstrap::is_pinned(app, name);
+    let offer = Offer { name: name.to_owned(), source: Source::Path(path), load: true, pinned };
+    app.models.offer(offer).await.map_err(|error| match error {
+        OfferError::Invalid { field, reason } => ApiError::field(&field, reason),
+        OfferError::Overloaded(what) => ApiError::Overloaded(what),
+        OfferError::Model(what) => ApiError::field("path", what),
+    })
 }
 
 fn kind(info: &ModelInfo) -> String {
@@ -80,11 +72,11 @@ fn kind(info: &ModelInfo) -> String {
 pub(super) async fn remove(app: &App, name: &str) -> Result<Response, ApiError> {
     let decoded = percent_decode_str(name).decode_utf8();
     let name = decoded.or(Err(ApiError::ModelNotFound(name.to_owned())))?;
-    if name == bootstrap::BUNDLED_MODEL && app.config.inference.bundled_model {
+    if name == models::BUNDLED && app.config.inference.bundled_model {
         let message = "the bundled model is switched off by the setting inference.bundled_model";
         return Err(ApiError::Conflict(message.to_owned()));
     }
     app.catalog.remove_model(&name).await?;
-    app.inference.remove(&name);
+    app.models.remove(&name);
     respond::ok(&json!({ "name": name, "deleted": true }))
 }

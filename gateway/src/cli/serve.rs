@@ -35,6 +35,9 @@ pub(super) struct Arguments {
     /// The server's configuration, in TOML; EMBERBOX_* variables override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Run functions and models in processes of their own
+    #[arg(long)]
+    isolate: bool,
     #[command(flatten)]
     data: DataFlag,
 }
@@ -56,6 +59,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
             Role::All | Role::Gateway(_) => config.listen = listen,
         }
     }
+    config.isolation.enabled |= arguments.isolate;
     config.compiler.program = Compiler::own_program();
     config.admin_listen = arguments.admin_listen.unwrap_or(config.admin_listen);
     runtime()?.block_on(serve(config, context.out))

@@ -3,12 +3,14 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use emberbox_runtime::{EngineOptions, RuntimeError};
 
 use super::Compiler;
+use crate::confine::{self, Calls};
 
 /// The component is at fault; the reason is on standard error. `EX_DATAERR` of sysexits.h.
 pub(super) const REFUSED: u8 = 65;
@@ -104,104 +106,32 @@ fn read(bytes_max: usize) -> io::Result<Vec<u8>> {
     Ok(component)
 }
 
-#[cfg(not(target_os = "linux"))]
-fn confine(_order: &Order) -> Result<(), String> {
+/// Bounds what the process may use, and takes away its access to files, sockets and processes.
+fn confine(order: &Order) -> Result<(), String> {
+    let no_files: [&Path; 0] = [];
+    // The rules about files are a file themselves while they are made.
+    confine::files(&no_files)?;
+    bound(order).map_err(|error| format!("its limits could not be set: {error}"))?;
+    confine::calls(Calls::Compute)
+}
+
+#[cfg(target_os = "linux")]
+fn bound(order: &Order) -> Result<(), rustix::io::Errno> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    for (resource, max) in [
+        (Resource::As, order.memory_mib_max.saturating_mul(1 << 20)),
+        (Resource::Cpu, order.cpu_s_max),
+        (Resource::Core, 0),
+        (Resource::Fsize, 0),
+        // The three that it has.
+        (Resource::Nofile, 3),
+    ] {
+        setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) })?;
+    }
     Ok(())
 }
 
-/// Bounds what the process may use, and takes away its access to files, sockets and processes.
-/// What the kernel is too old for is left out: landlock came with Linux 5.13.
-#[cfg(target_os = "linux")]
-fn confine(order: &Order) -> Result<(), String> {
-    // The rules about files are a file themselves while they are made.
-    linux::no_files().map_err(|error| format!("its files could not be taken away: {error}"))?;
-    linux::bound(order).map_err(|error| format!("its limits could not be set: {error}"))?;
-    linux::few_calls().map_err(|error| format!("system calls could not be filtered: {error}"))
-}
-
-#[cfg(target_os = "linux")]
-mod linux {
-    use std::collections::BTreeMap;
-
-    use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
-    use rustix::io::Errno;
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    use seccompiler::{
-        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-        SeccompRule,
-    };
-
-    use super::Order;
-
-    pub(super) fn bound(order: &Order) -> Result<(), Errno> {
-        for (resource, max) in [
-            (Resource::As, order.memory_mib_max.saturating_mul(1 << 20)),
-            (Resource::Cpu, order.cpu_s_max),
-            (Resource::Core, 0),
-            (Resource::Fsize, 0),
-            // The three that it has.
-            (Resource::Nofile, 3),
-        ] {
-            setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) })?;
-        }
-        Ok(())
-    }
-
-    /// No path can be opened any more, no port bound or connected, no signal sent.
-    pub(super) fn no_files() -> Result<(), landlock::RulesetError> {
-        let newest = ABI::V6;
-        Ruleset::default()
-            .handle_access(AccessFs::from_all(newest))?
-            .handle_access(AccessNet::from_all(newest))?
-            .scope(Scope::from_all(newest))?
-            .create()?
-            .restrict_self()?;
-        Ok(())
-    }
-
-    /// What memory, threads' locks, the clock, the streams it has and its own end take. Anything
-    /// else fails as if it were not permitted.
-    pub(super) fn few_calls() -> Result<(), seccompiler::Error> {
-        let calls = [
-            libc::SYS_brk,
-            libc::SYS_clock_gettime,
-            libc::SYS_close,
-            libc::SYS_exit,
-            libc::SYS_exit_group,
-            libc::SYS_fstat,
-            libc::SYS_futex,
-            libc::SYS_getpid,
-            libc::SYS_getrandom,
-            libc::SYS_gettid,
-            libc::SYS_madvise,
-            libc::SYS_mmap,
-            libc::SYS_mprotect,
-            libc::SYS_mremap,
-            libc::SYS_munmap,
-            libc::SYS_read,
-            libc::SYS_restart_syscall,
-            libc::SYS_rt_sigaction,
-            libc::SYS_rt_sigprocmask,
-            libc::SYS_rt_sigreturn,
-            libc::SYS_sched_getaffinity,
-            libc::SYS_sched_yield,
-            libc::SYS_sigaltstack,
-            libc::SYS_statx,
-            libc::SYS_write,
-            libc::SYS_writev,
-        ];
-        let mut rules: BTreeMap<_, _> = calls.into_iter().map(|call| (call, Vec::new())).collect();
-        // A process ends itself with a signal; it sends none to others.
-        let own = u64::from(std::process::id());
-        let to_itself = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own)?;
-        rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![to_itself])?]);
-        let filter = SeccompFilter::new(
-            rules,
-            SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs()),
-            SeccompAction::Allow,
-            std::env::consts::ARCH.try_into()?,
-        )?;
-        let program: BpfProgram = filter.try_into()?;
-        seccompiler::apply_filter(&program)
-    }
+#[cfg(not(target_os = "linux"))]
+fn bound(_order: &Order) -> io::Result<()> {
+    Ok(())
 }

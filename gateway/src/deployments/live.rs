@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use emberbox_billing::{AuthorPrice, Nano, OrgId};
-use emberbox_runtime::Deployment;
 use emberbox_runtime::outbound::Outbound;
 
+use super::Function;
 use crate::egress::{Door, Egress, Rules};
 use crate::manifest::Manifest;
 
@@ -16,7 +16,7 @@ pub(crate) struct Live {
     pub(crate) version: u64,
     pub(crate) max_cost_per_call: Nano,
     pub(crate) author: Option<AuthorPrice>,
-    pub(crate) deployment: Deployment,
+    pub(crate) function: Function,
     /// Calls that may be in progress at a time.
     pub(crate) concurrency: u64,
     /// Where it may send requests.
@@ -29,7 +29,7 @@ pub(crate) struct Live {
 
 /// What a manifest became on this server, whatever its version's number.
 pub(super) struct Ready {
-    pub(super) deployment: Deployment,
+    pub(super) function: Function,
     pub(super) concurrency: u64,
     pub(super) outbound_hosts: Rules,
     pub(super) code_bytes: usize,
@@ -42,7 +42,7 @@ impl Live {
         manifest: &Manifest,
         ready: Ready,
     ) -> Arc<Self> {
-        let Ready { deployment, concurrency, outbound_hosts, code_bytes, secrets_until } = ready;
+        let Ready { function, concurrency, outbound_hosts, code_bytes, secrets_until } = ready;
         Arc::new(Self {
             owner: owner.to_owned(),
             org_id: org_id.to_owned(),
@@ -50,7 +50,7 @@ impl Live {
             version,
             max_cost_per_call: manifest.max_cost_per_call,
             author: author(org_id, manifest),
-            deployment,
+            function,
             concurrency,
             outbound_hosts,
             code_bytes,

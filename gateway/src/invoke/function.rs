@@ -160,7 +160,7 @@ async fn begin(
     let (book, author) = (Arc::clone(&quote.book), quote.author.clone());
     let (tab, hold) = Tab::open(app, caller, (quote, lasts_ms_max(live))).await?;
     let spend = Arc::new(CallSpend::new(book, (caller.org(), author), hold.amount));
-    let started = live.deployment.start(Call {
+    let started = live.function.start(Call {
         request: inner_request(request),
         tenant: caller.principal.org.id.clone(),
         request_id: caller.arrival.request_id.to_string(),
@@ -277,7 +277,7 @@ fn stream(
 
 /// Waits for the report, and cuts the answer off when it is not read long after its guest's end.
 async fn read_in_time(mut report: Report, cut: &Cut, live: &Live) -> CallReport {
-    let wall = Duration::from_millis(live.deployment.limits().wall_ms_max);
+    let wall = Duration::from_millis(live.function.limits().wall_ms_max);
     tokio::select! {
         report = &mut report => return report,
         () = tokio::time::sleep(wall + UNREAD_GRACE) => cut.cut(),
@@ -288,7 +288,7 @@ async fn read_in_time(mut report: Report, cut: &Cut, live: &Live) -> CallReport 
 /// From the hold to the charge: the guest until its head, and then the client that reads.
 fn lasts_ms_max(live: &Live) -> u64 {
     let grace_ms = u64::try_from(UNREAD_GRACE.as_millis()).unwrap_or(u64::MAX);
-    live.deployment.limits().wall_ms_max.saturating_mul(2).saturating_add(grace_ms)
+    live.function.limits().wall_ms_max.saturating_mul(2).saturating_add(grace_ms)
 }
 
 /// Ends the hold by the table of endings. `None`: nothing was charged.

@@ -1,10 +1,13 @@
 //! The roles `all` and `gateway`: everything that callers, developers and operators talk to.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use emberbox_catalog::Catalog;
 use emberbox_inference::{Inference, InferenceOptions};
-use emberbox_runtime::{Artifacts, Engine, EngineOptions};
+use emberbox_runtime::bridge::Bridge;
+use emberbox_runtime::{Artifacts, Engine, EngineOptions, KEY_BYTES};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -14,12 +17,14 @@ use crate::app::App;
 use crate::auth::{Keys, OperatorToken};
 use crate::bootstrap;
 use crate::config::Config;
-use crate::deployments::Deployments;
+use crate::deployments::{Deployments, Sandbox};
 use crate::egress::Egress;
 use crate::folder::{Folder, FolderError};
+use crate::isolate;
 use crate::limits::Limiter;
 use crate::logs::Logs;
 use crate::metrics::{self, Metrics};
+use crate::models::ModelHost;
 use crate::money::{orders, outbox};
 use crate::secrets::Vault;
 use crate::server::{self, Stop};
@@ -32,14 +37,17 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
     let public_at = local_addr(&public, config.listen)?;
     let admin_at = local_addr(&admin, config.admin_listen)?;
     let opening = config.clone();
-    let Opened { folder, token, vault, inference, engine, artifacts } =
+    let Opened { folder, token, vault, engine, artifacts, key } =
         tokio::task::spawn_blocking(move || Opened::open(&opening)).await??;
     let (catalog, sqlite_catalog) = stores::catalog(&config, &folder).await?;
+    let (models, bridge) = models(&config, &*catalog).await?;
+    let options = engine.options().clone();
+    let sandbox = sandbox(&config, engine, (folder.compiled(), key)).await?;
     let books = Books::open(&config, &folder).await?;
     let metrics = Arc::new(Metrics::new());
     let (sender, gone) = oneshot::channel();
     let ready_max = open_files::ready_functions_max(config.limits.deployments_max);
-    let deployments = Deployments::new(engine, artifacts, (&config, ready_max));
+    let deployments = Deployments::new((options, sandbox), artifacts, (&config, ready_max));
     let (limits, settling, stop) = (config.limits.clone(), TaskTracker::new(), Stop::default());
     let app = Arc::new(App {
         folder,
@@ -47,8 +55,8 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
         sqlite_catalog,
         billing: metrics::watched(books.billing(), &metrics),
         ledger: books.ledger().cloned(),
-        bridge: Arc::new(inference.clone()),
-        inference,
+        bridge,
+        models,
         deployments,
         egress: Arc::new(Egress::new(
             config.egress.hosts.clone(),
@@ -92,14 +100,50 @@ pub(super) async fn start(config: Config, telemetry: Telemetry) -> Result<Runnin
     })
 }
 
+/// The models: here, or in a process of their own.
+async fn models(
+    config: &Config,
+    catalog: &dyn Catalog,
+) -> Result<(Arc<dyn ModelHost>, Arc<dyn Bridge>), StartError> {
+    if config.isolation.enabled {
+        let sources = catalog.models().await?.into_iter().map(|model| model.source.into());
+        let models = isolate::start_inference(config, sources.collect()).await;
+        let models = models.map_err(StartError::Isolation)?;
+        return Ok((Arc::new(models.clone()), Arc::new(models)));
+    }
+    let options = InferenceOptions {
+        device: config.inference.device,
+        threads: config.inference.threads,
+        speculation: config.inference.speculation,
+        output_tokens_default: config.limits.output_tokens_default,
+        memory_bytes_max: config.inference.memory_mib_max.saturating_mul(1 << 20),
+        ..InferenceOptions::default()
+    };
+    let inference = tokio::task::spawn_blocking(move || Inference::new(options)).await??;
+    Ok((Arc::new(inference.clone()), Arc::new(inference)))
+}
+
+/// What functions run in: this process, or others.
+async fn sandbox(
+    config: &Config,
+    engine: Engine,
+    compiled: (PathBuf, [u8; KEY_BYTES]),
+) -> Result<Sandbox, StartError> {
+    if !config.isolation.enabled {
+        return Ok(Sandbox::Here(engine));
+    }
+    let workers = isolate::start_workers(config, engine.options().clone(), compiled).await;
+    Ok(Sandbox::Apart(workers.map_err(StartError::Isolation)?))
+}
+
 /// What blocks while it opens.
 struct Opened {
     folder: Arc<Folder>,
     token: String,
     vault: Vault,
-    inference: Inference,
     engine: Engine,
     artifacts: Artifacts,
+    key: [u8; KEY_BYTES],
 }
 
 impl Opened {
@@ -111,14 +155,6 @@ impl Opened {
             Some(key) => key.0,
             None => folder.secrets_key()?,
         });
-        let inference = Inference::new(InferenceOptions {
-            device: config.inference.device,
-            threads: config.inference.threads,
-            speculation: config.inference.speculation,
-            output_tokens_default: config.limits.output_tokens_default,
-            memory_bytes_max: config.inference.memory_mib_max.saturating_mul(1 << 20),
-            ..InferenceOptions::default()
-        })?;
         let engine = Engine::new(EngineOptions {
             instances_max: config.function_limits.instances_max,
             memory_bytes_max: config.function_limits.call.memory_mib << 20,
@@ -128,6 +164,6 @@ impl Opened {
         let (compiled, key) = (folder.compiled(), folder.artifact_key()?);
         let artifacts = Artifacts::open(&engine, &compiled, key, |kept| folder.has_artifact(kept))
             .map_err(|source| FolderError::Io { path: compiled, source })?;
-        Ok(Opened { folder: Arc::new(folder), token, vault, inference, engine, artifacts })
+        Ok(Opened { folder: Arc::new(folder), token, vault, engine, artifacts, key })
     }
 }

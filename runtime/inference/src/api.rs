@@ -224,6 +224,7 @@ pub enum Event {
         /// Length of a row.
         dims: u32,
         /// `rows * dims` little-endian f32.
+        #[serde(with = "serde_bytes")]
         data: Vec<u8>,
         /// What it took.
         usage: Usage,

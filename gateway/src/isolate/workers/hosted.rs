@@ -1,0 +1,310 @@
+use std::collections::HashMap;
+use std::future::ready;
+use std::sync::{Arc, Mutex};
+
+use emberbox_runtime::bridge::{BridgeError, Event, SessionId};
+use emberbox_runtime::models::{Models, Refusal};
+use emberbox_runtime::outbound::{Outbound, OutboundBody, OutboundError};
+use emberbox_runtime::{
+    BodyError, Call, CallError, CallReport, GuestBody, LogSink, RequestBody, Stream,
+};
+use futures::FutureExt;
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Empty};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tracing::{Instrument, Span};
+
+use super::link::Link;
+use super::{Spec, WORKER_ENDED, lock, worker_ended};
+use crate::isolate::messages::{
+    Ask, CallId, CallOrder, Chunk, ExchangeId, Head, Headers, News, Received, Sent, Tell, Want,
+    chunks, next_chunk,
+};
+use crate::isolate::wire::{Lost, Peer, Reply};
+
+/// CPU time that is paid ahead, in microseconds.
+const COMPUTE_AHEAD_US: u64 = 1_000;
+/// Of a request's body what goes with its head, where it is there.
+const FIRST_BYTES: usize = 64 << 10;
+
+pub(super) type AnswerSender = oneshot::Sender<Result<Response<GuestBody>, CallError>>;
+
+/// A call's surroundings, which stay in this process.
+pub(super) struct Hosted {
+    peer: Peer,
+    models: Arc<dyn Models>,
+    outbound: Option<Arc<dyn Outbound>>,
+    logs: Arc<dyn LogSink>,
+    body: tokio::sync::Mutex<RequestBody>,
+    exchanges: Mutex<HashMap<ExchangeId, Arc<Answered>>>,
+    /// What is done for the call stands below it.
+    span: Span,
+}
+
+/// The answer to a request that a guest has sent.
+struct Answered {
+    body: tokio::sync::Mutex<OutboundBody>,
+    connection: AbortHandle,
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// A call in its worker; dropped before its end, it stops the guest.
+struct Client {
+    peer: Peer,
+    call: CallId,
+    waits: bool,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.waits {
+            self.peer.tell(&Tell::Leave(self.call));
+        }
+    }
+}
+
+impl Hosted {
+    /// Runs a call in a worker to its end.
+    pub(super) async fn run(
+        link: &Link,
+        spec: &Spec,
+        call: Call,
+        mut answer: AnswerSender,
+    ) -> CallReport {
+        let Call { request, tenant, request_id, models, outbound, logs } = call;
+        let (parts, mut body) = request.into_parts();
+        let first = first_of(&mut body);
+        let granted = spec.grants.models.iter().filter_map(|name| models.model(name)).collect();
+        let compute_us = models.compute(COMPUTE_AHEAD_US).map_or(0, |()| COMPUTE_AHEAD_US);
+        let has_outbound = outbound.is_some();
+        let hosted = Arc::new(Self {
+            peer: link.peer().clone(),
+            models,
+            outbound,
+            logs,
+            body: tokio::sync::Mutex::new(body),
+            exchanges: Mutex::default(),
+            span: Span::current(),
+        });
+        let id = link.enter(Arc::clone(&hosted));
+        let order = CallOrder {
+            call: id,
+            function: spec.function,
+            method: parts.method.to_string(),
+            uri: parts.uri.to_string(),
+            headers: Headers::from(&parts.headers),
+            body: first,
+            tenant,
+            request_id,
+            models: granted,
+            compute_us,
+            outbound: has_outbound,
+        };
+        let client = Client { peer: link.peer().clone(), call: id, waits: true };
+        let asked = link.peer().ask(&Ask::Call(Box::new(order)));
+        let head: Result<Result<Head, CallError>, Lost> = tokio::select! {
+            head = asked => head,
+            () = answer.closed() => Err(Lost),
+        };
+        let report = hosted.answered(head, client, answer);
+        let report = match report {
+            Ok(report) => report,
+            Err(Waits) => {
+                let report: Result<CallReport, Lost> = link.peer().ask(&Ask::Report(id)).await;
+                report.unwrap_or_else(|Lost| worker_ended())
+            }
+        };
+        link.leave(id);
+        report
+    }
+
+    /// Hands the head on; gives the report where it is known.
+    fn answered(
+        &self,
+        head: Result<Result<Head, CallError>, Lost>,
+        mut client: Client,
+        answer: AnswerSender,
+    ) -> Result<CallReport, Waits> {
+        let response = match head {
+            Ok(Ok(Head { status, headers, body, report })) => {
+                client.waits = !body.ended;
+                match response((status, headers), body, client) {
+                    Ok(response) => {
+                        answer.send(Ok(response)).ok();
+                        return report.ok_or(Waits);
+                    }
+                    Err(error) => Err(CallError::Fault(error.to_string(), worker_ended())),
+                }
+            }
+            Ok(Err(error)) => {
+                client.waits = false;
+                Err(error)
+            }
+            Err(Lost) => Err(CallError::Fault(WORKER_ENDED.to_owned(), worker_ended())),
+        };
+        let known = match &response {
+            // It never ran.
+            Err(CallError::Overloaded | CallError::RequestInvalid(_)) => Ok(worker_ended()),
+            _ => Err(Waits),
+        };
+        answer.send(response).ok();
+        known
+    }
+}
+
+/// The worker is to be asked for the report.
+struct Waits;
+
+/// What is there of a body already.
+fn first_of(body: &mut RequestBody) -> Chunk {
+    let mut first = bytes::BytesMut::new();
+    while !body.is_end_stream() && first.len() < FIRST_BYTES {
+        match body.frame().now_or_never() {
+            Some(Some(Ok(frame))) => first.extend(frame.into_data()),
+            Some(None) => return Chunk { data: first.freeze(), ended: true },
+            Some(Some(Err(error))) => {
+                // Who reads on hears of it.
+                *body = chunks(Chunk::default(), move || ready(Err(error.clone()))).boxed_unsync();
+                break;
+            }
+            None => break,
+        }
+    }
+    Chunk { data: first.freeze(), ended: body.is_end_stream() }
+}
+
+/// An answer whose body comes from the worker.
+fn response(
+    (status, headers): (u16, Headers),
+    first: Chunk,
+    client: Client,
+) -> Result<Response<GuestBody>, http::Error> {
+    let client = Arc::new(Mutex::new(client));
+    let is_whole = first.ended;
+    let next = move || {
+        let client = Arc::clone(&client);
+        async move {
+            let (peer, call) = {
+                let client = lock(&client);
+                (client.peer.clone(), client.call)
+            };
+            let next: Result<Result<Chunk, BodyError>, Lost> = peer.ask(&Ask::Body(call)).await;
+            let next = next.unwrap_or_else(|Lost| Err(BodyError::Stopped(worker_ended().ending)));
+            if !matches!(&next, Ok(chunk) if !chunk.ended) {
+                lock(&client).waits = false;
+            }
+            next
+        }
+    };
+    let body = match is_whole {
+        true => {
+            GuestBody::new(http_body_util::Full::new(first.data).map_err(|never| match never {}))
+        }
+        false => GuestBody::new(chunks(first, next)),
+    };
+    let mut response = Response::builder().status(StatusCode::from_u16(status)?).body(body)?;
+    *response.headers_mut() = headers.into_map()?;
+    Ok(response)
+}
+
+impl Hosted {
+    /// Answers what the worker asks for the call.
+    pub(super) async fn answer(self: Arc<Self>, call: CallId, want: Want) -> Reply {
+        let span = self.span.clone();
+        async move {
+            let models = &self.models;
+            match want {
+                Want::Body => Reply::new(&next_chunk(&mut *self.body.lock().await).await),
+                Want::Open(model) => Reply::new(&models.open(&model).await),
+                Want::Run(session, task, delivery) => {
+                    Reply::new(&models.run(session, *task, delivery).await)
+                }
+                Want::Next(session) => Reply::new(&models.next(session).await),
+                Want::Compute(cpu_us) => Reply::new(&self.compute(cpu_us)),
+                Want::Send(exchange, sent) => Reply::new(&self.send((call, exchange), *sent).await),
+                Want::Received(exchange) => Reply::new(&self.received(exchange).await),
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// What is asked for a call that has ended.
+    pub(super) fn unknown(want: &Want) -> Reply {
+        let gone = || "the call has ended".to_owned();
+        match want {
+            Want::Body => Reply::new(&Err::<Chunk, _>(BodyError::Request(gone()))),
+            Want::Open(_) => Reply::new(&Err::<SessionId, _>(BridgeError::Cancelled)),
+            Want::Run(..) => {
+                Reply::new(&Err::<Vec<Event>, _>(Refusal::Inference(BridgeError::Cancelled)))
+            }
+            Want::Next(_) => Reply::new(&Err::<Event, _>(BridgeError::Cancelled)),
+            Want::Compute(_) => Reply::new(&Err::<u64, ()>(())),
+            Want::Send(..) => Reply::new(&Received::Err(OutboundError::Protocol(gone()))),
+            Want::Received(_) => Reply::new(&Err::<Chunk, _>(OutboundError::Protocol(gone()))),
+        }
+    }
+
+    pub(super) fn hear(&self, news: &News) {
+        match news {
+            News::Log { stderr, line } => {
+                let stream = if *stderr { Stream::Stderr } else { Stream::Stdout };
+                self.logs.line(stream, line);
+            }
+            News::Close(session) => self.models.close(*session),
+            News::Drop(exchange) => {
+                lock(&self.exchanges).remove(exchange);
+            }
+        }
+    }
+
+    /// How much CPU time is paid now, if it is so much.
+    fn compute(&self, cpu_us: u64) -> Result<u64, ()> {
+        let ahead = cpu_us.saturating_add(COMPUTE_AHEAD_US);
+        let mut paid = [ahead, cpu_us].into_iter();
+        paid.find(|cpu_us| self.models.compute(*cpu_us).is_ok()).ok_or(())
+    }
+
+    async fn send(&self, (call, exchange): (CallId, ExchangeId), sent: Sent) -> Received {
+        let refused = || OutboundError::Denied(sent.uri.clone());
+        let outbound = self.outbound.as_ref().ok_or_else(refused)?;
+        let peer = self.peer.clone();
+        let body = match sent.bodiless {
+            true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+            false => chunks(Chunk::default(), move || {
+                let peer = peer.clone();
+                async move {
+                    let next: Result<Result<Chunk, OutboundError>, Lost> =
+                        peer.ask(&Ask::Sent(call, exchange)).await;
+                    next.unwrap_or_else(|lost| Err(OutboundError::Protocol(lost.to_string())))
+                }
+            })
+            .boxed_unsync(),
+        };
+        let invalid = |error: http::Error| OutboundError::Invalid(error.to_string());
+        let request = Request::builder().method(sent.method.as_str()).uri(&sent.uri);
+        let mut request = request.body(body).map_err(invalid)?;
+        *request.headers_mut() = sent.headers.into_map().map_err(invalid)?;
+        let answer = outbound.send(request).await?;
+        let (parts, body) = answer.response.into_parts();
+        let connection = tokio::spawn(answer.connection).abort_handle();
+        let body = tokio::sync::Mutex::new(body);
+        lock(&self.exchanges).insert(exchange, Arc::new(Answered { body, connection }));
+        Ok((parts.status.as_u16(), Headers::from(&parts.headers)))
+    }
+
+    async fn received(&self, exchange: ExchangeId) -> Result<Chunk, OutboundError> {
+        let answered = lock(&self.exchanges).get(&exchange).cloned();
+        match answered {
+            Some(answered) => next_chunk(&mut *answered.body.lock().await).await,
+            None => Err(OutboundError::Protocol("there is no such exchange".to_owned())),
+        }
+    }
+}

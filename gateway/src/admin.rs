@@ -71,7 +71,7 @@ async fn route(app: &App, request: Request) -> Result<Response, ApiError> {
         (["prices"], &Method::GET) => settings::prices(app).await,
         (["prices"], &Method::PUT) => settings::set_prices(app, (headers, body)).await,
         (["prices", "versions"], &Method::GET) => settings::price_versions(app).await,
-        (["models"], &Method::GET) => models::list(app),
+        (["models"], &Method::GET) => models::list(app).await,
         (["models"], &Method::POST) => models::add(app, body).await,
         (["models", ..], &Method::DELETE) => {
             models::remove(app, rest.strip_prefix("models/").unwrap_or_default()).await

@@ -190,3 +190,6 @@ mod linux {
         SeccompRule::new(vec![SeccompCondition::new(argument, size, SeccompCmpOp::Eq, value)?])
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -64,7 +64,7 @@ impl From<InferenceError> for OfferError {
 #[async_trait]
 pub(crate) trait ModelHost: Send + Sync {
     /// All models and what is done with them.
-    fn list(&self) -> Vec<ModelStatus>;
+    async fn list(&self) -> Vec<ModelStatus>;
 
     /// Offers a model from now on.
     async fn offer(&self, offer: Offer) -> Result<ModelInfo, OfferError>;
@@ -75,7 +75,7 @@ pub(crate) trait ModelHost: Send + Sync {
 
 #[async_trait]
 impl ModelHost for Inference {
-    fn list(&self) -> Vec<ModelStatus> {
+    async fn list(&self) -> Vec<ModelStatus> {
         self.models()
     }
 

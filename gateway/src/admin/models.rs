@@ -17,8 +17,8 @@ use crate::respond;
 use crate::stack::Response;
 
 /// All models.
-pub(super) fn list(app: &App) -> Result<Response, ApiError> {
-    respond::ok(&shown::list(&app.models.list()))
+pub(super) async fn list(app: &App) -> Result<Response, ApiError> {
+    respond::ok(&shown::list(&app.models.list().await))
 }
 
 /// Loads a model from the server's disk and offers it. To add it again changes nothing.

@@ -36,6 +36,7 @@ pub(super) struct Order {
 pub(super) enum Ask {
     /// Whether it is there.
     Ready,
+    List,
     Offer(Offer),
     Open(Open),
     Prepare(SessionId, Box<Task>),
@@ -140,6 +141,7 @@ impl Service for Room {
         let inference = &self.inference;
         match ask {
             Ask::Ready => Reply::new(&()),
+            Ask::List => Reply::new(&inference.models()),
             Ask::Offer(offer) => self.offer(offer).await,
             Ask::Open(open) => Reply::new(&Bridge::open(inference, open).await),
             Ask::Prepare(session, task) => {

@@ -25,7 +25,7 @@ pub(super) enum Ask {
     /// Which key compiled code is held to. Comes first.
     Key([u8; emberbox_runtime::KEY_BYTES]),
     Deploy(Box<Deploy>),
-    Call(Box<CallOrder>),
+    Call(CallId, Box<CallOrder>),
     /// The next of an answer's body.
     Body(CallId),
     Report(CallId),
@@ -59,7 +59,12 @@ pub(super) enum Want {
 /// What a worker tells of a call.
 #[derive(Serialize, Deserialize)]
 pub(super) enum News {
-    Log { stderr: bool, line: String },
+    /// The guest runs.
+    Begun,
+    Log {
+        stderr: bool,
+        line: String,
+    },
     Close(SessionId),
     Drop(ExchangeId),
 }
@@ -109,9 +114,8 @@ impl DeployError {
 }
 
 /// One request to a function.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct CallOrder {
-    pub(super) call: CallId,
     pub(super) function: FunctionId,
     pub(super) method: String,
     pub(super) uri: String,

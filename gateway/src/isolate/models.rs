@@ -76,7 +76,7 @@ impl RemoteModels {
 
     async fn peer(&self) -> Option<Peer> {
         let mut peer = self.shared.peer.clone();
-        let there = peer.wait_for(Option::is_some);
+        let there = peer.wait_for(|peer| peer.as_ref().is_some_and(|peer| !peer.is_gone()));
         tokio::time::timeout(PATIENCE, there).await.ok()?.ok()?.clone()
     }
 
@@ -169,8 +169,17 @@ impl Service for Listener {
 
 #[async_trait]
 impl ModelHost for RemoteModels {
-    fn list(&self) -> Vec<ModelStatus> {
-        lock(&self.shared.list).clone()
+    async fn list(&self) -> Vec<ModelStatus> {
+        let peer = self.shared.peer.borrow().clone();
+        let asked: Option<Result<Vec<ModelStatus>, Lost>> = match peer {
+            Some(peer) => Some(peer.ask(&Ask::List).await),
+            None => None,
+        };
+        match asked {
+            Some(Ok(list)) => list,
+            // While the process is not there, what it said last.
+            Some(Err(Lost)) | None => lock(&self.shared.list).clone(),
+        }
     }
 
     async fn offer(&self, offer: Offer) -> Result<ModelInfo, OfferError> {
@@ -204,10 +213,15 @@ fn failed(Lost: Lost) -> BridgeError {
 impl Bridge for RemoteModels {
     async fn open(&self, open: Open) -> Result<SessionId, BridgeError> {
         let gone = || BridgeError::Overloaded("inference is being started again".to_owned());
-        let peer = self.peer().await.ok_or_else(gone)?;
-        let opened: Result<SessionId, BridgeError> =
-            peer.ask(&Ask::Open(open)).await.map_err(|Lost| gone())?;
-        let id = opened?;
+        let ask = Ask::Open(open);
+        let mut peer = self.peer().await.ok_or_else(gone)?;
+        let mut opened: Result<Result<SessionId, BridgeError>, Lost> = peer.ask(&ask).await;
+        if opened.is_err() {
+            // It may have ended before it was asked; nothing is lost with a session that is new.
+            peer = self.peer().await.ok_or_else(gone)?;
+            opened = peer.ask(&ask).await;
+        }
+        let id = opened.map_err(|Lost| gone())??;
         let session = SessionId(self.shared.last_session.fetch_add(1, Ordering::Relaxed));
         let (used, next) = (Mutex::default(), tokio::sync::Mutex::default());
         let opened = Arc::new(Session { peer, id, used, next });

@@ -123,6 +123,11 @@ impl Peer {
         self.waiting().clear();
     }
 
+    /// Whether the other side is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.shared.gone.is_cancelled()
+    }
+
     /// Resolves when the other side is gone.
     pub(crate) async fn gone(&self) {
         self.shared.gone.cancelled().await;
@@ -142,7 +147,7 @@ impl Peer {
         let number = self.shared.last_number.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting().insert(number, sender);
-        if self.shared.gone.is_cancelled() {
+        if self.is_gone() {
             // It may have been cleared before this one came.
             self.waiting().remove(&number);
         } else {
@@ -153,7 +158,7 @@ impl Peer {
 
     /// Tells, and waits for nothing.
     pub(crate) fn tell(&self, tell: &impl Serialize) {
-        if !self.shared.gone.is_cancelled() {
+        if !self.is_gone() {
             self.send((TELL, 0), rmp_serde::to_vec_named(tell));
         }
     }

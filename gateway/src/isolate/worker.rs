@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use self::answer::Running;
 use self::reach::{Line, RemoteDoor, RemoteMetered, SentBodies, request};
 use super::messages::{
-    Ask, CallId, CallOrder, Chunk, Deploy, DeployError, Deployed, FunctionId, Head, Headers, Tell,
+    Ask, CallId, CallOrder, Chunk, Deploy, DeployError, Deployed, FunctionId, Head, Headers, News,
+    Tell,
 };
 use super::process::{Begin, Common, Part};
 use super::wire::{Peer, Reply, Service};
@@ -93,11 +94,11 @@ impl Room {
         }))
     }
 
-    async fn call(&self, order: CallOrder) -> Result<Head, CallError> {
-        let id = order.call;
+    async fn call(&self, id: CallId, order: CallOrder) -> Result<Head, CallError> {
         let deployment = lock(&self.functions).get(&order.function).cloned();
         let deployment = deployment.ok_or_else(|| fault("the function is not deployed"))?;
-        let started = deployment.start(self.prepare(order)?)?;
+        let started = deployment.start(self.prepare(id, order)?)?;
+        self.peer.tell(&(id, News::Begun));
         let running = Arc::new(Running::default());
         lock(&self.calls).insert(id, Arc::clone(&running));
         let Started { head, report } = started;
@@ -118,8 +119,7 @@ impl Room {
     }
 
     /// A call of the guest's, with everything that it reaches.
-    fn prepare(&self, order: CallOrder) -> Result<Call, CallError> {
-        let call = order.call;
+    fn prepare(&self, call: CallId, order: CallOrder) -> Result<Call, CallError> {
         let models = RemoteMetered::new(self.peer.clone(), call, (order.models, order.compute_us));
         let outbound = order
             .outbound
@@ -168,9 +168,8 @@ impl Service for Room {
                 Reply::new(&())
             }
             Ask::Deploy(deploy) => Reply::new(&self.deploy(*deploy).await),
-            Ask::Call(order) => {
-                let id = order.call;
-                let answer = self.call(*order).await;
+            Ask::Call(id, order) => {
+                let answer = self.call(id, *order).await;
                 // A call that never ran has nothing to report.
                 if matches!(answer, Err(CallError::Overloaded | CallError::RequestInvalid(_))) {
                     lock(&self.calls).remove(&id);

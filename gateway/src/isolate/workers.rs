@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use emberbox_runtime::{
-    Call, CallEnding, CallError, CallReport, Grants, KEY_BYTES, Limits, Report, Started,
+    Call, CallEnding, CallError, CallReport, Grants, GuestBody, KEY_BYTES, Limits, Report, Started,
 };
+use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tracing::Instrument;
 
-use self::hosted::Hosted;
+use self::hosted::{Hosted, Outcome};
 use self::link::Link;
 use super::messages::{Deploy, DeployError, FunctionId};
 use super::process;
@@ -99,7 +100,7 @@ impl Workers {
 
     async fn link(&self, worker: usize) -> Option<Arc<Link>> {
         let mut link = self.shared.links.get(worker)?.clone();
-        let there = link.wait_for(Option::is_some);
+        let there = link.wait_for(|link| link.as_ref().is_some_and(|link| !link.peer().is_gone()));
         tokio::time::timeout(PATIENCE, there).await.ok()?.ok()?.clone()
     }
 }
@@ -140,7 +141,7 @@ impl RemoteFunction {
         let permit = permits.try_acquire_owned().or(Err(CallError::Overloaded))?;
         let (answer, answered) = oneshot::channel();
         let (report, reported) = oneshot::channel();
-        let drive = drive(Arc::clone(&self.spec), call, answer, permit);
+        let drive = drive(Arc::clone(&self.spec), call, Waiting(Some(answer)), permit);
         let drive = async move {
             // Who waits for it may have gone.
             report.send(drive.await).ok();
@@ -160,6 +161,8 @@ impl RemoteFunction {
     }
 }
 
+/// A call whose guest had not begun when its worker ended goes to the next one, once.
+const ATTEMPTS_MAX: usize = 2;
 const WORKER_ENDED: &str = "the worker that ran the function ended";
 
 fn worker_ended() -> CallReport {
@@ -170,22 +173,60 @@ fn worker_ended() -> CallReport {
 async fn drive(
     spec: Arc<Spec>,
     call: Call,
-    answer: hosted::AnswerSender,
+    mut answer: Waiting,
     permit: OwnedSemaphorePermit,
 ) -> CallReport {
-    let Some(link) = spec.workers.link(spec.worker).await else {
-        answer.send(Err(CallError::Overloaded)).ok();
-        return worker_ended();
-    };
-    let report = match link.deploy(&spec).await {
-        Ok(Some(_)) => Hosted::run(&link, &spec, call, answer).await,
-        Ok(None) | Err(_) => {
-            answer.send(Err(CallError::Fault(WORKER_ENDED.to_owned(), worker_ended()))).ok();
+    let (hosted, order) = Hosted::new(&spec, call);
+    let mut outcome = Outcome::NotBegun;
+    for _ in 0..ATTEMPTS_MAX {
+        let Some(link) = spec.workers.link(spec.worker).await else { break };
+        outcome = match link.deploy(&spec).await {
+            Ok(Some(_)) => hosted.run(&link, &order, &mut answer).await,
+            Ok(None) => Outcome::Lost,
+            Err(error) => {
+                tracing::warn!(%error, "a function cannot be deployed to its worker");
+                Outcome::NotBegun
+            }
+        };
+        if !matches!(outcome, Outcome::NotBegun) {
+            break;
+        }
+    }
+    drop(permit);
+    match outcome {
+        Outcome::Answered(report) => report,
+        Outcome::NotBegun => {
+            answer.send(CallError::Overloaded);
             worker_ended()
         }
-    };
-    drop(permit);
-    report
+        Outcome::Lost => {
+            answer.send(CallError::Fault(WORKER_ENDED.to_owned(), worker_ended()));
+            worker_ended()
+        }
+    }
+}
+
+/// Whoever waits for the answer, until it has one.
+pub(super) struct Waiting(Option<oneshot::Sender<Result<Response<GuestBody>, CallError>>>);
+
+impl Waiting {
+    fn send(&mut self, error: CallError) {
+        self.answer(Err(error));
+    }
+
+    /// The first answer counts; who waited for it may have gone.
+    pub(super) fn answer(&mut self, answer: Result<Response<GuestBody>, CallError>) {
+        if let Some(waiting) = self.0.take() {
+            waiting.send(answer).ok();
+        }
+    }
+
+    pub(super) async fn gone(&mut self) {
+        match &mut self.0 {
+            Some(waiting) => waiting.closed().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What happens whenever a worker begins and ends.
@@ -197,12 +238,12 @@ struct Again {
 impl Supervised for Again {
     type Heard = link::Calls;
 
-    fn listener(&self, _peer: &Peer) -> Arc<link::Calls> {
-        Arc::default()
+    fn listener(&self, peer: &Peer) -> Arc<link::Calls> {
+        Arc::new(link::Calls::new(peer.clone()))
     }
 
-    async fn begun(&self, peer: &Peer, calls: &Arc<link::Calls>) -> bool {
-        let link = Link::new(peer.clone(), Arc::clone(calls));
+    async fn begun(&self, _peer: &Peer, calls: &Arc<link::Calls>) -> bool {
+        let link = Link::new(Arc::clone(calls));
         let begun = link.begin(self.key).await.is_ok();
         if begun {
             self.publish.send_replace(Some(Arc::new(link)));

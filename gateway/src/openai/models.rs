@@ -18,7 +18,7 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     only(method, &Method::GET, "GET")?;
     let (org, book) = (OrgId::new(&principal.org.id), app.billing.prices().await?);
-    let models = app.models.list();
+    let models = app.models.list().await;
     let data: Vec<Value> =
         models.iter().map(|model| shown(app, &model.info, (&book, &org))).collect();
     respond::ok(&json!({ "object": "list", "data": data }))

@@ -4,6 +4,9 @@
 /// Whether the servers of these tests have their ledger in a billing service.
 #[cfg(test)]
 const LEDGER_IS_REMOTE: bool = false;
+/// Whether functions and models run in processes of their own.
+#[cfg(test)]
+const IS_ISOLATED: bool = false;
 
 /// Who may do what.
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use emberbox::config::{BillingService, RemoteLedger, Role};
+use emberbox::config::{BillingService, Isolation, RemoteLedger, Role};
 use emberbox::{Compiler, Config, Running};
 use emberbox_billing::service::{CertificateNames, TlsFiles, make_certificates};
 use emberbox_billing::{Act, Nano, OpId, Order, Outcome};
@@ -80,8 +80,10 @@ pub(crate) fn manifest(name: &str, extra: &str) -> String {
 pub(crate) fn config(folder: &Path) -> Config {
     let compiler =
         Compiler { program: Some(env!("CARGO_BIN_EXE_emberbox").into()), ..Compiler::default() };
+    let isolation = Isolation { enabled: crate::IS_ISOLATED, ..Isolation::default() };
     Config {
         compiler,
+        isolation,
         data: folder.join("data"),
         listen: ([127, 0, 0, 1], 0).into(),
         admin_listen: ([127, 0, 0, 1], 0).into(),
@@ -362,7 +364,11 @@ impl Raw {
             if so_far.contains(text) {
                 return so_far.into_owned();
             }
-            let count = self.0.read(&mut buffer).unwrap();
+            let count = match self.0.read(&mut buffer) {
+                // A process of the server's has ended.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.unwrap(),
+            };
             assert!(count > 0, "the connection ended before {text:?}: {so_far}");
             read.extend_from_slice(&buffer[..count]);
         }

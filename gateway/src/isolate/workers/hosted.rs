@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::future::ready;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use emberbox_runtime::bridge::{BridgeError, Event, SessionId};
@@ -12,12 +13,11 @@ use futures::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Empty};
-use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tracing::{Instrument, Span};
 
 use super::link::Link;
-use super::{Spec, WORKER_ENDED, lock, worker_ended};
+use super::{Spec, Waiting, lock, worker_ended};
 use crate::isolate::messages::{
     Ask, CallId, CallOrder, Chunk, ExchangeId, Head, Headers, News, Received, Sent, Tell, Want,
     chunks, next_chunk,
@@ -29,16 +29,14 @@ const COMPUTE_AHEAD_US: u64 = 1_000;
 /// Of a request's body what goes with its head, where it is there.
 const FIRST_BYTES: usize = 64 << 10;
 
-pub(super) type AnswerSender = oneshot::Sender<Result<Response<GuestBody>, CallError>>;
-
 /// A call's surroundings, which stay in this process.
 pub(super) struct Hosted {
-    peer: Peer,
     models: Arc<dyn Models>,
     outbound: Option<Arc<dyn Outbound>>,
     logs: Arc<dyn LogSink>,
     body: tokio::sync::Mutex<RequestBody>,
     exchanges: Mutex<HashMap<ExchangeId, Arc<Answered>>>,
+    begun: AtomicBool,
     /// What is done for the call stands below it.
     span: Span,
 }
@@ -70,97 +68,100 @@ impl Drop for Client {
     }
 }
 
+/// What became of a call in a worker.
+pub(super) enum Outcome {
+    /// Whoever waited has an answer; this is what the call used.
+    Answered(CallReport),
+    /// The worker ended before the guest began.
+    NotBegun,
+    /// The worker ended while the guest ran.
+    Lost,
+}
+
 impl Hosted {
-    /// Runs a call in a worker to its end.
-    pub(super) async fn run(
-        link: &Link,
-        spec: &Spec,
-        call: Call,
-        mut answer: AnswerSender,
-    ) -> CallReport {
+    /// A call, and what a worker is told of it.
+    pub(super) fn new(spec: &Spec, call: Call) -> (Arc<Self>, CallOrder) {
         let Call { request, tenant, request_id, models, outbound, logs } = call;
         let (parts, mut body) = request.into_parts();
-        let first = first_of(&mut body);
-        let granted = spec.grants.models.iter().filter_map(|name| models.model(name)).collect();
-        let compute_us = models.compute(COMPUTE_AHEAD_US).map_or(0, |()| COMPUTE_AHEAD_US);
-        let has_outbound = outbound.is_some();
-        let hosted = Arc::new(Self {
-            peer: link.peer().clone(),
+        let order = CallOrder {
+            function: spec.function,
+            method: parts.method.to_string(),
+            uri: parts.uri.to_string(),
+            headers: Headers::from(&parts.headers),
+            body: first_of(&mut body),
+            tenant,
+            request_id,
+            models: spec.grants.models.iter().filter_map(|name| models.model(name)).collect(),
+            compute_us: models.compute(COMPUTE_AHEAD_US).map_or(0, |()| COMPUTE_AHEAD_US),
+            outbound: outbound.is_some(),
+        };
+        let hosted = Self {
             models,
             outbound,
             logs,
             body: tokio::sync::Mutex::new(body),
             exchanges: Mutex::default(),
+            begun: AtomicBool::new(false),
             span: Span::current(),
-        });
-        let id = link.enter(Arc::clone(&hosted));
-        let order = CallOrder {
-            call: id,
-            function: spec.function,
-            method: parts.method.to_string(),
-            uri: parts.uri.to_string(),
-            headers: Headers::from(&parts.headers),
-            body: first,
-            tenant,
-            request_id,
-            models: granted,
-            compute_us,
-            outbound: has_outbound,
         };
-        let client = Client { peer: link.peer().clone(), call: id, waits: true };
-        let asked = link.peer().ask(&Ask::Call(Box::new(order)));
-        let head: Result<Result<Head, CallError>, Lost> = tokio::select! {
-            head = asked => head,
-            () = answer.closed() => Err(Lost),
-        };
-        let report = hosted.answered(head, client, answer);
-        let report = match report {
-            Ok(report) => report,
-            Err(Waits) => {
-                let report: Result<CallReport, Lost> = link.peer().ask(&Ask::Report(id)).await;
-                report.unwrap_or_else(|Lost| worker_ended())
-            }
-        };
-        link.leave(id);
-        report
+        (Arc::new(hosted), order)
     }
 
-    /// Hands the head on; gives the report where it is known.
-    fn answered(
-        &self,
-        head: Result<Result<Head, CallError>, Lost>,
-        mut client: Client,
-        answer: AnswerSender,
-    ) -> Result<CallReport, Waits> {
-        let response = match head {
-            Ok(Ok(Head { status, headers, body, report })) => {
-                client.waits = !body.ended;
-                match response((status, headers), body, client) {
-                    Ok(response) => {
-                        answer.send(Ok(response)).ok();
-                        return report.ok_or(Waits);
-                    }
-                    Err(error) => Err(CallError::Fault(error.to_string(), worker_ended())),
+    /// Runs the call in a worker to its end.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        link: &Link,
+        order: &CallOrder,
+        waiting: &mut Waiting,
+    ) -> Outcome {
+        let peer = link.peer().clone();
+        let call = link.enter(Arc::clone(self));
+        let asked = peer.ask(&Ask::Call(call, Box::new(order.clone())));
+        let client = Client { peer: peer.clone(), call, waits: true };
+        let head: Result<Result<Head, CallError>, Lost> = tokio::select! {
+            head = asked => head,
+            () = waiting.gone() => Ok(Err(CallError::Overloaded)),
+        };
+        let outcome = match head {
+            Ok(head) => match hand_on(head, client, waiting) {
+                Some(report) => Outcome::Answered(report),
+                None => {
+                    let report: Result<CallReport, Lost> = peer.ask(&Ask::Report(call)).await;
+                    Outcome::Answered(report.unwrap_or_else(|Lost| worker_ended()))
                 }
-            }
-            Ok(Err(error)) => {
-                client.waits = false;
-                Err(error)
-            }
-            Err(Lost) => Err(CallError::Fault(WORKER_ENDED.to_owned(), worker_ended())),
+            },
+            Err(Lost) if self.begun.load(Ordering::Acquire) => Outcome::Lost,
+            Err(Lost) => Outcome::NotBegun,
         };
-        let known = match &response {
-            // It never ran.
-            Err(CallError::Overloaded | CallError::RequestInvalid(_)) => Ok(worker_ended()),
-            _ => Err(Waits),
-        };
-        answer.send(response).ok();
-        known
+        link.leave(call);
+        outcome
     }
 }
 
-/// The worker is to be asked for the report.
-struct Waits;
+/// Hands the head on; gives the report where it is known.
+fn hand_on(
+    head: Result<Head, CallError>,
+    mut client: Client,
+    waiting: &mut Waiting,
+) -> Option<CallReport> {
+    let answer = head.and_then(|Head { status, headers, body, report }| {
+        client.waits = !body.ended;
+        let response = response((status, headers), body, client);
+        let response =
+            response.map_err(|error| CallError::Fault(error.to_string(), worker_ended()))?;
+        Ok((response, report))
+    });
+    let (response, report) = match answer {
+        Ok((response, report)) => (Ok(response), report),
+        // It never ran.
+        Err(error @ (CallError::Overloaded | CallError::RequestInvalid(_))) => {
+            (Err(error), Some(worker_ended()))
+        }
+        Err(error) => (Err(error), None),
+    };
+    waiting.answer(response);
+    report
+}
 
 /// What is there of a body already.
 fn first_of(body: &mut RequestBody) -> Chunk {
@@ -216,7 +217,7 @@ fn response(
 
 impl Hosted {
     /// Answers what the worker asks for the call.
-    pub(super) async fn answer(self: Arc<Self>, call: CallId, want: Want) -> Reply {
+    pub(super) async fn answer(self: Arc<Self>, peer: Peer, (call, want): (CallId, Want)) -> Reply {
         let span = self.span.clone();
         async move {
             let models = &self.models;
@@ -228,7 +229,9 @@ impl Hosted {
                 }
                 Want::Next(session) => Reply::new(&models.next(session).await),
                 Want::Compute(cpu_us) => Reply::new(&self.compute(cpu_us)),
-                Want::Send(exchange, sent) => Reply::new(&self.send((call, exchange), *sent).await),
+                Want::Send(exchange, sent) => {
+                    Reply::new(&self.send(peer, (call, exchange), *sent).await)
+                }
                 Want::Received(exchange) => Reply::new(&self.received(exchange).await),
             }
         }
@@ -254,6 +257,7 @@ impl Hosted {
 
     pub(super) fn hear(&self, news: &News) {
         match news {
+            News::Begun => self.begun.store(true, Ordering::Release),
             News::Log { stderr, line } => {
                 let stream = if *stderr { Stream::Stderr } else { Stream::Stdout };
                 self.logs.line(stream, line);
@@ -272,10 +276,14 @@ impl Hosted {
         paid.find(|cpu_us| self.models.compute(*cpu_us).is_ok()).ok_or(())
     }
 
-    async fn send(&self, (call, exchange): (CallId, ExchangeId), sent: Sent) -> Received {
+    async fn send(
+        &self,
+        peer: Peer,
+        (call, exchange): (CallId, ExchangeId),
+        sent: Sent,
+    ) -> Received {
         let refused = || OutboundError::Denied(sent.uri.clone());
         let outbound = self.outbound.as_ref().ok_or_else(refused)?;
-        let peer = self.peer.clone();
         let body = match sent.bodiless {
             true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
             false => chunks(Chunk::default(), move || {

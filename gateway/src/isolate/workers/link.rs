@@ -12,27 +12,38 @@ use crate::isolate::wire::{Lost, Peer, Reply, Service};
 
 /// One life of a worker: what it was told, and what runs in it.
 pub(super) struct Link {
-    peer: Peer,
     calls: Arc<Calls>,
     functions: Mutex<HashMap<FunctionId, Arc<OnceCell<usize>>>>,
     last_call: AtomicU64,
 }
 
 /// The calls that run in a worker, for what it asks.
-#[derive(Default)]
-pub(super) struct Calls(Mutex<HashMap<CallId, Arc<Hosted>>>);
+pub(super) struct Calls {
+    peer: Peer,
+    running: Mutex<HashMap<CallId, Arc<Hosted>>>,
+}
+
+impl Calls {
+    pub(super) fn new(peer: Peer) -> Self {
+        Self { peer, running: Mutex::default() }
+    }
+
+    fn get(&self, call: CallId) -> Option<Arc<Hosted>> {
+        lock(&self.running).get(&call).cloned()
+    }
+}
 
 impl Link {
-    pub(super) fn new(peer: Peer, calls: Arc<Calls>) -> Self {
-        Self { peer, calls, functions: Mutex::default(), last_call: AtomicU64::new(0) }
+    pub(super) fn new(calls: Arc<Calls>) -> Self {
+        Self { calls, functions: Mutex::default(), last_call: AtomicU64::new(0) }
     }
 
     pub(super) fn peer(&self) -> &Peer {
-        &self.peer
+        &self.calls.peer
     }
 
     pub(super) async fn begin(&self, key: [u8; KEY_BYTES]) -> Result<(), Lost> {
-        self.peer.ask(&Ask::Key(key)).await
+        self.peer().ask(&Ask::Key(key)).await
     }
 
     /// Makes sure that the worker has a version; gives the bytes of its code, and `None` where
@@ -44,7 +55,7 @@ impl Link {
         }
         let ask = || async {
             let deployed: Result<Deployed, Lost> =
-                self.peer.ask(&Ask::Deploy(Box::new(spec.order()))).await;
+                self.peer().ask(&Ask::Deploy(Box::new(spec.order()))).await;
             let gone = |lost: Lost| Some(DeployError::Failed(lost.to_string()));
             deployed.map_err(gone)?.map_err(Some)?.ok_or(None)
         };
@@ -57,19 +68,19 @@ impl Link {
 
     pub(super) fn forget(&self, function: FunctionId) {
         if lock(&self.functions).remove(&function).is_some() {
-            self.peer.tell(&Tell::Forget(function));
+            self.peer().tell(&Tell::Forget(function));
         }
     }
 
     /// A call's number, by which the worker asks for it from now on.
     pub(super) fn enter(&self, hosted: Arc<Hosted>) -> CallId {
         let call = self.last_call.fetch_add(1, Ordering::Relaxed);
-        lock(&self.calls.0).insert(call, hosted);
+        lock(&self.calls.running).insert(call, hosted);
         call
     }
 
     pub(super) fn leave(&self, call: CallId) {
-        lock(&self.calls.0).remove(&call);
+        lock(&self.calls.running).remove(&call);
     }
 }
 
@@ -78,15 +89,13 @@ impl Service for Calls {
     type Tell = (CallId, News);
 
     async fn answer(self: Arc<Self>, (call, want): (CallId, Want)) -> Reply {
-        let hosted = lock(&self.0).get(&call).cloned();
-        match hosted {
-            Some(hosted) => hosted.answer(call, want).await,
+        match self.get(call) {
+            Some(hosted) => hosted.answer(self.peer.clone(), (call, want)).await,
             None => Hosted::unknown(&want),
         }
     }
 
     fn hear(&self, (call, news): (CallId, News)) {
-        let hosted = lock(&self.0).get(&call).cloned();
-        hosted.into_iter().for_each(|hosted| hosted.hear(&news));
+        self.get(call).into_iter().for_each(|hosted| hosted.hear(&news));
     }
 }

@@ -83,7 +83,8 @@ fn models_that_die_come_back() {
     reading.post(&server, "/v1/chat/completions", &endless);
     reading.read_until("data: ");
     kill(&server, "run-inference", 1);
-    reading.send_and_be_cut_off(b"");
+    let rest = reading.read_until("\r\n0\r\n\r\n");
+    assert!(rest.contains("\"error\""), "{rest}");
 
     assert_eq!(server.chat(&json!({ "max_tokens": 3 })).status, 200);
     assert_eq!(server.get("/f/local/storyteller/?about=a+fox").status, 200);

@@ -1,0 +1,48 @@
+//! What the sandbox needs of `emberbox-inference`, without burn, which would take an hour to
+//! instrument: its messages and errors. The engine itself is a type that nobody can make.
+
+/// The owned messages of a session.
+#[path = "../../inference/src/api.rs"]
+pub mod api;
+#[path = "../../inference/src/error.rs"]
+mod error;
+
+use std::convert::Infallible;
+
+use api::{Event, ModelInfo, Open, Plan, SessionId, Task, Usage};
+pub use error::InferenceError;
+
+/// No engine.
+#[derive(Clone)]
+pub struct Inference(Infallible);
+
+#[expect(clippy::unused_async, missing_docs, reason = "the engine's own shape")]
+impl Inference {
+    pub async fn open(&self, _: Open) -> Result<SessionId, InferenceError> {
+        match self.0 {}
+    }
+
+    pub async fn prepare(&self, _: SessionId, _: Task) -> Result<Plan, InferenceError> {
+        match self.0 {}
+    }
+
+    pub async fn submit(&self, _: SessionId) -> Result<(), InferenceError> {
+        match self.0 {}
+    }
+
+    pub async fn next(&self, _: SessionId) -> Result<Event, InferenceError> {
+        match self.0 {}
+    }
+
+    pub fn cancel(&self, _: SessionId) {}
+
+    pub fn close(&self, _: SessionId) {}
+
+    pub fn usage(&self, _: SessionId) -> Usage {
+        match self.0 {}
+    }
+
+    pub fn model(&self, _: &str) -> Option<ModelInfo> {
+        match self.0 {}
+    }
+}

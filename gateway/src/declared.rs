@@ -11,3 +11,21 @@ mod config {
 }
 /// What a function's author declares.
 pub mod manifest;
+
+use manifest::{MANIFEST_BYTES_MAX, MODELS_MAX, Manifest};
+
+/// Any text is refused with a reason, or read the same each time and within what any server can
+/// give.
+pub fn check(text: &str) {
+    match Manifest::parse(text) {
+        Ok(manifest) => {
+            assert!(text.len() <= MANIFEST_BYTES_MAX && manifest.models.len() <= MODELS_MAX);
+            assert!(manifest.max_cost_per_call.as_nano() > 0);
+            assert!(manifest.price.call_fee <= manifest.max_cost_per_call);
+            let limits = manifest.limits.for_sandbox();
+            assert!(limits.validate(u64::MAX).is_ok(), "{limits:?}");
+            assert_eq!(Manifest::parse(text).ok(), Some(manifest));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}

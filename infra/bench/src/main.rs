@@ -3,6 +3,8 @@
 //! `emberbox-bench NAME --json` prints one JSON line a row; without `--json` a table for people.
 //! `infra/bench/peers.sh` installs the peers.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use llm::{Bench as Llm, Speed};
 
@@ -98,9 +100,19 @@ enum Bench {
     ServeHyper(hello_http::bare::Options),
 }
 
+fn main() -> anyhow::Result<ExitCode> {
+    // Our server starts this program for its parts, as it would the real one.
+    let part = emberbox::compiler_process(std::env::args_os())
+        .or_else(|| emberbox::isolated_process(std::env::args_os()));
+    match part {
+        Some(code) => Ok(code),
+        None => run(Args::parse().bench).map(|()| ExitCode::SUCCESS),
+    }
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Args::parse().bench {
+async fn run(bench: Bench) -> anyhow::Result<()> {
+    match bench {
         Bench::HelloHttp(options) => hello_http::run(&options).await,
         Bench::Density(options) => density::run(&options).await,
         Bench::NnCall(options) => nn_call::run(&options).await,

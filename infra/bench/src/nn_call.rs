@@ -24,6 +24,9 @@ use serde::Serialize;
 
 use crate::row::{Format, Line, round};
 
+/// The same through a server whose functions and models are in processes of their own.
+mod isolated;
+
 const MODEL: &str = "nothing";
 const TARGET_US: f64 = 15.0;
 
@@ -62,8 +65,14 @@ impl Line for NnCall {
     }
 }
 
-/// Measures and prints the row.
+/// Measures and prints both rows.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    here(options).await?;
+    isolated::run(options).await
+}
+
+/// The sandbox and the model in this process.
+async fn here(options: &Options) -> anyhow::Result<()> {
     let many = deploy(options.calls)?;
     let once = deploy(1)?;
     let (mut guest, mut direct) = (Vec::new(), Vec::new());

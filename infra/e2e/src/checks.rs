@@ -11,6 +11,8 @@ mod openai;
 mod restart;
 /// A server that is asked to stop finishes what it began.
 mod drain;
+/// Functions and models in processes of their own.
+mod isolate;
 /// Ledgers in PostgreSQL and in a process of their own, and invoices that print.
 mod money;
 /// Spans go to a collector; prompts go nowhere.
@@ -30,6 +32,7 @@ pub(crate) fn run(world: &World, report: &mut Report) {
     openai::run(world, report);
     restart::run(world, report);
     drain::run(world, report);
+    isolate::run(world, report);
     money::run(world, report);
     telemetry::run(world, report);
     readme::run(world, report);

@@ -5,6 +5,7 @@
 #[path = "../../inference/src/api.rs"]
 pub mod api;
 #[path = "../../inference/src/error.rs"]
+#[expect(dead_code, reason = "the engine makes them")]
 mod error;
 
 use std::convert::Infallible;

@@ -118,23 +118,32 @@ impl Hosted {
         let call = link.enter(Arc::clone(self));
         let asked = peer.ask(&Ask::Call(call, Box::new(order.clone())));
         let client = Client { peer: peer.clone(), call, waits: true };
-        let head: Result<Result<Head, CallError>, Lost> = tokio::select! {
-            head = asked => head,
-            () = waiting.gone() => Ok(Err(CallError::Overloaded)),
+        let head: Option<Result<Result<Head, CallError>, Lost>> = tokio::select! {
+            head = asked => Some(head),
+            () = waiting.gone() => None,
         };
-        let outcome = match head {
-            Ok(head) => match hand_on(head, client, waiting) {
-                Some(report) => Outcome::Answered(report),
-                None => {
-                    let report: Result<CallReport, Lost> = peer.ask(&Ask::Report(call)).await;
-                    Outcome::Answered(report.unwrap_or_else(|Lost| worker_ended()))
-                }
-            },
-            Err(Lost) if self.begun.load(Ordering::Acquire) => Outcome::Lost,
-            Err(Lost) => Outcome::NotBegun,
+        let known = match head {
+            Some(Ok(head)) => hand_on(head, client, waiting),
+            Some(Err(Lost)) => {
+                link.leave(call);
+                let begun = self.begun.load(Ordering::Acquire);
+                return if begun { Outcome::Lost } else { Outcome::NotBegun };
+            }
+            // Nobody waits any more: the guest is stopped, and says what it has used.
+            None => {
+                drop(client);
+                None
+            }
+        };
+        let report = match known {
+            Some(report) => report,
+            None => {
+                let report: Result<CallReport, Lost> = peer.ask(&Ask::Report(call)).await;
+                report.unwrap_or_else(|Lost| worker_ended())
+            }
         };
         link.leave(call);
-        outcome
+        Outcome::Answered(report)
     }
 }
 

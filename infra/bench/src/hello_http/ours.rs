@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// With the bundled model
     #[arg(long)]
     model: bool,
+    /// Functions and models in processes of their own
+    #[arg(long)]
+    isolate: bool,
 }
 
 /// Serves until standard input closes. Limits that would refuse the load are out of its way.
@@ -48,6 +51,8 @@ pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
     let mut config = Config::parse(&settings.to_string(), [])?;
     config.data = options.data;
     config.inference.bundled_model = options.model;
+    config.isolation.enabled = options.isolate;
+    config.compiler.program = options.isolate.then(std::env::current_exe).transpose()?;
     config.billing = options.billing.parse().map_err(anyhow::Error::msg)?;
     let running = emberbox::start(config).await?;
     announce(&json!({ "address": running.public, "key": running.first_key }));
@@ -70,6 +75,14 @@ pub(crate) async fn serve_with_model(
     billing: &str,
 ) -> anyhow::Result<(Process, Option<String>)> {
     serve_apart_with(data, billing, &["--model"]).await
+}
+
+/// The same, with functions and models in processes of their own.
+pub(crate) async fn serve_isolated(
+    data: &Path,
+    billing: &str,
+) -> anyhow::Result<(Process, Option<String>)> {
+    serve_apart_with(data, billing, &["--model", "--isolate"]).await
 }
 
 async fn serve_apart_with(

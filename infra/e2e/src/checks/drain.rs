@@ -17,13 +17,16 @@ const STREAMS: usize = 8;
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn run(world: &World, report: &mut Report) {
-    report.check("drain/sigterm", || drain(world));
+    report.check("drain/sigterm", || drain(world, ("drain", &[])));
 }
 
 /// Starts streams, asks the server to stop at the first byte of each, reads them to their end.
-fn drain(world: &World) -> anyhow::Result<String> {
-    let home = world.folder("drain")?;
-    let mut server = Server::start(world, &home, &[])?;
+pub(super) fn drain(
+    world: &World,
+    (folder, settings): (&str, &[(&str, &str)]),
+) -> anyhow::Result<String> {
+    let home = world.folder(folder)?;
+    let mut server = Server::start(world, &home, settings)?;
     let org = server.org("drain", Some("1"))?;
     let mut streams = Vec::new();
     for _ in 0..STREAMS {

@@ -12,7 +12,7 @@ use crate::server::{Org, Server};
 use crate::world::World;
 
 pub(super) fn run(world: &World, report: &mut Report) {
-    report.check("restart/kill -9", || kill_and_restart(world));
+    report.check("restart/kill -9", || kill_and_restart(world, ("restart", &[])));
 }
 
 /// Deploys an example as it is committed, for an organisation.
@@ -55,9 +55,13 @@ fn state(org: &Org) -> anyhow::Result<Vec<Value>> {
     Ok(state)
 }
 
-fn kill_and_restart(world: &World) -> anyhow::Result<String> {
-    let home = world.folder("restart")?;
-    let mut server = Server::start(world, &home, &[])?;
+/// Uses everything, kills the server, and looks whether it is all there.
+pub(super) fn kill_and_restart(
+    world: &World,
+    (folder, settings): (&str, &[(&str, &str)]),
+) -> anyhow::Result<String> {
+    let home = world.folder(folder)?;
+    let mut server = Server::start(world, &home, settings)?;
     super::openai::add_minilm(world, &server)?;
     let mut org = server.org("phoenix", Some("1"))?;
     deploy(world, &org, "hello")?;
@@ -71,7 +75,7 @@ fn kill_and_restart(world: &World) -> anyhow::Result<String> {
     server.ended()?;
     drop(server);
 
-    let server = Server::start(world, &home, &[])?;
+    let server = Server::start(world, &home, settings)?;
     org.api = crate::api::Api::new(&server.base, org.api.secret());
     for ((path, _), (before, after)) in STATE.iter().zip(before.iter().zip(state(&org)?)) {
         ensure!(*before == after, "{path} before the kill: {before}\nafter: {after}");
@@ -84,7 +88,7 @@ fn kill_and_restart(world: &World) -> anyhow::Result<String> {
 }
 
 /// A call of each kind: chat, embeddings, a function.
-fn use_everything(org: &Org) -> anyhow::Result<()> {
+pub(super) fn use_everything(org: &Org) -> anyhow::Result<()> {
     let message = json!({ "role": "user", "content": "Tell me a story." });
     let chat = json!({ "model": "tiny-storyteller", "max_tokens": 8, "messages": [message] });
     org.api.post("/v1/chat/completions", &chat)?.ok()?;

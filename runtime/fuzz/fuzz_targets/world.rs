@@ -23,7 +23,8 @@ static RUNTIME: LazyLock<Runtime> =
 
 pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let component_bytes_max = 256 << 10;
-    let options = EngineOptions { instances_max: 4, component_bytes_max, ..EngineOptions::default() };
+    let options =
+        EngineOptions { instances_max: 4, component_bytes_max, ..EngineOptions::default() };
     Engine::new(options).unwrap()
 });
 

@@ -12,6 +12,7 @@ mod config {
 /// What a function's author declares.
 pub mod manifest;
 
+use call_limits::CallLimits;
 use manifest::{MANIFEST_BYTES_MAX, MODELS_MAX, Manifest};
 
 /// Any text is refused with a reason, or read the same each time and within what any server can
@@ -24,6 +25,10 @@ pub fn check(text: &str) {
             assert!(manifest.price.call_fee <= manifest.max_cost_per_call);
             let limits = manifest.limits.for_sandbox();
             assert!(limits.validate(u64::MAX).is_ok(), "{limits:?}");
+            let within = manifest.limits.within(&CallLimits::ALLOWED);
+            for limit in call_limits::ALL {
+                assert!(limit.get(&within) <= limit.get(&CallLimits::ALLOWED), "{}", limit.name);
+            }
             assert_eq!(Manifest::parse(text).ok(), Some(manifest));
         }
         Err(error) => assert!(!error.to_string().is_empty()),

@@ -17,6 +17,7 @@ use sha2::Sha256;
 use wasmtime::component::Component;
 use wasmtime::{Module, Precompiled};
 
+use crate::engine::Tasks;
 use crate::validate::Kind;
 use crate::{Engine, EngineOptions, RuntimeError, engine, validate};
 
@@ -38,6 +39,8 @@ pub struct Compiled {
 #[derive(Clone)]
 pub(crate) enum Code {
     Component(Component),
+    /// For the engine of those that may have several tasks.
+    Service(Component),
     Module(Module),
 }
 
@@ -50,10 +53,15 @@ impl Compiled {
     /// export, the byte where it is damaged.
     pub fn new(engine: &Engine, component: &[u8]) -> Result<Self, RuntimeError> {
         let kind = validate::check(component, engine.options().component_bytes_max)?;
-        let engine = engine.wasmtime();
         let code = match kind {
-            Kind::Component => Component::from_binary(engine, component).map(Code::Component),
-            Kind::Command => Module::from_binary(engine, component).map(Code::Module),
+            Kind::Component => {
+                Component::from_binary(engine.wasmtime(), component).map(Code::Component)
+            }
+            Kind::Service => {
+                let engine = &engine.services()?.wasmtime;
+                Component::from_binary(engine, component).map(Code::Service)
+            }
+            Kind::Command => Module::from_binary(engine.wasmtime(), component).map(Code::Module),
         };
         Ok(Self { code: code.map_err(RuntimeError::Compile)? })
     }
@@ -62,7 +70,7 @@ impl Compiled {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let range = match &self.code {
-            Code::Component(component) => component.image_range(),
+            Code::Component(component) | Code::Service(component) => component.image_range(),
             Code::Module(module) => module.image_range(),
         };
         range.end.addr() - range.start.addr()
@@ -76,9 +84,10 @@ impl Compiled {
 /// As [`Compiled::new`].
 pub fn compile(options: &EngineOptions, component: &[u8]) -> Result<Vec<u8>, RuntimeError> {
     let kind = validate::check(component, options.component_bytes_max)?;
-    let engine = engine::compiler().map_err(RuntimeError::Engine)?;
+    let tasks = if kind == Kind::Service { Tasks::Several } else { Tasks::One };
+    let engine = engine::compiler(tasks).map_err(RuntimeError::Engine)?;
     let compiled = match kind {
-        Kind::Component => engine.precompile_component(component),
+        Kind::Component | Kind::Service => engine.precompile_component(component),
         Kind::Command => engine.precompile_module(component),
     };
     compiled.map_err(RuntimeError::Compile)
@@ -163,10 +172,27 @@ impl Artifacts {
                 Some(Precompiled::Module) => {
                     Module::deserialize_file(engine, same).map(Code::Module)
                 }
-                _ => Component::deserialize_file(engine, same).map(Code::Component),
+                _ => self.component(&same),
             }
         };
         code.map(|code| Some(Compiled { code })).map_err(RuntimeError::Compile)
+    }
+
+    /// A component, by the engine that it was compiled for.
+    ///
+    /// # Safety
+    /// As `Component::deserialize_file`.
+    unsafe fn component(&self, path: &Path) -> wasmtime::Result<Code> {
+        // SAFETY: the caller's promise.
+        let error = match unsafe { Component::deserialize_file(self.engine.wasmtime(), path) } {
+            Ok(component) => return Ok(Code::Component(component)),
+            Err(error) => error,
+        };
+        let Ok(services) = self.engine.services() else { return Err(error) };
+        // SAFETY: the caller's promise.
+        let component = unsafe { Component::deserialize_file(&services.wasmtime, path) };
+        // What is for neither, the first has said why.
+        component.map(Code::Service).or(Err(error))
     }
 
     /// Keeps what [`compile`] gave. It is there whole or not at all, but not synced: what a crash

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::artifact::Code;
 use crate::call::{self, Answer, Call, CallError, Head, Report, Started};
@@ -58,12 +59,16 @@ impl Deployment {
                 let pre = engine.linker().instantiate_pre(component);
                 pre.and_then(ProxyPre::new).map(Program::Component)
             }
+            Code::Service(component) => {
+                let pre = engine.services()?.linker.instantiate_pre(component);
+                pre.and_then(ServicePre::new).map(Program::Service)
+            }
             Code::Module(module) => {
                 engine.core_linker().instantiate_pre(module).map(Program::Command)
             }
         };
         let program = program.map_err(RuntimeError::Mismatch)?;
-        if grants.reuse && matches!(program, Program::Command(_)) {
+        if grants.reuse && !matches!(program, Program::Component(_)) {
             return Err(RuntimeError::NotReusable);
         }
         let idle = Idle::new(engine.idle_places());
@@ -127,7 +132,10 @@ impl Deployment {
         let response_bytes_max = limits.response_bytes_max;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.wall_ms_max);
         let job = Job {
-            engine: engine.wasmtime().clone(),
+            engine: match program {
+                Program::Service(pre) => pre.engine().clone(),
+                Program::Component(_) | Program::Command(_) => engine.wasmtime().clone(),
+            },
             guest,
             bounds: Bounds {
                 limits: limits.clone(),

@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,7 @@ pub struct Engine {
 struct Inner {
     wasmtime: wasmtime::Engine,
     linker: Linker<ComponentState>,
+    services: OnceLock<Services>,
     core_linker: wasmtime::Linker<CommandState>,
     permits: Arc<Semaphore>,
     idle_places: Arc<Semaphore>,
@@ -94,7 +95,7 @@ impl Engine {
     /// `Timer` when no thread can be started.
     pub fn new(options: EngineOptions) -> Result<Self, RuntimeError> {
         check(&options)?;
-        let (wasmtime, pooling) = start(&options).map_err(RuntimeError::Engine)?;
+        let (wasmtime, pooling) = start(&options, Tasks::One).map_err(RuntimeError::Engine)?;
         let linker = link(&wasmtime).map_err(RuntimeError::Engine)?;
         let core_linker = link_core(&wasmtime).map_err(RuntimeError::Engine)?;
         let tick = Duration::from_millis(options.epoch_tick_ms);
@@ -104,6 +105,7 @@ impl Engine {
         let inner = Inner {
             wasmtime,
             linker,
+            services: OnceLock::new(),
             core_linker,
             permits,
             idle_places,
@@ -139,6 +141,15 @@ impl Engine {
         &self.inner.linker
     }
 
+    /// Where components of WASI 0.3 run; made when the first of them comes.
+    pub(crate) fn services(&self) -> Result<&Services, RuntimeError> {
+        if let Some(services) = self.inner.services.get() {
+            return Ok(services);
+        }
+        let made = Services::new(&self.inner.options)?;
+        Ok(self.inner.services.get_or_init(|| made))
+    }
+
     /// What core modules can.
     pub(crate) fn core_linker(&self) -> &wasmtime::Linker<CommandState> {
         &self.inner.core_linker
@@ -159,6 +170,31 @@ impl Engine {
     }
 }
 
+/// An engine whose guests have several tasks, as WASI 0.3 wants. That costs the others, who cannot
+/// have any, a part of their speed, so they have an engine of their own.
+pub(crate) struct Services {
+    pub(crate) wasmtime: wasmtime::Engine,
+    pub(crate) linker: Linker<ComponentState>,
+    _ticker: Ticker,
+}
+
+impl Services {
+    fn new(options: &EngineOptions) -> Result<Self, RuntimeError> {
+        let (wasmtime, _pooling) = start(options, Tasks::Several).map_err(RuntimeError::Engine)?;
+        let linker = link_services(&wasmtime).map_err(RuntimeError::Engine)?;
+        let tick = Duration::from_millis(options.epoch_tick_ms);
+        let _ticker = Ticker::start(wasmtime.weak(), tick).map_err(RuntimeError::Timer)?;
+        Ok(Self { wasmtime, linker, _ticker })
+    }
+}
+
+/// Whether a guest may have tasks that run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tasks {
+    One,
+    Several,
+}
+
 fn check(options: &EngineOptions) -> Result<(), RuntimeError> {
     let gib: u64 = 1 << 30;
     for (field, value, max) in [
@@ -177,9 +213,9 @@ fn check(options: &EngineOptions) -> Result<(), RuntimeError> {
 
 /// The pool's reservation fails where address space is limited (`RLIMIT_AS`, some containers);
 /// a slower engine is better there than none.
-fn start(options: &EngineOptions) -> wasmtime::Result<(wasmtime::Engine, bool)> {
+fn start(options: &EngineOptions, tasks: Tasks) -> wasmtime::Result<(wasmtime::Engine, bool)> {
     if options.pooling {
-        let mut config = config();
+        let mut config = config(tasks);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
         match wasmtime::Engine::new(&config) {
             Ok(engine) => return Ok((engine, true)),
@@ -188,22 +224,22 @@ fn start(options: &EngineOptions) -> wasmtime::Result<(wasmtime::Engine, bool)> 
             }
         }
     }
-    Ok((wasmtime::Engine::new(&config())?, false))
+    Ok((wasmtime::Engine::new(&config(tasks))?, false))
 }
 
 /// An engine that compiles for all others, and takes no address space for instances.
-pub(crate) fn compiler() -> wasmtime::Result<wasmtime::Engine> {
-    wasmtime::Engine::new(&config())
+pub(crate) fn compiler(tasks: Tasks) -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&config(tasks))
 }
 
 /// GC, threads and Winch are not compiled in at all; what remains is switched off here.
-fn config() -> Config {
+fn config(tasks: Tasks) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .max_wasm_stack(GUEST_STACK_BYTES_MAX)
         .async_stack_size(FIBER_STACK_BYTES)
-        .concurrency_support(false)
+        .concurrency_support(tasks == Tasks::Several)
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_relaxed_simd(false)
@@ -249,6 +285,14 @@ fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<ComponentState>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     crate::nn::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+/// Both versions: what a guest's language brings is often older than what it answers through.
+fn link_services(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<ComponentState>> {
+    let mut linker = link(engine)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

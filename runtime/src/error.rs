@@ -35,7 +35,10 @@ pub enum RuntimeError {
     )]
     NotCommand(&'static str),
     /// A program that cannot answer twice.
-    #[error("a core module runs once, from its start to its end: its instances cannot be reused")]
+    #[error(
+        "only instances of components for wasi:http 0.2 can be reused: a core module runs once, \
+         and what a component of 0.3 still does after its answer has no end that the host sees"
+    )]
     NotReusable,
     /// A core module that needs what the host does not have.
     #[error(
@@ -65,8 +68,8 @@ pub enum RuntimeError {
     UnknownImports(Vec<UnknownImport>),
     /// The component does not answer HTTP requests.
     #[error(
-        "the component does not export wasi:http/incoming-handler@0.2, so it cannot answer \
-         requests; it exports {0}"
+        "the component exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3, so \
+         it cannot answer requests; it exports {0}"
     )]
     MissingHandler(String),
     /// An import or export has the right name and another shape.

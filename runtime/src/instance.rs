@@ -14,6 +14,7 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use self::limiter::Limiter;
 use crate::call::NO_SLOT;
@@ -29,6 +30,8 @@ mod component;
 mod idle;
 /// What a store may grow to.
 mod limiter;
+/// A component of WASI 0.3.
+mod service;
 /// A command's request and answer, as streams.
 mod stdio;
 
@@ -46,12 +49,14 @@ pub(crate) type HeadSender = oneshot::Sender<Result<Response<HyperOutgoingBody>,
 #[derive(Clone)]
 pub(crate) enum Program {
     Component(ProxyPre<ComponentState>),
+    Service(ServicePre<ComponentState>),
     Command(InstancePre<CommandState>),
 }
 
 /// One request's guest, before it runs.
 pub(crate) enum Guest {
     Component(Box<component::Guest>),
+    Service(Box<service::Guest>),
     Command(Box<command::Guest>),
 }
 
@@ -68,6 +73,10 @@ impl Program {
                 let all = (limits, grants, idle);
                 let guest = component::Guest::new(pre, call, all, (shared, head));
                 Guest::Component(Box::new(guest))
+            }
+            Self::Service(pre) => {
+                let guest = service::Guest::new(pre, call, (limits, grants), (shared, head));
+                Guest::Service(Box::new(guest))
             }
             Self::Command(pre) => {
                 let guest = command::Guest::new(pre, call, (limits, grants), (shared, head));
@@ -112,6 +121,9 @@ pub(crate) async fn run(job: Job) {
     match guest {
         Guest::Component(guest) => {
             component::run(*guest, &engine, &bounds).await;
+        }
+        Guest::Service(guest) => {
+            service::run(*guest, &engine, &bounds).await;
         }
         Guest::Command(guest) => {
             let command::Guest { pre, state } = *guest;

@@ -6,7 +6,7 @@ use wasmparser::{Chunk, ExternalKind, Parser, Payload};
 use crate::{RuntimeError, UnknownImport};
 
 /// Every interface of the host, with the version that imports must be compatible with: within
-/// `0.2` any patch level is, a prerelease only fits itself.
+/// `0.2` and `0.3` any patch level is, a prerelease only fits itself.
 pub(crate) const OFFERED: &[(&str, &str)] = &[
     ("wasi:cli/environment", "0.2"),
     ("wasi:cli/exit", "0.2"),
@@ -51,6 +51,33 @@ pub(crate) const OFFERED: &[(&str, &str)] = &[
     ("wasi:sockets/udp-create-socket", "0.2"),
 ];
 
+/// What components of WASI 0.3 can import beside that.
+const OFFERED_TO_SERVICES: &[(&str, &str)] = &[
+    ("wasi:cli/environment", "0.3"),
+    ("wasi:cli/exit", "0.3"),
+    ("wasi:cli/stderr", "0.3"),
+    ("wasi:cli/stdin", "0.3"),
+    ("wasi:cli/stdout", "0.3"),
+    ("wasi:cli/terminal-input", "0.3"),
+    ("wasi:cli/terminal-output", "0.3"),
+    ("wasi:cli/terminal-stderr", "0.3"),
+    ("wasi:cli/terminal-stdin", "0.3"),
+    ("wasi:cli/terminal-stdout", "0.3"),
+    ("wasi:cli/types", "0.3"),
+    ("wasi:clocks/monotonic-clock", "0.3"),
+    ("wasi:clocks/system-clock", "0.3"),
+    ("wasi:clocks/types", "0.3"),
+    ("wasi:filesystem/preopens", "0.3"),
+    ("wasi:filesystem/types", "0.3"),
+    ("wasi:http/client", "0.3"),
+    ("wasi:http/types", "0.3"),
+    ("wasi:random/insecure", "0.3"),
+    ("wasi:random/insecure-seed", "0.3"),
+    ("wasi:random/random", "0.3"),
+    ("wasi:sockets/ip-name-lookup", "0.3"),
+    ("wasi:sockets/types", "0.3"),
+];
+
 /// The modules that core modules can import from.
 const OFFERED_TO_MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_ephemeral_nn"];
 /// What a command exports.
@@ -58,13 +85,16 @@ const COMMAND: [(&str, ExternalKind); 2] =
     [("_start", ExternalKind::Func), ("memory", ExternalKind::Memory)];
 
 const HANDLER: &str = "wasi:http/incoming-handler";
+const SERVICE_HANDLER: &str = "wasi:http/handler";
 const NAMES_SHOWN_MAX: usize = 20;
 
 /// What an upload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A component that answers through `wasi:http`.
+    /// A component that answers through `wasi:http` 0.2.
     Component,
+    /// One that answers through `wasi:http` 0.3.
+    Service,
     /// A core module that is a WASI preview 1 command.
     Command,
 }
@@ -80,12 +110,21 @@ pub(crate) fn check(bytes: &[u8], bytes_max: usize) -> Result<Kind, RuntimeError
         check_command(&outline)?;
         return Ok(kind);
     }
+    let exports = |handler: &str, version: &str| {
+        outline.exports.iter().any(|name| is(name, handler, version))
+    };
+    // One that has both is called as it always was.
+    let kind = match exports(SERVICE_HANDLER, "0.3") && !exports(HANDLER, "0.2") {
+        true => Kind::Service,
+        false => kind,
+    };
+    let more = if kind == Kind::Service { OFFERED_TO_SERVICES } else { &[] };
     let unknown: Vec<UnknownImport> =
-        outline.imports.iter().filter_map(|name| unknown(name)).collect();
+        outline.imports.iter().filter_map(|name| unknown(name, more)).collect();
     if !unknown.is_empty() {
         return Err(RuntimeError::UnknownImports(unknown));
     }
-    if !outline.exports.iter().any(|name| is(name, HANDLER, "0.2")) {
+    if kind == Kind::Component && !exports(HANDLER, "0.2") {
         return Err(RuntimeError::MissingHandler(shown(&outline.exports)));
     }
     Ok(kind)
@@ -220,8 +259,8 @@ fn malformed(error: wasmparser::BinaryReaderError) -> RuntimeError {
 }
 
 /// `None` when the host offers the import.
-fn unknown(import: &str) -> Option<UnknownImport> {
-    if OFFERED.iter().any(|(name, version)| is(import, name, version)) {
+fn unknown(import: &str, more: &[(&str, &str)]) -> Option<UnknownImport> {
+    if OFFERED.iter().chain(more).any(|(name, version)| is(import, name, version)) {
         return None;
     }
     let interface = import.split('@').next().unwrap_or(import);
@@ -239,11 +278,10 @@ fn unknown(import: &str) -> Option<UnknownImport> {
 
 fn is(full: &str, interface: &str, version: &str) -> bool {
     let Some((name, has)) = full.split_once('@') else { return false };
+    let patch = has.strip_prefix(version).and_then(|rest| rest.strip_prefix('.'));
     let compatible = has == version
-        || version == "0.2"
-            && has
-                .strip_prefix("0.2.")
-                .is_some_and(|patch| patch.bytes().all(|b| b.is_ascii_digit()));
+        || !version.contains('-')
+            && patch.is_some_and(|patch| patch.bytes().all(|byte| byte.is_ascii_digit()));
     name == interface && compatible
 }
 

@@ -1,8 +1,10 @@
 use serde_json::{Value, json};
 
-use crate::support::{Raw, Server, nano, send};
+use crate::support::{Raw, Server, manifest, nano, send};
 
 const HELLO: &[u8] = include_bytes!("../../../examples/prebuilt/hello.wasm");
+const HELLO_P3: &[u8] = include_bytes!("../../../examples/prebuilt/hello-p3.wasm");
+const MISBEHAVE_P3: &[u8] = include_bytes!("../../../examples/prebuilt/misbehave-p3.wasm");
 const STORYTELLER: &[u8] = include_bytes!("../../../examples/prebuilt/storyteller.wasm");
 const LEGACY: &[u8] = include_bytes!("../../../examples/prebuilt/legacy-nn.wasm");
 const WASMEDGE: &[u8] = include_bytes!("../../../examples/prebuilt/wasmedge-nn.wasm");
@@ -53,6 +55,35 @@ fn a_story_streams_and_its_tokens_are_charged() {
     assert!(quantity("input_tokens") > 0 && quantity("output_tokens") > 5, "{receipt}");
     assert_eq!(quantity("calls"), 1);
     assert!(nano(&receipt["amount"]) <= nano(&receipt["held"]));
+    server.ledger_is_sound();
+}
+
+/// A component of WASI 0.3, which keeps to the same rules: its request and its answer stream, its model
+/// is paid, and a misdeed is the author's.
+#[test]
+fn a_service_of_wasi_0_3_is_a_function_like_others() {
+    let server = Server::start();
+    server.deploy("hello-p3", HELLO_P3, "models = [\"tiny-storyteller\"]").good_created();
+    let greeting = server.get("/f/local/hello-p3/");
+    assert_eq!((greeting.status, greeting.text.as_str()), (200, "Hello, world!\n"));
+    let text = "say this back. ".repeat(10_000);
+    let path = "/f/local/hello-p3/";
+    let echoed = server.send("POST", path, &server.key, Some(text.as_bytes()));
+    assert_eq!((echoed.status, echoed.text.as_str()), (200, text.as_str()));
+    let story = server.get("/f/local/hello-p3/story");
+    assert!(story.status == 200 && story.text.len() > 40, "{story:?}");
+    let usage = server.wait_for_receipt(|receipt| {
+        let lines = receipt["usage"].as_array().unwrap();
+        lines.iter().any(|line| line["meter"] == json!("output_tokens"))
+    });
+    assert_eq!(usage["ending"], json!("normal"));
+
+    server.deploy("misbehave-p3", MISBEHAVE_P3, "").good_created();
+    server.get("/f/local/misbehave-p3/trap").refused(500, "guest_trap");
+    let forged = server.get("/f/local/misbehave-p3/forge");
+    assert_eq!((forged.text.as_str(), forged.header("set-cookie")), ("forged", None));
+    let reused = manifest("hello-p3", "reuse_instances = true\n");
+    server.deploy_manifest("hello-p3", HELLO_P3, &reused).refused(400, "invalid_request");
     server.ledger_is_sound();
 }
 

@@ -102,7 +102,11 @@ pub(super) async fn run(guest: Guest, engine: &wasmtime::Engine, bounds: &Bounds
 }
 
 impl State {
-    fn new(call: &Call, (limits, grants): (&Limits, &Grants), shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        call: &Call,
+        (limits, grants): (&Limits, &Grants),
+        shared: Arc<Shared>,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles_max as usize);
         let logs = log::both(&call.logs, limits.log_bytes_max);
@@ -197,6 +201,10 @@ impl WasiHttpHooks for Hooks {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        RESPONSE_CHUNK_BYTES_MAX
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         RESPONSE_CHUNK_BYTES_MAX
     }
 }

@@ -44,6 +44,10 @@ mod random;
 #[cfg(test)]
 mod reuse;
 
+/// Components of WASI 0.3.
+#[cfg(test)]
+mod services;
+
 /// A folder of hostile guests.
 #[cfg(test)]
 mod guests;

@@ -60,7 +60,7 @@ fn refusals_say_what_is_wrong() {
         (b"\0as", "truncated"),
         (&core, "core module"),
         (&newer, "unknown version"),
-        (&no_handler, "does not export wasi:http/incoming-handler@0.2"),
+        (&no_handler, "exports neither wasi:http/incoming-handler@0.2 nor"),
         (&whole[..whole.len() - 1], "truncated"),
         (&whole[..whole.len() / 2], "truncated"),
         (&whole[..12], "truncated"),

@@ -232,11 +232,16 @@ type Answered = oneshot::Receiver<Result<Response<HyperOutgoingBody>, ErrorCode>
 pub struct Head(Pin<Box<dyn Future<Output = Result<Response<GuestBody>, CallError>> + Send>>);
 
 impl Head {
-    /// Of a call that runs elsewhere; dropped before it resolves, it stops the call.
+    /// Of a call that runs elsewhere; dropped before it resolves, it stops the call. What only the
+    /// platform may say is removed here too: who runs guests may have been taken over by one.
     pub fn elsewhere(
         head: impl Future<Output = Result<Response<GuestBody>, CallError>> + Send + 'static,
     ) -> Self {
-        Self(Box::pin(head))
+        Self(Box::pin(async move {
+            let mut response = head.await?;
+            headers::clean_response(response.headers_mut());
+            Ok(response)
+        }))
     }
 
     pub(crate) fn new(answered: Answered, client: Client, after: Report, body: BodyRules) -> Self {

@@ -75,7 +75,7 @@ pub trait Outbound: Send + Sync + 'static {
 }
 
 /// One call's way out, and what is left of what it may send.
-pub(crate) struct Egress {
+pub struct Egress {
     outbound: Option<Arc<dyn Outbound>>,
     requests_max: u32,
     requests: u32,
@@ -119,13 +119,19 @@ impl Counted {
 }
 
 impl Egress {
-    pub(crate) fn new(outbound: Option<Arc<dyn Outbound>>, limits: &Limits) -> Self {
+    /// For one call; without a way out every request is refused.
+    #[must_use]
+    pub fn new(outbound: Option<Arc<dyn Outbound>>, limits: &Limits) -> Self {
         let bytes = Counted { bytes_max: limits.outbound_bytes_max, bytes: Arc::default() };
         Self { outbound, requests_max: limits.outbound_requests_max, requests: 0, bytes }
     }
 
     /// Counts a request, and sends it when the future is polled.
-    pub(crate) fn send(
+    ///
+    /// # Errors
+    /// `TooMany` and `TooLarge` for what the call may not send any more, otherwise as
+    /// [`Outbound::send`].
+    pub fn send(
         &mut self,
         request: Request<OutboundBody>,
     ) -> impl Future<Output = Result<Exchange, OutboundError>> + Send + use<> {

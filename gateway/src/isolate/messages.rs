@@ -22,6 +22,8 @@ pub(super) type ExchangeId = u64;
 /// What a worker is asked.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Ask {
+    /// Whether it is there.
+    Ready,
     /// Which key compiled code is held to. Comes first.
     Key([u8; emberbox_runtime::KEY_BYTES]),
     Deploy(Box<Deploy>),

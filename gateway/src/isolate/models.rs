@@ -135,6 +135,10 @@ impl Supervised for Again {
         true
     }
 
+    async fn answers(&self, peer: &Peer) -> Result<(), Lost> {
+        peer.ask(&Ask::Ready).await
+    }
+
     fn ended(&self) {
         self.publish.send_replace(None);
     }

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::process::Started;
-use super::wire::{Peer, Service};
+use super::wire::{Lost, Peer, Service};
 
 /// Between the end of a process and its next start. It doubles while starts fail or processes end
 /// soon, so that one that cannot run does not take the machine.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 /// A process that has run for this long was well.
 const WELL_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a process is asked whether it is there, and how long it may take to say so, beside all
+/// that it does.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What happens around a process.
 pub(super) trait Supervised: Send + Sync + 'static {
@@ -24,6 +29,9 @@ pub(super) trait Supervised: Send + Sync + 'static {
 
     /// The process is there; false when it has ended already.
     fn begun(&self, peer: &Peer, heard: &Arc<Self::Heard>) -> impl Future<Output = bool> + Send;
+
+    /// Whether it still answers; a process that is stuck does not.
+    fn answers(&self, peer: &Peer) -> impl Future<Output = Result<(), Lost>> + Send;
 
     /// It is not there any more.
     fn ended(&self);
@@ -46,7 +54,7 @@ pub(super) async fn supervise<S: Supervised>(
         let mut pause = PAUSES[0];
         loop {
             tokio::select! {
-                () = life.end(name) => supervised.ended(),
+                () = life.end(name, &supervised) => supervised.ended(),
                 // The process ends when its life is dropped.
                 () = supervised.unneeded() => return,
             }
@@ -64,6 +72,17 @@ pub(super) async fn supervise<S: Supervised>(
         }
     });
     Ok(())
+}
+
+/// Resolves when a process has not answered for long.
+async fn is_stuck<S: Supervised>(supervised: &S, peer: &Peer) {
+    loop {
+        tokio::time::sleep(ASK_EVERY).await;
+        let answers = tokio::time::timeout(ANSWERS_WITHIN, supervised.answers(peer)).await;
+        if answers.is_err() {
+            return;
+        }
+    }
 }
 
 /// One process from its start to its end.
@@ -84,10 +103,14 @@ impl Life {
     }
 
     /// Waits until the process is gone, or is no use any more; then it is ended.
-    async fn end(&mut self, name: &'static str) {
+    async fn end<S: Supervised>(&mut self, name: &'static str, supervised: &S) {
         let status = tokio::select! {
             status = self.process.wait() => Some(status),
             () = self.peer.gone() => None,
+            () = is_stuck(supervised, &self.peer) => {
+                tracing::error!(name, "a part of the server does not answer");
+                None
+            }
         };
         self.peer.hang_up();
         let status = match status {

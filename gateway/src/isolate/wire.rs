@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest message. The largest tensors and prompts fit.
 const MESSAGE_BYTES_MAX: usize = 96 << 20;
+/// Questions of the other side that may wait for their answers at a time: a few for each of the most
+/// calls that a server may have in progress.
+const ASKED_MAX: usize = 100_000;
 /// Length, kind and number.
 const HEAD_BYTES: usize = 4 + 1 + 8;
 /// What is read at once, at least.
@@ -74,6 +77,7 @@ struct Shared {
     unwritten: Notify,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
     last_number: AtomicU64,
+    asked: AtomicUsize,
     gone: CancellationToken,
 }
 
@@ -92,6 +96,7 @@ impl Peer {
             unwritten: Notify::new(),
             waiting: Mutex::default(),
             last_number: AtomicU64::new(0),
+            asked: AtomicUsize::new(0),
             gone: CancellationToken::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -268,12 +273,17 @@ impl Peer {
             return self.send((ANSWER, number), reply.0);
         }
         let peer = self.clone();
+        if peer.shared.asked.fetch_add(1, Ordering::Relaxed) >= ASKED_MAX {
+            tracing::error!("a process asks too much at a time");
+            return self.hang_up();
+        }
         // Its first poll there makes up for the waker that it has not had here.
         tokio::spawn(async move {
             tokio::select! {
                 reply = answer => peer.send((ANSWER, number), reply.0),
                 () = peer.gone() => {}
             }
+            peer.shared.asked.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }

@@ -162,6 +162,7 @@ impl Service for Room {
 
     async fn answer(self: Arc<Self>, ask: Ask) -> Reply {
         match ask {
+            Ask::Ready => Reply::new(&()),
             Ask::Key(key) => {
                 let artifacts = Artifacts::reader(&self.engine, &self.compiled, key);
                 self.artifacts.get_or_init(|| Arc::new(artifacts));

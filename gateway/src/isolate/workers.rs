@@ -16,10 +16,10 @@ use tracing::Instrument;
 
 use self::hosted::{Hosted, Outcome};
 use self::link::Link;
-use super::messages::{Deploy, DeployError, FunctionId};
+use super::messages::{Ask, Deploy, DeployError, FunctionId};
 use super::process;
 use super::supervise::{Supervised, supervise};
-use super::wire::Peer;
+use super::wire::{Lost, Peer};
 
 /// A call that runs in a worker: its request, its models, its way out.
 mod hosted;
@@ -249,6 +249,10 @@ impl Supervised for Again {
             self.publish.send_replace(Some(Arc::new(link)));
         }
         begun
+    }
+
+    async fn answers(&self, peer: &Peer) -> Result<(), Lost> {
+        peer.ask(&Ask::Ready).await
     }
 
     fn ended(&self) {

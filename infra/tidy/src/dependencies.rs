@@ -73,7 +73,7 @@ const RULES: [Rule; 6] = [
 /// The only crates of ours that may name a library themselves.
 const OWNERS: [(&str, &[&str]); 4] = [
     ("burn*", &["runtime/inference/Cargo.toml", "examples/tiny-lm/Cargo.toml"]),
-    ("wasmtime*", &["runtime/Cargo.toml"]),
+    ("wasmtime*", &["runtime/Cargo.toml", "runtime/fuzz/Cargo.toml"]),
     ("rusqlite", &["billing/Cargo.toml", "gateway/catalog/Cargo.toml", PEERS, READER]),
     ("tokio-postgres*", &["billing/Cargo.toml", "gateway/catalog/Cargo.toml", PEERS]),
 ];

@@ -1,11 +1,12 @@
 use std::collections::HashMap;
-use std::future::ready;
+use std::future::{Future, ready};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use emberbox_runtime::bridge::{BridgeError, Event, SessionId};
 use emberbox_runtime::models::{Models, Refusal};
-use emberbox_runtime::outbound::{Outbound, OutboundBody, OutboundError};
+use emberbox_runtime::outbound::{Egress, OutboundBody, OutboundError};
 use emberbox_runtime::{
     BodyError, Call, CallError, CallReport, GuestBody, LogSink, RequestBody, Stream,
 };
@@ -26,17 +27,21 @@ use crate::isolate::wire::{Lost, Peer, Reply};
 
 /// CPU time that is paid ahead, in microseconds.
 const COMPUTE_AHEAD_US: u64 = 1_000;
+/// How long after its limits a call may still take to end.
+const GRACE: Duration = Duration::from_secs(20);
 /// Of a request's body what goes with its head, where it is there.
 const FIRST_BYTES: usize = 64 << 10;
 
 /// A call's surroundings, which stay in this process.
 pub(super) struct Hosted {
     models: Arc<dyn Models>,
-    outbound: Option<Arc<dyn Outbound>>,
+    /// It counts once more what the worker counts: that one may have been taken over.
+    egress: Mutex<Egress>,
     logs: Arc<dyn LogSink>,
     body: tokio::sync::Mutex<RequestBody>,
     exchanges: Mutex<HashMap<ExchangeId, Arc<Answered>>>,
     begun: AtomicBool,
+    ends_within: Duration,
     /// What is done for the call stands below it.
     span: Span,
 }
@@ -97,11 +102,13 @@ impl Hosted {
         };
         let hosted = Self {
             models,
-            outbound,
+            egress: Mutex::new(Egress::new(outbound, &spec.limits)),
             logs,
             body: tokio::sync::Mutex::new(body),
             exchanges: Mutex::default(),
             begun: AtomicBool::new(false),
+            // Its guest, and then the client that reads.
+            ends_within: Duration::from_millis(spec.limits.wall_ms_max) * 2 + GRACE,
             span: Span::current(),
         };
         (Arc::new(hosted), order)
@@ -116,7 +123,7 @@ impl Hosted {
     ) -> Outcome {
         let peer = link.peer().clone();
         let call = link.enter(Arc::clone(self));
-        let asked = peer.ask(&Ask::Call(call, Box::new(order.clone())));
+        let asked = self.in_time(&peer, peer.ask(&Ask::Call(call, Box::new(order.clone()))));
         let client = Client { peer: peer.clone(), call, waits: true };
         let head: Option<Result<Result<Head, CallError>, Lost>> = tokio::select! {
             head = asked => Some(head),
@@ -138,12 +145,30 @@ impl Hosted {
         let report = match known {
             Some(report) => report,
             None => {
-                let report: Result<CallReport, Lost> = peer.ask(&Ask::Report(call)).await;
+                let asked = peer.ask(&Ask::Report(call));
+                let report: Result<CallReport, Lost> = self.in_time(&peer, asked).await;
                 report.unwrap_or_else(|Lost| worker_ended())
             }
         };
         link.leave(call);
         Outcome::Answered(report)
+    }
+
+    /// A worker that has not answered long after the call's own limits does not work any more: it is
+    /// ended, and its other calls with it.
+    async fn in_time<T>(
+        &self,
+        peer: &Peer,
+        asked: impl Future<Output = Result<T, Lost>>,
+    ) -> Result<T, Lost> {
+        match tokio::time::timeout(self.ends_within, asked).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                tracing::error!("a worker does not answer, and is ended");
+                peer.hang_up();
+                Err(Lost)
+            }
+        }
     }
 }
 
@@ -291,8 +316,6 @@ impl Hosted {
         (call, exchange): (CallId, ExchangeId),
         sent: Sent,
     ) -> Received {
-        let refused = || OutboundError::Denied(sent.uri.clone());
-        let outbound = self.outbound.as_ref().ok_or_else(refused)?;
         let body = match sent.bodiless {
             true => Empty::new().map_err(|never| match never {}).boxed_unsync(),
             false => chunks(Chunk::default(), move || {
@@ -309,7 +332,8 @@ impl Hosted {
         let request = Request::builder().method(sent.method.as_str()).uri(&sent.uri);
         let mut request = request.body(body).map_err(invalid)?;
         *request.headers_mut() = sent.headers.into_map().map_err(invalid)?;
-        let answer = outbound.send(request).await?;
+        let sending = lock(&self.egress).send(request);
+        let answer = sending.await?;
         let (parts, body) = answer.response.into_parts();
         let connection = tokio::spawn(answer.connection).abort_handle();
         let body = tokio::sync::Mutex::new(body);

@@ -1,10 +1,9 @@
-//! What the sandbox needs of `emberbox-inference`, without burn, which would take an hour to
-//! instrument: its messages and errors. The engine itself is a type that nobody can make.
+//! The root of a crate for fuzz targets, not a module of this one: what the sandbox needs of the
+//! engine, without burn, which would take an hour to instrument. The engine itself is a type that
+//! nobody can make.
 
 /// The owned messages of a session.
-#[path = "../../inference/src/api.rs"]
 pub mod api;
-#[path = "../../inference/src/error.rs"]
 #[expect(dead_code, reason = "the engine makes them")]
 mod error;
 

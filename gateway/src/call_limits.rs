@@ -1,7 +1,7 @@
 //! What one call of a function may use: every limit with its unit, its default, what a manifest may
 //! ask for and what the operator allows, in one table.
 
-use emberbox_runtime::Limits;
+use emberbox_runtime::{LimitKind, Limits};
 
 /// What one call may use, as its manifest asks; or, of all functions, the most that the operator
 /// allows.
@@ -95,6 +95,25 @@ impl Limit {
     }
 }
 
+/// The name in a manifest of a limit that a call has reached. It is part of the interface: clients
+/// read it in `error.limit`.
+pub(crate) const fn name_of(limit: LimitKind) -> &'static str {
+    match limit {
+        LimitKind::Memory => "memory_mib",
+        LimitKind::Tables => "table_elements",
+        LimitKind::CoreInstances => "core_instances",
+        LimitKind::Wall => "wall_ms",
+        LimitKind::Cpu => "cpu_ms",
+        LimitKind::HostCall => "host_call_kib",
+        LimitKind::Response => "response_kib",
+        LimitKind::Tensors => "tensors_kib",
+        LimitKind::Contexts => "contexts",
+        LimitKind::Handles => "handles",
+        LimitKind::OutboundRequests => "outbound_requests",
+        LimitKind::OutboundBytes => "outbound_kib",
+    }
+}
+
 impl CallLimits {
     /// The lower of both, one by one.
     pub(crate) fn within(mut self, allowed: &Self) -> Self {
@@ -142,5 +161,30 @@ mod tests {
         assert_eq!(most.for_sandbox().validate(4 << 30).map_err(|e| e.to_string()), Ok(()));
         assert_eq!(CallLimits::USUAL.for_sandbox(), Limits::default());
         assert_eq!(most.within(&CallLimits::USUAL), CallLimits::USUAL);
+    }
+
+    #[test]
+    fn what_a_call_reaches_is_a_limit_of_the_table() {
+        let kinds = [
+            LimitKind::Memory,
+            LimitKind::Tables,
+            LimitKind::CoreInstances,
+            LimitKind::Wall,
+            LimitKind::Cpu,
+            LimitKind::HostCall,
+            LimitKind::Response,
+            LimitKind::Tensors,
+            LimitKind::Contexts,
+            LimitKind::Handles,
+            LimitKind::OutboundRequests,
+            LimitKind::OutboundBytes,
+        ];
+        let mut told: Vec<&str> = kinds.into_iter().map(name_of).collect();
+        // One is refused before there is a call, the other ends none.
+        told.extend(["concurrency", "log_kib"]);
+        told.sort_unstable();
+        let mut known: Vec<&str> = ALL.iter().map(|limit| limit.name).collect();
+        known.sort_unstable();
+        assert_eq!(told, known);
     }
 }

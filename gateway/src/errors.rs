@@ -4,12 +4,14 @@ use std::fmt::Display;
 
 use emberbox_billing::{BillingError, Day, Nano, Refusal};
 use emberbox_catalog::CatalogError;
+use emberbox_runtime::LimitKind;
 use emberbox_runtime::bridge::BridgeError;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::body::{self, Body};
+use crate::call_limits;
 
 /// Why a request was not answered as asked; one variant per answer.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +48,10 @@ pub(crate) enum ApiError {
     BodyTooLarge,
     #[error("{reason}")]
     RateLimited { reason: &'static str, retry_after_s: u64 },
+    #[error("this function has as many calls in progress as its limits.concurrency allows")]
+    FunctionBusy,
     #[error("the function failed: {reason}")]
-    GuestTrap { reason: String },
+    GuestTrap { reason: String, limit: Option<LimitKind> },
     #[error("the function asked for more than one call of it may cost, and failed")]
     CallBudget,
     #[error("the server failed; the request id helps its operator to find out why")]
@@ -56,8 +60,8 @@ pub(crate) enum ApiError {
     Overloaded(String),
     #[error("the ledger does not answer; the same request, sent again, tells what was done")]
     LedgerAway,
-    #[error("the call took longer than it may: {0}")]
-    Deadline(String),
+    #[error("the call took longer than it may: {reason}")]
+    Deadline { reason: String, limit: Option<LimitKind> },
 }
 
 /// How an error looks on the wire.
@@ -138,6 +142,10 @@ impl ApiError {
                 retry_after_s: Some(*retry_after_s),
                 ..shape(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded")
             },
+            ApiError::FunctionBusy => Shape {
+                retry_after_s: Some(1),
+                ..shape(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded")
+            },
             ApiError::GuestTrap { .. } => {
                 shape(StatusCode::INTERNAL_SERVER_ERROR, "function_error", "guest_trap")
             }
@@ -154,7 +162,7 @@ impl ApiError {
             ApiError::LedgerAway => {
                 shape(StatusCode::SERVICE_UNAVAILABLE, "server_error", "ledger_unavailable")
             }
-            ApiError::Deadline(_) => {
+            ApiError::Deadline { .. } => {
                 shape(StatusCode::GATEWAY_TIMEOUT, "server_error", "deadline_exceeded")
             }
         }
@@ -165,6 +173,26 @@ impl ApiError {
         self.shape().code
     }
 
+    /// Of a call that failed at a limit, which one that was.
+    pub(crate) fn reached(self, limit: Option<LimitKind>) -> Self {
+        match self {
+            ApiError::GuestTrap { reason, .. } => ApiError::GuestTrap { reason, limit },
+            ApiError::Deadline { reason, .. } => ApiError::Deadline { reason, limit },
+            other => other,
+        }
+    }
+
+    /// The name in a manifest of the limit that a function has reached.
+    fn limit(&self) -> Option<&'static str> {
+        match self {
+            ApiError::FunctionBusy => Some("concurrency"),
+            ApiError::GuestTrap { limit, .. } | ApiError::Deadline { limit, .. } => {
+                limit.map(call_limits::name_of)
+            }
+            _ => None,
+        }
+    }
+
     /// The body of this error, which a stream sends after its head went out as 200.
     pub(crate) fn json(&self) -> String {
         let shape = self.shape();
@@ -173,7 +201,13 @@ impl ApiError {
             ApiError::ModelNotFound(_) => Some("model"),
             _ => None,
         };
-        let error = Wire { message: self.to_string(), r#type: shape.kind, param, code: shape.code };
+        let error = Wire {
+            message: self.to_string(),
+            r#type: shape.kind,
+            param,
+            code: shape.code,
+            limit: self.limit(),
+        };
         serde_json::json!({ "error": error }).to_string()
     }
 }
@@ -184,6 +218,8 @@ struct Wire<'a> {
     r#type: &'static str,
     param: Option<&'a str>,
     code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
 }
 
 impl From<ApiError> for Response<Body> {

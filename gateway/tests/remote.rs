@@ -32,6 +32,10 @@ mod embeddings;
 #[cfg(test)]
 #[path = "gateway/functions.rs"]
 mod functions;
+/// Limits of a call, each by its name.
+#[cfg(test)]
+#[path = "gateway/call_limits.rs"]
+mod call_limits;
 /// Limits of the server and of a key.
 #[cfg(test)]
 #[path = "gateway/limits.rs"]

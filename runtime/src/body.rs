@@ -8,8 +8,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use serde::{Deserialize, Serialize};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::CallEnding;
 use crate::call::{BodyRules, Client};
+use crate::{CallEnding, LimitKind};
 
 /// The body of a request, as the guest will read it.
 pub type RequestBody = UnsyncBoxBody<Bytes, BodyError>;
@@ -118,7 +118,11 @@ impl WrittenBody {
         self.bytes = self.bytes.saturating_add(added);
         if self.bytes > self.bytes_max {
             let error = BodyError::TooLarge { bytes_max: self.bytes_max };
-            self.fail(CallEnding::Trap(error.to_string()));
+            if let Some(client) = &self.client {
+                let ending = CallEnding::Trap(error.to_string());
+                client.shared().stop_at(LimitKind::Response, ending, None);
+            }
+            self.complete();
             return Err(error);
         }
         if self.bytes_expected.is_some_and(|expected| self.bytes > expected) {

@@ -13,7 +13,7 @@ use crate::body::WrittenBody;
 use crate::meter::Shared;
 use crate::models::Models;
 use crate::outbound::Outbound;
-use crate::{GuestBody, LogSink, RequestBody, headers};
+use crate::{GuestBody, LimitKind, LogSink, RequestBody, headers};
 
 /// The fault of a pool that has no slot left for a component that needs several.
 pub(crate) const NO_SLOT: &str = "no instance slot was free";
@@ -77,7 +77,9 @@ pub struct CallReport {
     /// How it ended.
     pub ending: CallEnding,
     /// The ending in words, where there is more to say.
-    pub detail: Option<String>,
+    pub detail: Option<Box<str>>,
+    /// The limit that ended it; or else the last one that something was refused to the guest for.
+    pub limit: Option<LimitKind>,
     /// Microseconds of CPU time of the guest's polls.
     pub cpu_us: u64,
     /// The most linear memory it had, in bytes.
@@ -121,6 +123,7 @@ impl CallReport {
         Self {
             ending,
             detail: None,
+            limit: None,
             cpu_us: 0,
             memory_bytes_peak: 0,
             response_bytes: 0,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{InstancePre, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -20,7 +21,7 @@ use self::limiter::Limiter;
 use crate::call::NO_SLOT;
 use crate::meter::{Shared, thread_cpu};
 use crate::models::Models;
-use crate::{Call, CallEnding, Grants, Limits};
+use crate::{Call, CallEnding, Grants, LimitKind, Limits};
 
 /// A core module that answers on its standard output.
 mod command;
@@ -197,7 +198,7 @@ impl Bounds {
             }
             if used > cpu_max {
                 let detail = format!("it used its {} ms of CPU time", cpu_max.as_millis());
-                shared.stop(CallEnding::Deadline, Some(detail));
+                shared.stop_at(LimitKind::Cpu, CallEnding::Deadline, Some(detail));
                 return Poll::Ready(None);
             }
             if models.compute(u64::try_from(used.as_micros()).unwrap_or(u64::MAX)).is_err() {
@@ -208,7 +209,8 @@ impl Bounds {
             // A guest that always wants to go on leaves the runtime no time for its timers, so the
             // clock is read here as well.
             if Instant::now() >= deadline || sleep.as_mut().poll(cx).is_ready() {
-                shared.stop(CallEnding::Deadline, Some("its wall-clock limit passed".to_owned()));
+                let detail = "its wall-clock limit passed".to_owned();
+                shared.stop_at(LimitKind::Wall, CallEnding::Deadline, Some(detail));
                 return Poll::Ready(None);
             }
             Poll::Pending
@@ -234,10 +236,30 @@ impl Bounds {
             return;
         }
         let mut reason = error.root_cause().to_string();
-        if shared.memory_refused() {
+        if let Some(limit) = limit_of(error) {
+            shared.stop_at(limit, CallEnding::Trap(reason), None);
+            return;
+        }
+        if shared.refused() == Some(LimitKind::Memory) {
             let bytes_max = self.limits.memory_bytes_max;
             reason = format!("{reason} (its memory limit is {bytes_max} bytes)");
         }
         shared.stop(CallEnding::Trap(reason), None);
     }
+}
+
+/// The limit behind a trap that wasmtime makes of it. Of two of them it says so in words only; tests
+/// hold the words to the version that is used.
+fn limit_of(error: &wasmtime::Error) -> Option<LimitKind> {
+    let is_full = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(ResourceTableError::Full))
+    };
+    if error.chain().any(is_full) {
+        return Some(LimitKind::Handles);
+    }
+    let words = error.root_cause().to_string();
+    if words.contains("fuel allocated for hostcalls has been exhausted") {
+        return Some(LimitKind::HostCall);
+    }
+    words.contains("instance count too high").then_some(LimitKind::CoreInstances)
 }

@@ -50,7 +50,7 @@ pub use call::{Answer, Call, CallEnding, CallError, CallReport, Head, Report, St
 pub use deployment::Deployment;
 pub use engine::{Engine, EngineOptions};
 pub use error::{RuntimeError, UnknownImport};
-pub use limits::{Grants, Limits, Secrets};
+pub use limits::{Grants, LimitKind, Limits, Secrets};
 pub use log::{LogSink, Stream};
 
 // The model and the budget of the tests from outside serve those inside as well.

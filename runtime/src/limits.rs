@@ -40,6 +40,36 @@ pub struct Limits {
     pub outbound_bytes_max: u64,
 }
 
+/// One of the limits that a call can reach, for telling which it was. Log lines are not among them:
+/// what is over their limit is dropped, with a note in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LimitKind {
+    /// [`Limits::memory_bytes_max`].
+    Memory,
+    /// [`Limits::table_elements_max`].
+    Tables,
+    /// [`Limits::core_instances_max`].
+    CoreInstances,
+    /// [`Limits::wall_ms_max`].
+    Wall,
+    /// [`Limits::cpu_ms_max`].
+    Cpu,
+    /// [`Limits::host_call_bytes_max`].
+    HostCall,
+    /// [`Limits::response_bytes_max`].
+    Response,
+    /// [`Limits::tensor_bytes_max`].
+    Tensors,
+    /// [`Limits::contexts_max`].
+    Contexts,
+    /// [`Limits::handles_max`].
+    Handles,
+    /// [`Limits::outbound_requests_max`].
+    OutboundRequests,
+    /// [`Limits::outbound_bytes_max`].
+    OutboundBytes,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -1,11 +1,11 @@
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
-use crate::{CallEnding, CallReport};
+use crate::{CallEnding, CallReport, LimitKind};
 
 /// What one call has used so far, and whether something has ended it. Its task, the body of its
 /// answer and its report share it.
@@ -15,20 +15,37 @@ pub(crate) struct Shared {
     memory_bytes_peak: AtomicU64,
     response_bytes: AtomicU64,
     inference_ns: AtomicU64,
-    memory_refused: AtomicBool,
+    /// The last limit that something was refused for.
+    refused: Mutex<Option<LimitKind>>,
     budget_refused: AtomicBool,
-    stopped: OnceLock<(CallEnding, Option<String>)>,
+    stopped: OnceLock<Stopped>,
     stop: Notify,
     completed: AtomicBool,
     task_ended: Notify,
     task_gone: AtomicBool,
 }
 
+/// Why a call was ended.
+struct Stopped {
+    ending: CallEnding,
+    detail: Option<String>,
+    limit: Option<LimitKind>,
+}
+
 impl Shared {
     /// Ends the call for this reason, unless it has already ended for another.
     pub(crate) fn stop(&self, ending: CallEnding, detail: Option<String>) {
+        self.stop_once(Stopped { ending, detail, limit: None });
+    }
+
+    /// The same at a limit.
+    pub(crate) fn stop_at(&self, limit: LimitKind, ending: CallEnding, detail: Option<String>) {
+        self.stop_once(Stopped { ending, detail, limit: Some(limit) });
+    }
+
+    fn stop_once(&self, stopped: Stopped) {
         // The first reason is the true one; what follows is its consequence.
-        if self.stopped.set((ending, detail)).is_ok() {
+        if self.stopped.set(stopped).is_ok() {
             self.stop.notify_one();
         }
     }
@@ -39,7 +56,7 @@ impl Shared {
     }
 
     pub(crate) fn stopped(&self) -> Option<&CallEnding> {
-        self.stopped.get().map(|(ending, _)| ending)
+        self.stopped.get().map(|stopped| &stopped.ending)
     }
 
     /// The guest returned from its handler.
@@ -79,12 +96,13 @@ impl Shared {
         self.memory_bytes_peak.fetch_max(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn refuse_memory(&self) {
-        self.memory_refused.store(true, Ordering::Relaxed);
+    /// The guest was told that it has all it may have, and goes on.
+    pub(crate) fn refuse(&self, limit: LimitKind) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
     }
 
-    pub(crate) fn memory_refused(&self) -> bool {
-        self.memory_refused.load(Ordering::Relaxed)
+    pub(crate) fn refused(&self) -> Option<LimitKind> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn refuse_budget(&self) {
@@ -107,14 +125,16 @@ impl Shared {
     }
 
     pub(crate) fn report(&self) -> CallReport {
-        let (ending, detail) = match self.stopped.get() {
-            Some((ending, detail)) => (ending.clone(), detail.clone()),
-            None if self.completed() => (CallEnding::Normal, None),
-            None => (CallEnding::Fault("the call's task was lost".to_owned()), None),
+        let stopped = self.stopped.get();
+        let ending = match stopped {
+            Some(stopped) => stopped.ending.clone(),
+            None if self.completed() => CallEnding::Normal,
+            None => CallEnding::Fault("the call's task was lost".to_owned()),
         };
         CallReport {
             ending,
-            detail,
+            detail: stopped.and_then(|stopped| stopped.detail.as_deref().map(Box::from)),
+            limit: stopped.and_then(|stopped| stopped.limit).or_else(|| self.refused()),
             cpu_us: self.cpu_ns.load(Ordering::Relaxed) / 1_000,
             memory_bytes_peak: self.memory_bytes_peak.load(Ordering::Relaxed),
             response_bytes: self.response_bytes.load(Ordering::Relaxed),

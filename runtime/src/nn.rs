@@ -29,7 +29,7 @@ use crate::bridge::ModelInfo;
 use crate::instance::ComponentState;
 use crate::meter::Shared;
 use crate::models::Models;
-use crate::{Call, Grants, Limits};
+use crate::{Call, Grants, LimitKind, Limits};
 
 use context::Context;
 use error::GuestError;
@@ -74,7 +74,7 @@ pub(crate) struct NnCtx {
 impl NnCtx {
     pub(crate) fn new(call: &Call, limits: &Limits, grants: &Grants, shared: Arc<Shared>) -> Self {
         let reach = Reach { models: Arc::clone(&call.models), shared };
-        let tensors = TensorBudget::new(limits.tensor_bytes_max);
+        let tensors = TensorBudget::new(limits.tensor_bytes_max, Arc::clone(&reach.shared));
         let (models, contexts_max) = (grants.models.clone(), limits.contexts_max);
         Self { reach, models, tensors, contexts: 0, contexts_max }
     }
@@ -93,6 +93,7 @@ impl NnCtx {
         let max = self.contexts_max;
         if self.contexts >= max {
             let prose = format!("a call may have {max} contexts open at the same time");
+            self.reach.shared.refuse(LimitKind::Contexts);
             return Err(GuestError::overloaded(&prose));
         }
         self.contexts += 1;

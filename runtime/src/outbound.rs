@@ -12,7 +12,8 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use serde::{Deserialize, Serialize};
 
-use crate::Limits;
+use crate::meter::Shared;
+use crate::{LimitKind, Limits};
 
 /// A body, in either direction.
 pub type OutboundBody = UnsyncBoxBody<Bytes, OutboundError>;
@@ -87,13 +88,17 @@ pub struct Egress {
 struct Counted {
     bytes_max: u64,
     bytes: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 impl Counted {
     fn add(&self, bytes: usize) -> Result<(), OutboundError> {
         let before = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         match before.saturating_add(bytes as u64) > self.bytes_max {
-            true => Err(OutboundError::TooLarge(self.bytes_max)),
+            true => {
+                self.shared.refuse(LimitKind::OutboundBytes);
+                Err(OutboundError::TooLarge(self.bytes_max))
+            }
             false => Ok(()),
         }
     }
@@ -119,11 +124,20 @@ impl Counted {
 }
 
 impl Egress {
-    /// For one call; without a way out every request is refused.
-    #[must_use]
-    pub fn new(outbound: Option<Arc<dyn Outbound>>, limits: &Limits) -> Self {
-        let bytes = Counted { bytes_max: limits.outbound_bytes_max, bytes: Arc::default() };
+    pub(crate) fn new(
+        outbound: Option<Arc<dyn Outbound>>,
+        limits: &Limits,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let bytes_max = limits.outbound_bytes_max;
+        let bytes = Counted { bytes_max, bytes: Arc::default(), shared };
         Self { outbound, requests_max: limits.outbound_requests_max, requests: 0, bytes }
+    }
+
+    /// Counts once more what a call sends that runs elsewhere.
+    #[must_use]
+    pub fn of_call_elsewhere(outbound: Option<Arc<dyn Outbound>>, limits: &Limits) -> Self {
+        Self::new(outbound, limits, Arc::default())
     }
 
     /// Counts a request, and sends it when the future is polled.
@@ -147,6 +161,7 @@ impl Egress {
                 ));
             };
             if !within {
+                bytes.shared.refuse(LimitKind::OutboundRequests);
                 return Err(OutboundError::TooMany(requests_max));
             }
             let exchange = outbound.send(request.map(|body| bytes.body(body))).await?;

@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use emberbox_billing::{Ending, Hold, Meter};
 use emberbox_runtime::models::Metered;
 use emberbox_runtime::{
-    BodyError, Call, CallEnding, CallError, CallReport, GuestBody, Report, RequestBody, Started,
+    BodyError, Call, CallEnding, CallError, CallReport, GuestBody, LimitKind, Report, RequestBody,
+    Started,
 };
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response, StatusCode, Uri, response};
@@ -124,7 +125,7 @@ async fn work(
     let answered = matches!(outcome, Outcome::Streaming(..) | Outcome::Whole(..));
     drop(place);
     let charged = settle(tab, &spend, (&report, answered)).await;
-    finish(outcome, charged);
+    finish(outcome, charged, report.limit);
 }
 
 /// What the call used, on its span.
@@ -152,10 +153,7 @@ async fn begin(
     live: &Live,
     (request, log): (http::Request<Body>, &Arc<CallLog>),
 ) -> Result<Begun, ApiError> {
-    let place = app.deployments.place(live).ok_or(ApiError::RateLimited {
-        reason: "this function has as many calls in progress as its limits.concurrency allows",
-        retry_after_s: 1,
-    })?;
+    let place = app.deployments.place(live).ok_or(ApiError::FunctionBusy)?;
     let quote = quote::function(app, &caller.org(), live, caller.max_cost).await?;
     let (book, author) = (Arc::clone(&quote.book), quote.author.clone());
     let (tab, hold) = Tab::open(app, caller, (quote, lasts_ms_max(live))).await?;
@@ -317,7 +315,7 @@ async fn settle(
 }
 
 /// Lets the end of the answer go, now that the charge is known.
-fn finish(outcome: Outcome, charged: Result<Option<Charged>, ApiError>) {
+fn finish(outcome: Outcome, charged: Result<Option<Charged>, ApiError>, limit: Option<LimitKind>) {
     match outcome {
         Outcome::Streaming(settled, _) => {
             let charged = charged.map(|_| ()).map_err(|error| error.to_string());
@@ -334,7 +332,7 @@ fn finish(outcome: Outcome, charged: Result<Option<Charged>, ApiError>) {
             send(reply, response);
         }
         Outcome::Refused(reply, error) => {
-            let mut response = Response::from(error);
+            let mut response = Response::from(error.reached(limit));
             let charged = charged.ok().flatten();
             charged.iter().for_each(|charged| charged.write(response.headers_mut()));
             send(reply, Ok(response));

@@ -294,7 +294,9 @@ async fn settle(
         Stop::Failed(error) => tab.charge(tally.lines(), ending).await.and(Err(error)),
         Stop::Deadline => {
             let reason = "the model's answer was not complete before the request's deadline";
-            tab.charge(tally.lines(), ending).await.and(Err(ApiError::Deadline(reason.to_owned())))
+            tab.charge(tally.lines(), ending)
+                .await
+                .and(Err(ApiError::Deadline { reason: reason.to_owned(), limit: None }))
         }
         Stop::ClientLeft => {
             let charged = tab.charge(tally.lines(), ending).await?;

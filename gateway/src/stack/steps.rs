@@ -105,6 +105,9 @@ pub(super) async fn deadline(app: Arc<App>, request: Request, next: Next) -> Res
     let patience = app.config.limits.request_deadline() + BACKSTOP_GRACE;
     match tokio::time::timeout(patience, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => ApiError::Deadline("the request's own deadline passed".to_owned()).into(),
+        Err(_) => {
+            let reason = "the request's own deadline passed".to_owned();
+            ApiError::Deadline { reason, limit: None }.into()
+        }
     }
 }

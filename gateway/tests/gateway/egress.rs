@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use emberbox::config::Config;
 use serde_json::{Value, json};
 
-use crate::support::{Server, send};
+use crate::support::{Server, send, wait_for};
 
 const MISBEHAVE: &[u8] = include_bytes!("../../../examples/prebuilt/misbehave.wasm");
 
@@ -124,6 +124,7 @@ fn requests_and_their_bytes_are_counted() {
     let good = outcomes.iter().filter(|outcome| outcome["status"] == json!(200)).count();
     assert_eq!(good, 3, "{outcomes:?}");
     assert_eq!(outcomes[4]["error"], json!("ErrorCode::ConnectionLimitReached"), "{outcomes:?}");
+    told(&server, "[limits.outbound_requests]");
 
     let outcomes = fetch(&server, &format!("{place}/large"), "&times=2");
     assert_eq!(outcomes[0]["bytes"], json!(1 << 20), "{outcomes:?}");
@@ -133,6 +134,12 @@ fn requests_and_their_bytes_are_counted() {
     assert_eq!(outcomes[0]["text"], json!("swallowed"), "{outcomes:?}");
     let outcomes = fetch(&server, &format!("{place}/swallow"), "&body_kib=2048");
     assert!(outcomes[0]["error"].is_string(), "{outcomes:?}");
+    told(&server, "[limits.outbound_kib]");
+}
+
+/// The author's log says so, as soon as the call is over.
+fn told(server: &Server, text: &str) {
+    wait_for(text, || log(server).contains(text).then_some(()));
 }
 
 #[test]

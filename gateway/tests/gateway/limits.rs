@@ -96,6 +96,7 @@ fn a_function_has_as_many_calls_in_progress_as_its_manifest_says() {
     let answer = server.get("/f/local/misbehave/");
     let error = answer.refused(429, "rate_limit_exceeded");
     assert!(error["message"].as_str().unwrap().contains("limits.concurrency"), "{error}");
+    assert_eq!(error["limit"], json!("concurrency"), "{error}");
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(server.get("/f/local/other/").status, 200, "another has its own");
     drop(first);

@@ -11,6 +11,9 @@ const IS_ISOLATED: bool = false;
 /// Who may do what.
 #[cfg(test)]
 mod access;
+/// The limits of one call, and how those who reach one are told which.
+#[cfg(test)]
+mod call_limits;
 /// Chat completions: what they answer, cost and leave in the ledger.
 #[cfg(test)]
 mod chat;

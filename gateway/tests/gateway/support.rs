@@ -348,6 +348,15 @@ impl Raw {
         }
     }
 
+    /// Reads until the server ends the connection, well or not.
+    pub(crate) fn read_to_end(&mut self) -> String {
+        let mut read = Vec::new();
+        if let Err(error) = self.0.read_to_end(&mut read) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+        }
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
     /// Posts JSON.
     pub(crate) fn post(&mut self, server: &Server, path: &str, body: &Value) {
         let body = body.to_string();

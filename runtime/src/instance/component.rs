@@ -111,11 +111,12 @@ impl State {
         table.set_max_capacity(limits.handles_max as usize);
         let logs = log::both(&call.logs, limits.log_bytes_max);
         let [stdout, stderr] = logs.clone();
+        let egress = Egress::new(call.outbound.clone(), limits, Arc::clone(&shared));
         Self {
             table,
             wasi: wasi_of(grants).stdout(stdout).stderr(stderr.clone()).build(),
             http: WasiHttpCtx::new(),
-            hooks: Hooks { egress: Egress::new(call.outbound.clone(), limits), log: stderr },
+            hooks: Hooks { egress, log: stderr },
             limiter: Limiter::new(limits, Arc::clone(&shared)),
             nn: NnCtx::new(call, limits, grants, shared),
             logs,
@@ -126,7 +127,7 @@ impl State {
     /// leads to the next call too: its outputs do, for many keep them.
     fn renew(&mut self, call: &Call, (limits, grants): (&Limits, &Grants), shared: Arc<Shared>) {
         log::renew(&self.logs, &call.logs, limits.log_bytes_max);
-        self.hooks.egress = Egress::new(call.outbound.clone(), limits);
+        self.hooks.egress = Egress::new(call.outbound.clone(), limits, Arc::clone(&shared));
         self.limiter.renew(Arc::clone(&shared));
         self.nn = NnCtx::new(call, limits, grants, shared);
     }

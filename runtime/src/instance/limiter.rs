@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wasmtime::ResourceLimiter;
 
-use crate::Limits;
 use crate::meter::Shared;
+use crate::{LimitKind, Limits};
 
 /// Counts memories and tables together: a guest with ten memories gets no more than one with one.
 pub(crate) struct Limiter {
@@ -47,7 +47,7 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         let total = self.memory_bytes.saturating_sub(current).saturating_add(desired);
         if total > self.memory_bytes_max {
-            self.shared.refuse_memory();
+            self.shared.refuse(LimitKind::Memory);
             return Ok(false);
         }
         self.memory_bytes = total;
@@ -63,6 +63,7 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         let total = self.table_elements.saturating_sub(current).saturating_add(desired);
         if total > self.table_elements_max {
+            self.shared.refuse(LimitKind::Tables);
             return Ok(false);
         }
         self.table_elements = total;

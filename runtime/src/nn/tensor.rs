@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::bindings::wasi::nn::tensor::TensorType;
 use super::error::{GuestError, short};
+use crate::LimitKind;
+use crate::meter::Shared;
 
 const DIMENSIONS_MAX: usize = 16;
 
@@ -11,6 +13,7 @@ const DIMENSIONS_MAX: usize = 16;
 pub(super) struct TensorBudget {
     bytes_max: u64,
     held: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 /// A part of the budget, given back when its tensor is dropped.
@@ -20,8 +23,8 @@ struct Share {
 }
 
 impl TensorBudget {
-    pub(super) fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, held: Arc::new(AtomicU64::new(0)) }
+    pub(super) fn new(bytes_max: u64, shared: Arc<Shared>) -> Self {
+        Self { bytes_max, held: Arc::new(AtomicU64::new(0)), shared }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -33,6 +36,7 @@ impl TensorBudget {
         let bytes = bytes as u64;
         let held = self.held.load(Ordering::Relaxed);
         if held.saturating_add(bytes) > self.bytes_max {
+            self.shared.refuse(LimitKind::Tensors);
             return None;
         }
         self.held.fetch_add(bytes, Ordering::Relaxed);

@@ -22,7 +22,7 @@ use super::{NnCtx, TensorBudget};
 use crate::bridge::{ModelKind, Prompt, Task};
 use crate::log::LogStream;
 use crate::meter::Shared;
-use crate::{Call, Grants, Limits};
+use crate::{Call, Grants, LimitKind, Limits};
 
 use options::Options;
 
@@ -141,6 +141,7 @@ impl CoreNn {
     /// Handles are never given twice, so that one of something that is gone leads nowhere.
     fn handle(&mut self) -> Result<u32, Refused> {
         if self.graphs.len() + self.contexts.len() >= self.handles_max {
+            self.ctx.reach.shared.refuse(LimitKind::Handles);
             let why = format!("a call may have {} handles open at a time", self.handles_max);
             return Err(Refused::new(Errno::Busy, why));
         }

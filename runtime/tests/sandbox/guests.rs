@@ -1,7 +1,7 @@
 //! A folder of hostile guests, each with what the host must answer in its first lines:
 //!
 //! `;; ends: trap|deadline|no-response|refused`, `;; says: TEXT` that the error must have, and limits of
-//! its own as `;; limits: FIELD=NUMBER …`. What stands before the line `;; module` is put into the
+//! its own as `;; limits: FIELD=NUMBER …`, and `;; limit: NAME` where one of them is what ended it. What stands before the line `;; module` is put into the
 //! component around the guest, what follows is its core module. Host functions come from an
 //! instance `$host` of the first part; memory for their results from `library`.
 
@@ -19,6 +19,7 @@ struct Guest {
     component: Vec<u8>,
     ends: String,
     says: String,
+    limit: String,
     limits: Limits,
 }
 
@@ -83,18 +84,19 @@ fn read(path: &Path) -> Guest {
     Guest {
         ends: header(&text, "ends").expect("`;; ends: …`").to_owned(),
         says: header(&text, "says").unwrap_or_default().to_owned(),
+        limit: header(&text, "limit").unwrap_or_default().to_owned(),
         limits: limits(&text),
         component: component(&text),
         name,
     }
 }
 
-/// How a guest ends, and what is said of it.
-async fn run(guest: &Guest, world: &World) -> (&'static str, String) {
+/// How a guest ends, what is said of it, and the limit that it has reached.
+async fn run(guest: &Guest, world: &World) -> (&'static str, String, String) {
     let limits = guest.limits.clone();
     let deployment = match Deployment::compile(&ENGINE, &guest.component, limits, grants()) {
         Ok(deployment) => deployment,
-        Err(error) => return ("refused", error.to_string()),
+        Err(error) => return ("refused", error.to_string(), String::new()),
     };
     let error = world.get(&deployment, "/").await.failed();
     let ends = match &error {
@@ -103,7 +105,8 @@ async fn run(guest: &Guest, world: &World) -> (&'static str, String) {
         CallError::NoResponse(_) => "no-response",
         other => panic!("{}: {other:?}", guest.name),
     };
-    (ends, error.to_string())
+    let limit = error.report().and_then(|report| report.limit);
+    (ends, error.to_string(), limit.map(|limit| format!("{limit:?}")).unwrap_or_default())
 }
 
 #[tokio::test]
@@ -114,9 +117,9 @@ async fn every_guest_ends_as_it_must() {
     for entry in fs::read_dir(folder).expect("guests") {
         let guest = read(&entry.expect("a guest").path());
         let world = World::new();
-        let (ends, text) = run(&guest, &world).await;
-        if ends != guest.ends || !text.contains(&guest.says) {
-            wrong.push(format!("{}: {ends}: {text}", guest.name));
+        let (ends, text, limit) = run(&guest, &world).await;
+        if ends != guest.ends || !text.contains(&guest.says) || limit != guest.limit {
+            wrong.push(format!("{}: {ends}: {text} [{limit}]", guest.name));
         }
         // Nobody else has noticed, and nothing of it is left.
         let answer = world.get(&hello(), "/").await.answered();

@@ -102,7 +102,7 @@ impl Hosted {
         };
         let hosted = Self {
             models,
-            egress: Mutex::new(Egress::new(outbound, &spec.limits)),
+            egress: Mutex::new(Egress::of_call_elsewhere(outbound, &spec.limits)),
             logs,
             body: tokio::sync::Mutex::new(body),
             exchanges: Mutex::default(),

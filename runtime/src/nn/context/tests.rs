@@ -27,7 +27,7 @@ impl Bench {
             shared: Arc::new(Shared::default()),
         };
         let context = Context::new("echo".to_owned());
-        Self { echo, purse, reach, tensors: TensorBudget::new(10_000), context }
+        Self { echo, purse, reach, tensors: TensorBudget::new(10_000, Arc::default()), context }
     }
 
     /// Computes, and gives every output as text.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::super::bindings::wasi::nn::tensor::TensorType;
 use super::super::tensor::TensorBudget;
 use super::*;
@@ -5,7 +7,12 @@ use super::*;
 fn text(value: &str) -> HostTensor {
     let data = value.as_bytes().to_vec();
     let dimensions = vec![u32::try_from(data.len()).unwrap()];
-    HostTensor::from_guest(dimensions, TensorType::U8, data, &TensorBudget::new(1_000))
+    HostTensor::from_guest(
+        dimensions,
+        TensorType::U8,
+        data,
+        &TensorBudget::new(1_000, Arc::default()),
+    )
 }
 
 fn asked(inputs: &[(&str, &str)]) -> Result<Asked, String> {

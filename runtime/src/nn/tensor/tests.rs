@@ -1,7 +1,12 @@
 use super::*;
 
 fn tensor(dimensions: &[u32], ty: TensorType, bytes: usize) -> HostTensor {
-    HostTensor::from_guest(dimensions.to_vec(), ty, vec![0; bytes], &TensorBudget::new(1_000))
+    HostTensor::from_guest(
+        dimensions.to_vec(),
+        ty,
+        vec![0; bytes],
+        &TensorBudget::new(1_000, Arc::default()),
+    )
 }
 
 fn check(dimensions: &[u32], ty: TensorType, bytes: usize, expect: Option<&str>) {
@@ -32,7 +37,7 @@ fn shape_type_and_data_must_agree() {
 
 #[test]
 fn the_budget_is_for_all_tensors_at_once() {
-    let budget = TensorBudget::new(10);
+    let budget = TensorBudget::new(10, Arc::default());
     let make = || HostTensor::from_guest(vec![6], TensorType::U8, vec![0; 6], &budget);
     let first = make();
     assert!(first.sound("a").is_ok());
@@ -43,7 +48,7 @@ fn the_budget_is_for_all_tensors_at_once() {
 
 #[test]
 fn tokens_are_ids() {
-    let budget = TensorBudget::new(1_000);
+    let budget = TensorBudget::new(1_000, Arc::default());
     let ids = |values: &[i64]| {
         let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let dimensions = vec![u32::try_from(values.len()).unwrap()];

@@ -4,11 +4,14 @@ use wasmtime::Extern;
 
 use super::exports::Caller;
 use super::{CoreNn, Errno, Refused};
+use crate::LimitKind;
+use crate::meter::Shared;
 
 /// Memory, and what the call may still copy out of it.
 pub(super) struct Memory<'m> {
     data: &'m mut [u8],
     copy_bytes_left: usize,
+    shared: &'m Shared,
 }
 
 impl<'m> Memory<'m> {
@@ -23,7 +26,8 @@ impl<'m> Memory<'m> {
         };
         let (data, state) = memory.data_and_store_mut(caller);
         let nn = &*state.nn();
-        Ok((Self { data, copy_bytes_left: nn.copy_bytes_max }, nn))
+        let (copy_bytes_left, shared) = (nn.copy_bytes_max, &*nn.ctx.reach.shared);
+        Ok((Self { data, copy_bytes_left, shared }, nn))
     }
 
     fn place(&mut self, pointer: u32, bytes: usize) -> Result<&mut [u8], Refused> {
@@ -41,6 +45,7 @@ impl<'m> Memory<'m> {
     pub(super) fn bytes(&mut self, pointer: u32, bytes: u32) -> Result<Vec<u8>, Refused> {
         let bytes = bytes as usize;
         let Some(left) = self.copy_bytes_left.checked_sub(bytes) else {
+            self.shared.refuse(LimitKind::HostCall);
             let why = format!("{bytes} bytes are more than one call of the host may copy");
             return Err(Refused::new(Errno::TooLarge, why));
         };

@@ -1,6 +1,7 @@
 ;; Makes a million header maps and gives none back.
 ;; ends: trap
 ;; says: table
+;; limit: Handles
 
 (core func $fields (canon lower (func $http "[constructor]fields")))
 (core instance $host (export "fields" (func $fields)))

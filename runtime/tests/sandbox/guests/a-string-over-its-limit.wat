@@ -1,6 +1,7 @@
 ;; Names a model with more bytes than one call of the host may copy.
 ;; ends: trap
 ;; limits: host_call_bytes_max=50000
+;; limit: HostCall
 
 (import "wasi:nn/errors@0.2.0-rc-2024-10-28" (instance $errors (export "error" (type (sub resource)))))
 (alias export $errors "error" (type $error))

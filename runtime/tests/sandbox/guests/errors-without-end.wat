@@ -1,6 +1,7 @@
 ;; Asks for a model that it may not have, and keeps every refusal.
 ;; ends: trap
 ;; says: table
+;; limit: Handles
 
 (import "wasi:nn/errors@0.2.0-rc-2024-10-28" (instance $errors (export "error" (type (sub resource)))))
 (alias export $errors "error" (type $error))

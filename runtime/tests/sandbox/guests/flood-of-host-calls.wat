@@ -2,6 +2,7 @@
 ;; ends: deadline
 ;; says: CPU time
 ;; limits: cpu_ms_max=50
+;; limit: Cpu
 
 (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock (export "now" (func (result u64)))))
 (core func $now (canon lower (func $clock "now")))

@@ -1,6 +1,7 @@
 ;; Asks for all of 4 GiB.
 ;; ends: trap
 ;; says: its memory limit is
+;; limit: Memory
 
 ;; module
 (memory 1)

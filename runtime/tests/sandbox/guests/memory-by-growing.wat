@@ -2,6 +2,7 @@
 ;; ends: trap
 ;; says: its memory limit is
 ;; limits: memory_bytes_max=16777216
+;; limit: Memory
 
 ;; module
 (memory 1)

@@ -2,6 +2,7 @@
 ;; ends: deadline
 ;; says: wall-clock
 ;; limits: wall_ms_max=100
+;; limit: Wall
 
 (import "wasi:io/poll@0.2.0" (instance $poll
   (export "pollable" (type $p (sub resource)))

@@ -2,6 +2,7 @@
 ;; ends: deadline
 ;; says: CPU time
 ;; limits: cpu_ms_max=50
+;; limit: Cpu
 
 ;; module
 (func (export "handle") (param i32 i32)

@@ -2,6 +2,7 @@
 ;; ends: deadline
 ;; says: CPU time
 ;; limits: cpu_ms_max=50
+;; limit: Cpu
 
 ;; module
 (memory 512)

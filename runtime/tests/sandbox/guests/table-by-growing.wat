@@ -1,6 +1,7 @@
 ;; Grows its table until it gets no more, and then fails.
 ;; ends: trap
 ;; says: unreachable
+;; limit: Tables
 
 ;; module
 (table 1 funcref)

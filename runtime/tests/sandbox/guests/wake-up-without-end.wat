@@ -2,6 +2,7 @@
 ;; ends: deadline
 ;; says: CPU time
 ;; limits: cpu_ms_max=50
+;; limit: Cpu
 
 (import "wasi:io/poll@0.2.0" (instance $poll
   (export "pollable" (type $p (sub resource)))

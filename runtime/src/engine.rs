@@ -38,6 +38,8 @@ const DECOMMIT_BATCH: usize = 16;
 const MEMORY_RESIDENT_BYTES: usize = 2 << 20;
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
 const ALL_RESIDENT_BYTES: usize = 2 << 30;
+/// The same of the instances of WASI 0.3, which have a pool of their own.
+const SERVICES_RESIDENT_BYTES: usize = 512 << 20;
 
 /// How an engine is set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,7 +218,12 @@ fn check(options: &EngineOptions) -> Result<(), RuntimeError> {
 fn start(options: &EngineOptions, tasks: Tasks) -> wasmtime::Result<(wasmtime::Engine, bool)> {
     if options.pooling {
         let mut config = config(tasks);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+        let resident = match tasks {
+            Tasks::One => ALL_RESIDENT_BYTES,
+            Tasks::Several => SERVICES_RESIDENT_BYTES,
+        };
+        let pool = pool(options, resident);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         match wasmtime::Engine::new(&config) {
             Ok(engine) => return Ok((engine, true)),
             Err(error) => {
@@ -254,10 +261,10 @@ fn idle_max(options: &EngineOptions) -> u32 {
     options.instances_max.div_ceil(4)
 }
 
-fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
+fn pool(options: &EngineOptions, resident_bytes_max: usize) -> PoolingAllocationConfig {
     let instances_max = options.instances_max.saturating_add(idle_max(options));
     let slots = |per_component: u32| instances_max.saturating_mul(per_component);
-    let share = ALL_RESIDENT_BYTES / instances_max as usize;
+    let share = resident_bytes_max / instances_max as usize;
     let resident = MEMORY_RESIDENT_BYTES.min(share);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances_max)

@@ -156,6 +156,9 @@ impl Bounds {
         let mut store = Store::new(engine, state);
         store.limiter(|state| state.limiter());
         store.epoch_deadline_async_yield_and_update(1);
+        // What the host keeps has this bound in its own table, which tells of it better; the guest's
+        // names for that, and its streams and futures, are kept elsewhere.
+        store.set_max_component_handles((limits.handles_max as usize).saturating_mul(2));
         store.set_hostcall_fuel(usize::try_from(limits.host_call_bytes_max).unwrap_or(usize::MAX));
         self.renew(&mut store);
         store
@@ -258,6 +261,9 @@ fn limit_of(error: &wasmtime::Error) -> Option<LimitKind> {
         return Some(LimitKind::Handles);
     }
     let words = error.root_cause().to_string();
+    if words.contains("store handle limit exceeded") {
+        return Some(LimitKind::Handles);
+    }
     if words.contains("fuel allocated for hostcalls has been exhausted") {
         return Some(LimitKind::HostCall);
     }

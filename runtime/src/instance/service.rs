@@ -23,6 +23,9 @@ use super::{Bounds, HeadSender};
 use crate::meter::Shared;
 use crate::{Call, Grants, Limits, RequestBody};
 
+/// What the engine keeps for a handle of a task, a stream or a future, and for the calls between them.
+const ENTRIES_PER_HANDLE: usize = 8;
+
 /// A request, and the instance that it will run in.
 pub(crate) struct Guest {
     pre: ServicePre<State>,
@@ -47,6 +50,10 @@ impl Guest {
 pub(super) async fn run(guest: Guest, engine: &wasmtime::Engine, bounds: &Bounds) {
     let Guest { pre, request, state, head } = guest;
     let mut store = bounds.store(engine, state);
+    let entries_max = (bounds.limits.handles_max as usize).saturating_mul(ENTRIES_PER_HANDLE);
+    if let Some(entries) = store.concurrent_resource_table() {
+        entries.set_max_capacity(entries_max);
+    }
     bounds.run(Box::pin(handle(&mut store, &pre, request, head))).await;
 }
 

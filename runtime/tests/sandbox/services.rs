@@ -65,8 +65,8 @@ async fn what_gives_no_answer_ends_at_its_limit() {
         ("/never", Ends::Deadline("its wall-clock limit passed")),
         ("/trap", Ends::Trap("wasm `unreachable`")),
         ("/error", Ends::Trap("it answered with the error")),
-        ("/hoard", Ends::Trap("")),
-        ("/tasks", Ends::Trap("")),
+        ("/hoard", Ends::Trap("its memory limit is 8388608 bytes")),
+        ("/tasks", Ends::Trap("store handle limit exceeded")),
         ("/nothing", Ends::Trap("it answered with the error")),
         // Nothing lets it out.
         ("/fetch", Ends::Trap("it answered with the error")),

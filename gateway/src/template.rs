@@ -175,7 +175,23 @@ fn lock_for(name: &str) -> String {
         next += 1;
     }
     packages.sort_by_key(|block| (quoted(block, "name"), quoted(block, "version")));
+    let packages: Vec<String> =
+        packages.iter().map(|block| unversioned(block, &packages)).collect();
     format!("{head}\n\n{}\n", packages.join("\n\n"))
+}
+
+/// A package whose needs name a version only where there are several: the examples may have more of
+/// them than the project.
+fn unversioned(block: &str, packages: &[&str]) -> String {
+    let mut text = block.to_owned();
+    for needed in needs(block) {
+        let Some((name, _)) = needed.split_once(' ') else { continue };
+        let named = packages.iter().filter(|block| quoted(block, "name") == Some(name));
+        if named.count() == 1 {
+            text = text.replace(&format!("\"{needed}\""), &format!("\"{name}\""));
+        }
+    }
+    text
 }
 
 /// A field of a package in a lock file.

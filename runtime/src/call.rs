@@ -77,7 +77,7 @@ pub struct CallReport {
     /// How it ended.
     pub ending: CallEnding,
     /// The ending in words, where there is more to say.
-    pub detail: Option<String>,
+    pub detail: Option<Box<str>>,
     /// The limit that ended it; or else the last one that something was refused to the guest for.
     pub limit: Option<LimitKind>,
     /// Microseconds of CPU time of the guest's polls.

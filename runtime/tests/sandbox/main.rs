@@ -44,6 +44,9 @@ mod random;
 #[cfg(test)]
 mod reuse;
 
+/// How the texts of hostile guests become components.
+#[cfg(test)]
+mod guest_text;
 /// A folder of hostile guests.
 #[cfg(test)]
 mod guests;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::super::bindings::wasi::nn::tensor::TensorType;
 use super::super::tensor::TensorBudget;
 use super::*;

@@ -24,6 +24,10 @@ mod chat;
 #[cfg(test)]
 #[path = "gateway/costs.rs"]
 mod costs;
+/// An upload that takes too much to compile.
+#[cfg(test)]
+#[path = "gateway/bomb.rs"]
+mod bomb;
 /// Where uploads are compiled, and what becomes of their code.
 #[cfg(test)]
 #[path = "gateway/compiler.rs"]

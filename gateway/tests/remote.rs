@@ -12,6 +12,10 @@ const IS_ISOLATED: bool = false;
 #[cfg(test)]
 #[path = "gateway/access.rs"]
 mod access;
+/// The limits of one call, and how those who reach one are told which.
+#[cfg(test)]
+#[path = "gateway/call_limits.rs"]
+mod call_limits;
 /// Chat completions: what they answer, cost and leave in the ledger.
 #[cfg(test)]
 #[path = "gateway/chat.rs"]
@@ -32,10 +36,6 @@ mod embeddings;
 #[cfg(test)]
 #[path = "gateway/functions.rs"]
 mod functions;
-/// Limits of a call, each by its name.
-#[cfg(test)]
-#[path = "gateway/call_limits.rs"]
-mod call_limits;
 /// Limits of the server and of a key.
 #[cfg(test)]
 #[path = "gateway/limits.rs"]

@@ -133,7 +133,7 @@ impl Shared {
         };
         CallReport {
             ending,
-            detail: stopped.and_then(|stopped| stopped.detail.as_deref().map(Box::from)),
+            detail: stopped.and_then(|stopped| stopped.detail.as_deref()).map(Box::from),
             limit: stopped.and_then(|stopped| stopped.limit).or_else(|| self.refused()),
             cpu_us: self.cpu_ns.load(Ordering::Relaxed) / 1_000,
             memory_bytes_peak: self.memory_bytes_peak.load(Ordering::Relaxed),

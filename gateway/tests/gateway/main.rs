@@ -20,6 +20,9 @@ mod chat;
 /// What calls may cost, and who is refused for want of money.
 #[cfg(test)]
 mod costs;
+/// An upload that takes too much to compile.
+#[cfg(test)]
+mod bomb;
 /// Where uploads are compiled, and what becomes of their code.
 #[cfg(test)]
 mod compiler;

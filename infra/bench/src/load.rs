@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -75,6 +76,17 @@ impl Target {
         })
     }
 
+    /// Reads an answer with a pause before each piece of it, as far as it comes.
+    pub(crate) async fn read_slowly(&self, pause: Duration) -> anyhow::Result<()> {
+        let mut connection = self.connect().await?;
+        let mut body = self.send(&mut connection).await?.into_body();
+        while let Some(frame) = body.frame().await {
+            frame?;
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
+
     async fn ask_until(
         &self,
         connection: &mut SendRequest<Full<Bytes>>,
@@ -92,19 +104,26 @@ impl Target {
     }
 
     async fn ask(&self, connection: &mut SendRequest<Full<Bytes>>) -> anyhow::Result<Bytes> {
-        connection.ready().await?;
-        let mut request = Request::builder().method(Method::GET).uri(&self.path);
-        request = request.header("host", self.address.to_string());
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
-        }
-        let answer = connection.send_request(request.body(Full::default())?).await?;
+        let answer = self.send(connection).await?;
         let status = answer.status();
         let body = answer.into_body().collect().await?.to_bytes();
         let said =
             || format!("{} answered {status}: {}", self.path, String::from_utf8_lossy(&body));
         ensure!(status == StatusCode::OK, said());
         Ok(body)
+    }
+
+    async fn send(
+        &self,
+        connection: &mut SendRequest<Full<Bytes>>,
+    ) -> anyhow::Result<Response<Incoming>> {
+        connection.ready().await?;
+        let mut request = Request::builder().method(Method::GET).uri(&self.path);
+        request = request.header("host", self.address.to_string());
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        Ok(connection.send_request(request.body(Full::default())?).await?)
     }
 
     async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {

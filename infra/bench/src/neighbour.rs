@@ -1,5 +1,6 @@
 //! What a function suffers from its neighbours: the latency of `hello` alone, beside eight guests that
-//! compute for ever, and beside a model under load. The server has no ledger.
+//! compute for ever, beside a model under load, and beside guests and clients that do what they must not.
+//! The server has no ledger.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,34 @@ use crate::row::{Format, Line, round};
 
 /// Guests that compute.
 const SPINNING: usize = 8;
+/// What a client does that asks for something bad.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    Waits,
+    Leaves,
+    ReadsSlowly,
+}
+
+/// Somebody who keeps the server busy.
+type Busy = (Target, Manner);
+
+/// Traps, floods, bombs, clients that leave and clients that read slowly, one of each at a time.
+const HOSTILE: [(&str, Manner); 10] = [
+    ("trap", Manner::Waits),
+    ("trap?how=recurse", Manner::Waits),
+    ("hoard", Manner::Waits),
+    ("hoard-contexts", Manner::Waits),
+    ("flood-logs", Manner::Waits),
+    ("lie-shape", Manner::Waits),
+    ("spin", Manner::Waits),
+    ("slow?before_ms=100000", Manner::Leaves),
+    ("slow?pieces=100000&ms=1", Manner::Leaves),
+    ("big-response?mib=64", Manner::ReadsSlowly),
+];
+/// When a client leaves that does.
+const LEAVES_AFTER: Duration = Duration::from_millis(20);
+/// Between two pieces that a client takes which reads slowly.
+const PAUSE: Duration = Duration::from_millis(5);
 /// Two epoch ticks.
 const TARGET_MS: f64 = 10.0;
 
@@ -66,7 +95,7 @@ impl Line for Neighbour {
     }
 }
 
-/// Measures and prints both rows.
+/// Measures and prints all rows.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("emberbox-bench-").tempdir()?;
     let (process, authorization) = ours::serve_with_model(folder.path(), "unmetered").await?;
@@ -84,9 +113,20 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let model = "models = [\"tiny-storyteller\"]\n";
     let story = deployer.deploy("storyteller", &prebuilt::read("storyteller")?, model).await?;
     let story = target(format!("{story}?about=a+fox"));
+    let limits = "[limits]\ncpu_ms = 500\nwall_ms = 2000\nmemory_mib = 16\n";
+    let limits = format!("{model}{limits}");
+    let limited = deployer.deploy("limited", &prebuilt::read("misbehave")?, &limits).await?;
+    let hostile: Vec<Busy> = HOSTILE
+        .iter()
+        .map(|(misdeed, manner)| (target(format!("{limited}{misdeed}")), *manner))
+        .collect();
     let format = Format::new(options.json);
-    for (case, busy) in [("spinning", &spin), ("model", &story)] {
-        format.print(&beside(options, case, (&hello, busy)).await?)?;
+    for (case, busy) in [
+        ("spinning", vec![(spin, Manner::Waits); SPINNING]),
+        ("model", vec![(story, Manner::Waits); SPINNING]),
+        ("hostile", hostile),
+    ] {
+        format.print(&beside(options, case, (&hello, &busy)).await?)?;
     }
     Ok(())
 }
@@ -94,7 +134,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 async fn beside(
     options: &Options,
     case: &'static str,
-    (hello, busy): (&Target, &Target),
+    (hello, busy): (&Target, &[Busy]),
 ) -> anyhow::Result<Neighbour> {
     let time = Duration::from_secs(options.seconds);
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
@@ -103,7 +143,7 @@ async fn beside(
         alone.push(hello.load(options.connections, time).await?);
         let stop = Arc::new(AtomicBool::new(false));
         let mut others = JoinSet::new();
-        for _ in 0..SPINNING {
+        for busy in busy {
             others.spawn(keep_busy(busy.clone(), Arc::clone(&stop)));
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -130,9 +170,13 @@ async fn beside(
 }
 
 /// Calls again and again; one that is stopped at its limit has done what it is for.
-async fn keep_busy(busy: Target, stop: Arc<AtomicBool>) {
+async fn keep_busy((busy, manner): Busy, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
-        busy.once().await.ok();
+        match manner {
+            Manner::Waits => drop(busy.once().await),
+            Manner::Leaves => drop(tokio::time::timeout(LEAVES_AFTER, busy.once()).await),
+            Manner::ReadsSlowly => drop(busy.read_slowly(PAUSE).await),
+        }
     }
 }
 

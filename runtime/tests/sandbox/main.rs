@@ -48,6 +48,9 @@ mod reuse;
 #[cfg(test)]
 mod services;
 
+/// How the texts of hostile guests become components.
+#[cfg(test)]
+mod guest_text;
 /// A folder of hostile guests.
 #[cfg(test)]
 mod guests;

@@ -136,6 +136,8 @@ impl Session {
     /// Until the sender is gone.
     fn run(mut self, stopped: &Receiver<()>) -> Result<(), CliError> {
         let mut seen = None;
+        // Those from before: the first call may come as soon as the function is live.
+        self.show_receipts()?;
         loop {
             let now = Snapshot::of(&self.folder);
             // A save is often several writes: what still changes is looked at once more.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use emberbox_runtime::{EngineOptions, KEY_BYTES};
 
@@ -71,6 +72,11 @@ pub(crate) async fn start_workers(
     let program = program(config)?;
     let start = move || process::start(&program, &order);
     Workers::start((config.isolation.workers, instances_max), key, start).await
+}
+
+/// A lock, also after somebody who held it has panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The program that parts are started from: the one that compiles uploads too.

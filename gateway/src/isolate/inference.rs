@@ -15,7 +15,7 @@ use super::process::{Begin, Common, Part};
 use super::wire::{Peer, Reply, Service};
 use crate::models::{ModelHost, Offer};
 
-/// How often a session that waits says what it has used, and the models what became of them.
+/// How often a session that waits says what it has used.
 const NEWS_EVERY: Duration = Duration::from_millis(50);
 
 /// What the process is told.
@@ -90,22 +90,7 @@ impl Room {
             ..InferenceOptions::default()
         });
         let inference = inference.map_err(|error| error.to_string())?;
-        let room = Arc::new(Self { inference, peer });
-        tokio::spawn(Arc::clone(&room).tell_of_models());
-        Ok(room)
-    }
-
-    /// Tells which models there are, whenever that has changed.
-    async fn tell_of_models(self: Arc<Self>) {
-        let mut told = Vec::new();
-        loop {
-            let models = self.inference.models();
-            if models != told {
-                self.peer.tell(&News::Models(models.clone()));
-                told = models;
-            }
-            tokio::time::sleep(NEWS_EVERY).await;
-        }
+        Ok(Arc::new(Self { inference, peer }))
     }
 
     async fn offer(&self, offer: Offer) -> Reply {

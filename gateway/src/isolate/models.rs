@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use emberbox_runtime::bridge::{
 use tokio::sync::watch;
 
 use super::inference::{Ask, News, Next, Tell};
+use super::lock;
 use super::supervise::{Supervised, supervise};
 use super::wire::{Lost, Peer, Pending, Reply, Service};
 use crate::models::{ModelHost, Offer, OfferError, Source};
@@ -48,10 +49,6 @@ struct Session {
 struct Listener {
     shared: Weak<Shared>,
     peer: Peer,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl RemoteModels {
@@ -180,7 +177,10 @@ impl ModelHost for RemoteModels {
             None => None,
         };
         match asked {
-            Some(Ok(list)) => list,
+            Some(Ok(list)) => {
+                lock(&self.shared.list).clone_from(&list);
+                list
+            }
             // While the process is not there, what it said last.
             Some(Err(Lost)) | None => lock(&self.shared.list).clone(),
         }

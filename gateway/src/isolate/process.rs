@@ -25,8 +25,7 @@ const WORKER: &str = "run-worker";
 const FAILED: u8 = 70;
 
 /// What a process is told before it begins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// Holds models.
     Inference(inference::Order),

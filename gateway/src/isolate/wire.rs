@@ -10,7 +10,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -21,6 +21,8 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use super::lock;
 
 /// The longest message. The largest tensors and prompts fit.
 const MESSAGE_BYTES_MAX: usize = 96 << 20;
@@ -169,11 +171,11 @@ impl Peer {
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Bytes>>> {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.waiting)
     }
 
     fn outgoing(&self) -> MutexGuard<'_, BytesMut> {
-        self.shared.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.outgoing)
     }
 
     fn send(&self, (kind, number): (u8, u64), text: Result<Vec<u8>, rmp_serde::encode::Error>) {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use emberbox_runtime::{
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use self::answer::Running;
 use self::reach::{Line, RemoteDoor, RemoteMetered, SentBodies, request};
+use super::lock;
 use super::messages::{
     Ask, CallId, CallOrder, Chunk, Deploy, DeployError, Deployed, FunctionId, Head, Headers, News,
     Tell,
@@ -55,10 +56,6 @@ pub(super) struct Room {
     functions: Mutex<HashMap<FunctionId, Deployment>>,
     calls: Mutex<HashMap<CallId, Arc<Running>>>,
     sent: Arc<SentBodies>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A fault of the host before anything was used.

@@ -3,8 +3,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use emberbox_runtime::{
@@ -54,10 +54,6 @@ pub(super) struct Spec {
     digest: String,
     limits: Limits,
     grants: Grants,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Workers {
@@ -196,11 +192,11 @@ async fn drive(
     match outcome {
         Outcome::Answered(report) => report,
         Outcome::NotBegun => {
-            answer.send(CallError::Overloaded);
+            answer.answer(Err(CallError::Overloaded));
             worker_ended()
         }
         Outcome::Lost => {
-            answer.send(CallError::Fault(WORKER_ENDED.to_owned(), worker_ended()));
+            answer.answer(Err(CallError::Fault(WORKER_ENDED.to_owned(), worker_ended())));
             worker_ended()
         }
     }
@@ -210,10 +206,6 @@ async fn drive(
 pub(super) struct Waiting(Option<oneshot::Sender<Result<Response<GuestBody>, CallError>>>);
 
 impl Waiting {
-    fn send(&mut self, error: CallError) {
-        self.answer(Err(error));
-    }
-
     /// The first answer counts; who waited for it may have gone.
     pub(super) fn answer(&mut self, answer: Result<Response<GuestBody>, CallError>) {
         if let Some(waiting) = self.0.take() {

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use emberbox_runtime::bridge::{BridgeError, Event, ModelInfo, SessionId, Task};
@@ -12,6 +12,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
+use crate::isolate::lock;
 use crate::isolate::messages::{
     CallId, Chunk, ExchangeId, Headers, News, Received, Sent, Want, chunks, next_chunk,
 };
@@ -144,17 +145,13 @@ type SentBody = Arc<tokio::sync::Mutex<OutboundBody>>;
 pub(super) struct SentBodies(Mutex<HashMap<(CallId, ExchangeId), SentBody>>);
 
 impl SentBodies {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(CallId, ExchangeId), SentBody>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The next of one of them.
     pub(super) async fn next(
         &self,
         call: CallId,
         exchange: ExchangeId,
     ) -> Result<Chunk, OutboundError> {
-        let body = self.lock().get(&(call, exchange)).cloned();
+        let body = lock(&self.0).get(&(call, exchange)).cloned();
         match body {
             Some(body) => next_chunk(&mut *body.lock().await).await,
             None => Ok(Chunk { ended: true, ..Chunk::default() }),
@@ -180,7 +177,7 @@ struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.bodies.lock().remove(&(self.call, self.exchange));
+        lock(&self.bodies.0).remove(&(self.call, self.exchange));
         self.peer.tell(&(self.call, News::Drop(self.exchange)));
     }
 }
@@ -203,7 +200,7 @@ impl Outbound for RemoteDoor {
             bodiless: body.is_end_stream(),
         };
         let (peer, call, bodies) = (self.peer.clone(), self.call, Arc::clone(&self.bodies));
-        bodies.lock().insert((call, exchange), Arc::new(tokio::sync::Mutex::new(body)));
+        lock(&bodies.0).insert((call, exchange), Arc::new(tokio::sync::Mutex::new(body)));
         let open = Arc::new(Open { peer, call, exchange, bodies });
         let gone = |lost: Lost| OutboundError::Protocol(lost.to_string());
         let received: Received =

@@ -18,7 +18,8 @@ use tokio::task::AbortHandle;
 use tracing::{Instrument, Span};
 
 use super::link::Link;
-use super::{Spec, Waiting, lock, worker_ended};
+use super::{Spec, Waiting, worker_ended};
+use crate::isolate::lock;
 use crate::isolate::messages::{
     Ask, CallId, CallOrder, Chunk, ExchangeId, Head, Headers, News, Received, Sent, Tell, Want,
     chunks, next_chunk,

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use emberbox_runtime::KEY_BYTES;
 use tokio::sync::OnceCell;
 
+use super::Spec;
 use super::hosted::Hosted;
-use super::{Spec, lock};
+use crate::isolate::lock;
 use crate::isolate::messages::{Ask, CallId, DeployError, Deployed, FunctionId, News, Tell, Want};
 use crate::isolate::wire::{Lost, Peer, Reply, Service};
 

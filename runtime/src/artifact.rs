@@ -17,9 +17,9 @@ use sha2::Sha256;
 use wasmtime::component::Component;
 use wasmtime::{Module, Precompiled};
 
-use crate::engine::Tasks;
+use crate::engine::{Flavour, Tasks};
 use crate::validate::Kind;
-use crate::{Engine, EngineOptions, RuntimeError, engine, validate};
+use crate::{Engine, EngineOptions, Metering, RuntimeError, engine, validate};
 
 /// Bytes of the key.
 pub const KEY_BYTES: usize = 32;
@@ -28,19 +28,20 @@ pub const KEY_BYTES: usize = 32;
 const CODE_END: &str = "cwasm";
 const TAG_END: &str = "mac";
 const ENDS: [&str; 2] = [CODE_END, TAG_END];
+/// What stands between digest and end where the code counts fuel.
+const FUEL_MARK: &str = "-fuel";
 
 /// A component or a core module, checked and compiled. A clone is another handle to it.
 #[derive(Clone)]
 pub struct Compiled {
     pub(crate) code: Code,
+    pub(crate) flavour: Flavour,
 }
 
 /// Machine code, by what it was compiled from.
 #[derive(Clone)]
 pub(crate) enum Code {
     Component(Component),
-    /// For the engine of those that may have several tasks.
-    Service(Component),
     Module(Module),
 }
 
@@ -51,30 +52,38 @@ impl Compiled {
     /// # Errors
     /// Says what is wrong with the component: every import that the host lacks, the missing
     /// export, the byte where it is damaged.
-    pub fn new(engine: &Engine, component: &[u8]) -> Result<Self, RuntimeError> {
+    pub fn new(
+        engine: &Engine,
+        component: &[u8],
+        metering: Metering,
+    ) -> Result<Self, RuntimeError> {
         let kind = validate::check(component, engine.options().component_bytes_max)?;
+        let flavour = flavour(kind, metering);
+        let engine = &engine.of(flavour)?.wasmtime;
         let code = match kind {
-            Kind::Component => {
-                Component::from_binary(engine.wasmtime(), component).map(Code::Component)
+            Kind::Component | Kind::Service => {
+                Component::from_binary(engine, component).map(Code::Component)
             }
-            Kind::Service => {
-                let engine = &engine.services()?.wasmtime;
-                Component::from_binary(engine, component).map(Code::Service)
-            }
-            Kind::Command => Module::from_binary(engine.wasmtime(), component).map(Code::Module),
+            Kind::Command => Module::from_binary(engine, component).map(Code::Module),
         };
-        Ok(Self { code: code.map_err(RuntimeError::Compile)? })
+        Ok(Self { code: code.map_err(RuntimeError::Compile)?, flavour })
     }
 
     /// Bytes of code and data that it takes, mapped from a file or not.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let range = match &self.code {
-            Code::Component(component) | Code::Service(component) => component.image_range(),
+            Code::Component(component) => component.image_range(),
             Code::Module(module) => module.image_range(),
         };
         range.end.addr() - range.start.addr()
     }
+}
+
+/// What an upload's engine has to give it.
+fn flavour(kind: Kind, metering: Metering) -> Flavour {
+    let tasks = if kind == Kind::Service { Tasks::Several } else { Tasks::One };
+    Flavour { tasks, metering }
 }
 
 /// Checks and compiles a component for engines with these options, and gives the compiled code as
@@ -82,10 +91,13 @@ impl Compiled {
 ///
 /// # Errors
 /// As [`Compiled::new`].
-pub fn compile(options: &EngineOptions, component: &[u8]) -> Result<Vec<u8>, RuntimeError> {
+pub fn compile(
+    options: &EngineOptions,
+    component: &[u8],
+    metering: Metering,
+) -> Result<Vec<u8>, RuntimeError> {
     let kind = validate::check(component, options.component_bytes_max)?;
-    let tasks = if kind == Kind::Service { Tasks::Several } else { Tasks::One };
-    let engine = engine::compiler(tasks).map_err(RuntimeError::Engine)?;
+    let engine = engine::compiler(flavour(kind, metering)).map_err(RuntimeError::Engine)?;
     let compiled = match kind {
         Kind::Component | Kind::Service => engine.precompile_component(component),
         Kind::Command => engine.precompile_module(component),
@@ -93,7 +105,26 @@ pub fn compile(options: &EngineOptions, component: &[u8]) -> Result<Vec<u8>, Run
     compiled.map_err(RuntimeError::Compile)
 }
 
-/// Compiled components in a folder, by the digests of what they were compiled from.
+/// Names compiled code in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Of what it was compiled from.
+    pub digest: String,
+    /// What it counts.
+    pub metering: Metering,
+}
+
+impl Build {
+    /// The name without its end.
+    fn name(&self) -> String {
+        match self.metering {
+            Metering::Cpu => self.digest.clone(),
+            Metering::Fuel => format!("{}{FUEL_MARK}", self.digest),
+        }
+    }
+}
+
+/// Compiled components in a folder, by what they were compiled from and what they count.
 pub struct Artifacts {
     engine: Engine,
     folder: PathBuf,
@@ -126,7 +157,8 @@ impl Artifacts {
             let entry = entry?;
             let name = entry.file_name();
             let known = name.to_str().and_then(|name| name.split_once('.'));
-            if !known.is_some_and(|(digest, end)| ENDS.contains(&end) && wanted(digest)) {
+            let of = |name: &str| wanted(name.strip_suffix(FUEL_MARK).unwrap_or(name));
+            if !known.is_some_and(|(name, end)| ENDS.contains(&end) && of(name)) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -141,58 +173,60 @@ impl Artifacts {
 
     /// Whether something was kept that [`Artifacts::read`] may give.
     #[must_use]
-    pub fn has(&self, digest: &str) -> bool {
-        self.path(digest).exists() && self.tag_path(digest).exists()
+    pub fn has(&self, build: &Build) -> bool {
+        let name = build.name();
+        self.path(&name).exists() && self.tag_path(&name).exists()
     }
 
     /// A component that was kept; `None` where there is none, or one that is not ours.
     ///
     /// # Errors
     /// What the system says of the file, and `Compile` where wasmtime does not take it.
-    pub fn read(&self, digest: &str) -> Result<Option<Compiled>, RuntimeError> {
-        let path = self.path(digest);
+    pub fn read(&self, build: &Build) -> Result<Option<Compiled>, RuntimeError> {
+        let name = build.name();
+        let path = self.path(&name);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(RuntimeError::Artifact(error)),
         };
-        if !self.genuine(digest, &file).map_err(RuntimeError::Artifact)? {
+        if !self.genuine(&name, &file).map_err(RuntimeError::Artifact)? {
             tracing::warn!(path = %path.display(), "compiled code that is not ours; refused");
             return Ok(None);
         }
-        let (engine, same) = (self.engine.wasmtime(), same_file(&file, &path));
+        let (engine, same) = (&self.engine, same_file(&file, &path));
+        let usual = Flavour { metering: build.metering, ..Flavour::default() };
         let kind =
             wasmtime::Engine::detect_precompiled_file(&same).map_err(RuntimeError::Compile)?;
         // SAFETY: `deserialize_file` wants a file that wasmtime's compiler has written, and that
         // nobody changes while it is mapped. The MAC says that it is what `write` was given, which
         // is what `compile` gave; files here are written once, under a name that only they get,
         // made read-only, and removed by unlinking alone, which leaves the mapping whole.
-        let code = unsafe {
+        let compiled = unsafe {
             match kind {
                 Some(Precompiled::Module) => {
-                    Module::deserialize_file(engine, same).map(Code::Module)
+                    let module = Module::deserialize_file(&engine.of(usual)?.wasmtime, same);
+                    module.map(|module| Compiled { code: Code::Module(module), flavour: usual })
                 }
-                _ => self.component(&same),
+                _ => self.component(usual, &same),
             }
         };
-        code.map(|code| Some(Compiled { code })).map_err(RuntimeError::Compile)
+        compiled.map(Some).map_err(RuntimeError::Compile)
     }
 
     /// A component, by the engine that it was compiled for.
     ///
     /// # Safety
     /// As `Component::deserialize_file`.
-    unsafe fn component(&self, path: &Path) -> wasmtime::Result<Code> {
-        // SAFETY: the caller's promise.
-        let error = match unsafe { Component::deserialize_file(self.engine.wasmtime(), path) } {
-            Ok(component) => return Ok(Code::Component(component)),
-            Err(error) => error,
+    unsafe fn component(&self, usual: Flavour, path: &Path) -> wasmtime::Result<Compiled> {
+        let read = |flavour| {
+            let engine = &self.engine.of(flavour)?.wasmtime;
+            // SAFETY: the caller's promise.
+            let component = unsafe { Component::deserialize_file(engine, path) }?;
+            wasmtime::Result::Ok(Compiled { code: Code::Component(component), flavour })
         };
-        let Ok(services) = self.engine.services() else { return Err(error) };
-        // SAFETY: the caller's promise.
-        let component = unsafe { Component::deserialize_file(&services.wasmtime, path) };
         // What is for neither, the first has said why.
-        component.map(Code::Service).or(Err(error))
+        read(usual).or_else(|why| read(Flavour { tasks: Tasks::Several, ..usual }).or(Err(why)))
     }
 
     /// Keeps what [`compile`] gave. It is there whole or not at all, but not synced: what a crash
@@ -200,17 +234,21 @@ impl Artifacts {
     ///
     /// # Errors
     /// What the system says of the file.
-    pub fn write(&self, digest: &str, compiled: &[u8]) -> io::Result<()> {
-        let mut mac = self.mac(digest);
+    pub fn write(&self, build: &Build, compiled: &[u8]) -> io::Result<()> {
+        let name = build.name();
+        let mut mac = self.mac(&name);
         mac.update(compiled);
         let tag = mac.finalize().into_bytes();
-        place(&self.folder, &self.tag_path(digest), &tag)?;
-        place(&self.folder, &self.path(digest), compiled)
+        place(&self.folder, &self.tag_path(&name), &tag)?;
+        place(&self.folder, &self.path(&name), compiled)
     }
 
-    /// Removes what was kept; those who have it mapped keep it.
+    /// Removes all that was compiled from this; those who have it mapped keep it.
     pub fn remove(&self, digest: &str) {
-        for path in [self.path(digest), self.tag_path(digest)] {
+        let fuelled = format!("{digest}{FUEL_MARK}");
+        for path in
+            [digest, &fuelled].iter().flat_map(|name| [self.path(name), self.tag_path(name)])
+        {
             match fs::remove_file(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -221,13 +259,13 @@ impl Artifacts {
         }
     }
 
-    fn genuine(&self, digest: &str, mut file: &File) -> io::Result<bool> {
-        let tag = match fs::read(self.tag_path(digest)) {
+    fn genuine(&self, name: &str, mut file: &File) -> io::Result<bool> {
+        let tag = match fs::read(self.tag_path(name)) {
             Ok(tag) => tag,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        let mut mac = self.mac(digest);
+        let mut mac = self.mac(name);
         let mut chunk = vec![0; 256 << 10];
         loop {
             match file.read(&mut chunk)? {
@@ -237,25 +275,25 @@ impl Artifacts {
         }
     }
 
-    /// Bound to the engine's kind and the digest: another file's MAC does not fit.
-    fn mac(&self, digest: &str) -> Hmac<Sha256> {
+    /// Bound to the engine's kind and the name: another file's MAC does not fit.
+    fn mac(&self, name: &str) -> Hmac<Sha256> {
         // HMAC fills a key up to the hash's block with zeros (RFC 2104).
         let mut block = [0; 64];
         block[..KEY_BYTES].copy_from_slice(&self.key);
         let mut mac = Hmac::<Sha256>::new(&block.into());
-        for part in ["emberbox artifact 1", &kind(&self.engine), digest] {
+        for part in ["emberbox artifact 1", &kind(&self.engine), name] {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part.as_bytes());
         }
         mac
     }
 
-    fn path(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{digest}.{CODE_END}"))
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.{CODE_END}"))
     }
 
-    fn tag_path(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{digest}.{TAG_END}"))
+    fn tag_path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.{TAG_END}"))
     }
 }
 
@@ -263,7 +301,7 @@ impl Artifacts {
 fn kind(engine: &Engine) -> String {
     // Its keys are fixed, so that it gives the same in the next process.
     let mut hasher = std::hash::DefaultHasher::new();
-    engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
+    engine.usual().wasmtime.precompile_compatibility_hash().hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 

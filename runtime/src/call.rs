@@ -13,7 +13,8 @@ use crate::body::WrittenBody;
 use crate::meter::Shared;
 use crate::models::Models;
 use crate::outbound::Outbound;
-use crate::{GuestBody, LimitKind, LogSink, RequestBody, headers};
+use crate::spend::Computed;
+use crate::{GuestBody, LimitKind, LogSink, Metering, RequestBody, headers};
 
 /// The fault of a pool that has no slot left for a component that needs several.
 pub(crate) const NO_SLOT: &str = "no instance slot was free";
@@ -60,9 +61,9 @@ pub enum CallEnding {
     Normal,
     /// The client dropped the answer before its end.
     ClientLeft,
-    /// The limit of wall-clock or CPU time was reached.
+    /// The limit of wall-clock time, CPU time or fuel was reached.
     Deadline,
-    /// What the call may spend was used up: by CPU time, or the guest failed after a model was
+    /// What the call may spend was used up: by computing, or the guest failed after a model was
     /// refused to it.
     Budget,
     /// The guest failed, or broke a limit.
@@ -82,6 +83,8 @@ pub struct CallReport {
     pub limit: Option<LimitKind>,
     /// Microseconds of CPU time of the guest's polls.
     pub cpu_us: u64,
+    /// Units of fuel, where computing is metered by fuel.
+    pub fuel: Option<u64>,
     /// The most linear memory it had, in bytes.
     pub memory_bytes_peak: u64,
     /// Bytes of body handed out.
@@ -96,7 +99,7 @@ pub enum CallError {
     /// The guest failed before it answered.
     #[error("the function failed: {0}")]
     Trap(String, CallReport),
-    /// The limit of wall-clock or CPU time was reached before it answered.
+    /// The limit of wall-clock time, CPU time or fuel was reached before it answered.
     #[error("the function did not answer in time: {}", .0.detail.as_deref().unwrap_or("its deadline passed"))]
     Deadline(CallReport),
     /// What the call may spend was used up.
@@ -117,6 +120,15 @@ pub enum CallError {
 }
 
 impl CallReport {
+    /// What the guest has computed, as the call's computing is metered.
+    #[must_use]
+    pub fn computed(&self) -> Computed {
+        match self.fuel {
+            Some(quantity) => Computed { metering: Metering::Fuel, quantity },
+            None => Computed { metering: Metering::Cpu, quantity: self.cpu_us },
+        }
+    }
+
     /// Of a call that has used nothing.
     #[must_use]
     pub fn nothing(ending: CallEnding) -> Self {
@@ -125,6 +137,7 @@ impl CallReport {
             detail: None,
             limit: None,
             cpu_us: 0,
+            fuel: None,
             memory_bytes_peak: 0,
             response_bytes: 0,
             inference_us: 0,

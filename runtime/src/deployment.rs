@@ -8,10 +8,11 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::artifact::Code;
 use crate::call::{self, Answer, Call, CallError, Head, Report, Started};
+use crate::engine::Tasks;
 use crate::heavy::HEAVY_AFTER;
 use crate::instance::{self, Bounds, Idle, Job, Program};
 use crate::meter::Shared;
-use crate::{Compiled, Engine, Grants, Limits, RuntimeError, headers, heavy};
+use crate::{Compiled, Engine, Grants, Limits, Metering, RuntimeError, headers, heavy};
 
 /// One version of a function: checked, compiled, linked. A clone is another handle to it.
 #[derive(Clone)]
@@ -39,7 +40,8 @@ impl Deployment {
         grants: Grants,
     ) -> Result<Self, RuntimeError> {
         limits.validate(engine.options().memory_bytes_max)?;
-        Self::new(engine, &Compiled::new(engine, component)?, limits, grants)
+        let compiled = Compiled::new(engine, component, limits.metering())?;
+        Self::new(engine, &compiled, limits, grants)
     }
 
     /// Links a compiled component with what it may use and see.
@@ -54,17 +56,19 @@ impl Deployment {
         grants: Grants,
     ) -> Result<Self, RuntimeError> {
         limits.validate(engine.options().memory_bytes_max)?;
-        let program = match &compiled.code {
-            Code::Component(component) => {
-                let pre = engine.linker().instantiate_pre(component);
+        same_metering(&limits, compiled.flavour.metering)?;
+        let linked = engine.of(compiled.flavour)?;
+        let program = match (&compiled.code, compiled.flavour.tasks) {
+            (Code::Component(component), Tasks::One) => {
+                let pre = linked.components.instantiate_pre(component);
                 pre.and_then(ProxyPre::new).map(Program::Component)
             }
-            Code::Service(component) => {
-                let pre = engine.services()?.linker.instantiate_pre(component);
+            (Code::Component(component), Tasks::Several) => {
+                let pre = linked.components.instantiate_pre(component);
                 pre.and_then(ServicePre::new).map(Program::Service)
             }
-            Code::Module(module) => {
-                engine.core_linker().instantiate_pre(module).map(Program::Command)
+            (Code::Module(module), _) => {
+                linked.commands.instantiate_pre(module).map(Program::Command)
             }
         };
         let program = program.map_err(RuntimeError::Mismatch)?;
@@ -82,6 +86,7 @@ impl Deployment {
     /// [`RuntimeError::Limit`] names a limit that is out of range.
     pub fn with(&self, limits: Limits, grants: Grants) -> Result<Self, RuntimeError> {
         limits.validate(self.inner.engine.options().memory_bytes_max)?;
+        same_metering(&limits, self.inner.limits.metering())?;
         let Inner { engine, program, .. } = &*self.inner;
         let (program, idle) = (program.clone(), Idle::new(engine.idle_places()));
         let inner = Inner { engine: engine.clone(), program, limits, grants, idle };
@@ -123,7 +128,7 @@ impl Deployment {
         let permit =
             Arc::clone(engine.permits()).try_acquire_owned().or(Err(CallError::Overloaded))?;
 
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(limits.metering()));
         let (alive, gone) = watch::channel(());
         let (head, answered) = oneshot::channel();
         let method = call.request.method().clone();
@@ -132,10 +137,7 @@ impl Deployment {
         let response_bytes_max = limits.response_bytes_max;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits.wall_ms_max);
         let job = Job {
-            engine: match program {
-                Program::Service(pre) => pre.engine().clone(),
-                Program::Component(_) | Program::Command(_) => engine.wasmtime().clone(),
-            },
+            engine: program.engine().clone(),
             guest,
             bounds: Bounds {
                 limits: limits.clone(),
@@ -157,4 +159,13 @@ impl Deployment {
         let body = call::BodyRules { method, response_bytes_max };
         Ok(Started { head: Head::new(answered, client, after, body), report })
     }
+}
+
+/// Compiled code counts either fuel or nothing.
+fn same_metering(limits: &Limits, compiled: Metering) -> Result<(), RuntimeError> {
+    if limits.metering() == compiled {
+        return Ok(());
+    }
+    let reason = format!("is {:?}, and the code was compiled for the other kind", limits.fuel_max);
+    Err(RuntimeError::Limit { field: "fuel_max", reason })
 }

@@ -8,9 +8,9 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::RuntimeError;
 use crate::heavy::Heavy;
 use crate::instance::{CommandState, ComponentState};
+use crate::{Metering, RuntimeError};
 
 /// Most elements of one table; the pooling allocator reserves address space for them.
 pub(crate) const TABLE_ELEMENTS_MAX: u64 = 100_000;
@@ -38,8 +38,8 @@ const DECOMMIT_BATCH: usize = 16;
 const MEMORY_RESIDENT_BYTES: usize = 2 << 20;
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
 const ALL_RESIDENT_BYTES: usize = 2 << 30;
-/// The same of the instances of WASI 0.3, which have a pool of their own.
-const SERVICES_RESIDENT_BYTES: usize = 512 << 20;
+/// The same of the instances of each other flavour, which have a pool of their own.
+const OTHER_RESIDENT_BYTES: usize = 512 << 20;
 
 /// How an engine is set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,16 +77,13 @@ pub struct Engine {
 }
 
 struct Inner {
-    wasmtime: wasmtime::Engine,
-    linker: Linker<ComponentState>,
-    services: OnceLock<Services>,
-    core_linker: wasmtime::Linker<CommandState>,
+    usual: Linked,
+    /// By flavour, the usual one left out; each is made when the first guest of it comes.
+    others: [OnceLock<Linked>; 3],
     permits: Arc<Semaphore>,
     idle_places: Arc<Semaphore>,
     options: EngineOptions,
-    pooling: bool,
     heavy: Heavy,
-    _ticker: Ticker,
 }
 
 impl Engine {
@@ -97,31 +94,23 @@ impl Engine {
     /// `Timer` when no thread can be started.
     pub fn new(options: EngineOptions) -> Result<Self, RuntimeError> {
         check(&options)?;
-        let (wasmtime, pooling) = start(&options, Tasks::One).map_err(RuntimeError::Engine)?;
-        let linker = link(&wasmtime).map_err(RuntimeError::Engine)?;
-        let core_linker = link_core(&wasmtime).map_err(RuntimeError::Engine)?;
-        let tick = Duration::from_millis(options.epoch_tick_ms);
-        let ticker = Ticker::start(wasmtime.weak(), tick).map_err(RuntimeError::Timer)?;
+        let usual = Linked::new(&options, Flavour::default())?;
         let permits = Arc::new(Semaphore::new(options.instances_max as usize));
         let idle_places = Arc::new(Semaphore::new(idle_max(&options) as usize));
         let inner = Inner {
-            wasmtime,
-            linker,
-            services: OnceLock::new(),
-            core_linker,
+            usual,
+            others: [const { OnceLock::new() }; 3],
             permits,
             idle_places,
             options,
-            pooling,
             heavy: Heavy::start().map_err(RuntimeError::Timer)?,
-            _ticker: ticker,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Whether the pooling allocator is in use; false after the fallback.
     pub fn pooling(&self) -> bool {
-        self.inner.pooling
+        self.inner.usual.pooling
     }
 
     /// The options that the engine was started with.
@@ -134,27 +123,24 @@ impl Engine {
         self.inner.options.instances_max as usize - self.inner.permits.available_permits()
     }
 
-    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.inner.wasmtime
+    /// Where most guests run.
+    pub(crate) fn usual(&self) -> &Linked {
+        &self.inner.usual
     }
 
-    /// What components can import.
-    pub(crate) fn linker(&self) -> &Linker<ComponentState> {
-        &self.inner.linker
-    }
-
-    /// Where components of WASI 0.3 run; made when the first of them comes.
-    pub(crate) fn services(&self) -> Result<&Services, RuntimeError> {
-        if let Some(services) = self.inner.services.get() {
-            return Ok(services);
+    /// Where guests of a flavour run.
+    pub(crate) fn of(&self, flavour: Flavour) -> Result<&Linked, RuntimeError> {
+        let place = match (flavour.tasks, flavour.metering) {
+            (Tasks::One, Metering::Cpu) => return Ok(&self.inner.usual),
+            (Tasks::One, Metering::Fuel) => &self.inner.others[0],
+            (Tasks::Several, Metering::Cpu) => &self.inner.others[1],
+            (Tasks::Several, Metering::Fuel) => &self.inner.others[2],
+        };
+        if let Some(linked) = place.get() {
+            return Ok(linked);
         }
-        let made = Services::new(&self.inner.options)?;
-        Ok(self.inner.services.get_or_init(|| made))
-    }
-
-    /// What core modules can.
-    pub(crate) fn core_linker(&self) -> &wasmtime::Linker<CommandState> {
-        &self.inner.core_linker
+        let made = Linked::new(&self.inner.options, flavour)?;
+        Ok(place.get_or_init(|| made))
     }
 
     /// One place for each instance that may wait for a further request.
@@ -172,27 +158,43 @@ impl Engine {
     }
 }
 
-/// An engine whose guests have several tasks, as WASI 0.3 wants. That costs the others, who cannot
-/// have any, a part of their speed, so they have an engine of their own.
-pub(crate) struct Services {
+/// An engine for guests of one flavour, and what they can import.
+pub(crate) struct Linked {
     pub(crate) wasmtime: wasmtime::Engine,
-    pub(crate) linker: Linker<ComponentState>,
+    pub(crate) components: Linker<ComponentState>,
+    pub(crate) commands: wasmtime::Linker<CommandState>,
+    pooling: bool,
     _ticker: Ticker,
 }
 
-impl Services {
-    fn new(options: &EngineOptions) -> Result<Self, RuntimeError> {
-        let (wasmtime, _pooling) = start(options, Tasks::Several).map_err(RuntimeError::Engine)?;
-        let linker = link_services(&wasmtime).map_err(RuntimeError::Engine)?;
+impl Linked {
+    fn new(options: &EngineOptions, flavour: Flavour) -> Result<Self, RuntimeError> {
+        let (wasmtime, pooling) = start(options, flavour).map_err(RuntimeError::Engine)?;
+        let components = match flavour.tasks {
+            Tasks::One => link(&wasmtime),
+            Tasks::Several => link_services(&wasmtime),
+        };
+        let components = components.map_err(RuntimeError::Engine)?;
+        let commands = link_core(&wasmtime).map_err(RuntimeError::Engine)?;
         let tick = Duration::from_millis(options.epoch_tick_ms);
         let _ticker = Ticker::start(wasmtime.weak(), tick).map_err(RuntimeError::Timer)?;
-        Ok(Self { wasmtime, linker, _ticker })
+        Ok(Self { wasmtime, components, commands, pooling, _ticker })
     }
 }
 
-/// Whether a guest may have tasks that run side by side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What sets guests of one engine apart from another's: compiled code fits one flavour only. Several
+/// tasks, and fuel, cost those who use neither a part of their speed, so they have engines of their
+/// own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flavour {
+    pub(crate) tasks: Tasks,
+    pub(crate) metering: Metering,
+}
+
+/// Whether a guest may have tasks that run side by side, as WASI 0.3 wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Tasks {
+    #[default]
     One,
     Several,
 }
@@ -215,12 +217,12 @@ fn check(options: &EngineOptions) -> Result<(), RuntimeError> {
 
 /// The pool's reservation fails where address space is limited (`RLIMIT_AS`, some containers);
 /// a slower engine is better there than none.
-fn start(options: &EngineOptions, tasks: Tasks) -> wasmtime::Result<(wasmtime::Engine, bool)> {
+fn start(options: &EngineOptions, flavour: Flavour) -> wasmtime::Result<(wasmtime::Engine, bool)> {
     if options.pooling {
-        let mut config = config(tasks);
-        let resident = match tasks {
-            Tasks::One => ALL_RESIDENT_BYTES,
-            Tasks::Several => SERVICES_RESIDENT_BYTES,
+        let mut config = config(flavour);
+        let resident = match flavour == Flavour::default() {
+            true => ALL_RESIDENT_BYTES,
+            false => OTHER_RESIDENT_BYTES,
         };
         let pool = pool(options, resident);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
@@ -231,22 +233,23 @@ fn start(options: &EngineOptions, tasks: Tasks) -> wasmtime::Result<(wasmtime::E
             }
         }
     }
-    Ok((wasmtime::Engine::new(&config(tasks))?, false))
+    Ok((wasmtime::Engine::new(&config(flavour))?, false))
 }
 
 /// An engine that compiles for all others, and takes no address space for instances.
-pub(crate) fn compiler(tasks: Tasks) -> wasmtime::Result<wasmtime::Engine> {
-    wasmtime::Engine::new(&config(tasks))
+pub(crate) fn compiler(flavour: Flavour) -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&config(flavour))
 }
 
 /// GC, threads and Winch are not compiled in at all; what remains is switched off here.
-fn config(tasks: Tasks) -> Config {
+fn config(flavour: Flavour) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .max_wasm_stack(GUEST_STACK_BYTES_MAX)
         .async_stack_size(FIBER_STACK_BYTES)
-        .concurrency_support(tasks == Tasks::Several)
+        .concurrency_support(flavour.tasks == Tasks::Several)
+        .consume_fuel(flavour.metering == Metering::Fuel)
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_relaxed_simd(false)

@@ -10,7 +10,7 @@ use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
 use wasmtime::component::ResourceTableError;
-use wasmtime::{InstancePre, PoolConcurrencyLimitError, Store};
+use wasmtime::{InstancePre, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
@@ -21,7 +21,7 @@ use self::limiter::Limiter;
 use crate::call::NO_SLOT;
 use crate::meter::{Shared, thread_cpu};
 use crate::models::Models;
-use crate::{Call, CallEnding, Grants, LimitKind, Limits};
+use crate::{Call, CallEnding, Grants, LimitKind, Limits, Metering};
 
 /// A core module that answers on its standard output.
 mod command;
@@ -43,6 +43,9 @@ pub(crate) use idle::Idle;
 /// What a guest may ask of the random generator at once.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
+/// After how much fuel a guest lets others run, and its count is known.
+const FUEL_INTERVAL: u64 = 1_000_000;
+
 /// Where the head of an answer goes.
 pub(crate) type HeadSender = oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>;
 
@@ -62,6 +65,15 @@ pub(crate) enum Guest {
 }
 
 impl Program {
+    /// Where it runs.
+    pub(crate) fn engine(&self) -> &wasmtime::Engine {
+        match self {
+            Self::Component(pre) => pre.engine(),
+            Self::Service(pre) => pre.engine(),
+            Self::Command(pre) => pre.module().engine(),
+        }
+    }
+
     pub(crate) fn guest(
         &self,
         call: Call,
@@ -127,9 +139,7 @@ pub(crate) async fn run(job: Job) {
             service::run(*guest, &engine, &bounds).await;
         }
         Guest::Command(guest) => {
-            let command::Guest { pre, state } = *guest;
-            let mut store = bounds.store(&engine, state);
-            bounds.run(Box::pin(command::main(&mut store, &pre))).await;
+            command::run(*guest, &engine, &bounds).await;
         }
     }
     drop(permit);
@@ -151,22 +161,35 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    fn store<S: Limited>(&self, engine: &wasmtime::Engine, state: S) -> Store<S> {
+    fn store<S: Limited>(&self, engine: &wasmtime::Engine, state: S) -> wasmtime::Result<Store<S>> {
         let limits = &self.limits;
         let mut store = Store::new(engine, state);
         store.limiter(|state| state.limiter());
-        store.epoch_deadline_async_yield_and_update(1);
+        match limits.metering() {
+            Metering::Cpu => store.epoch_deadline_async_yield_and_update(1),
+            Metering::Fuel => store.epoch_deadline_callback(|mut store| {
+                let left = store.get_fuel()?;
+                store.data_mut().limiter().fuel_left(left);
+                Ok(UpdateDeadline::Yield(1))
+            }),
+        }
         // What the host keeps has this bound in its own table, which tells of it better; the guest's
         // names for that, and its streams and futures, are kept elsewhere.
         store.set_max_component_handles((limits.handles_max as usize).saturating_mul(2));
         store.set_hostcall_fuel(usize::try_from(limits.host_call_bytes_max).unwrap_or(usize::MAX));
-        self.renew(&mut store);
-        store
+        self.renew(&mut store)?;
+        Ok(store)
     }
 
     /// Before each call.
-    fn renew<S>(&self, store: &mut Store<S>) {
+    fn renew<S>(&self, store: &mut Store<S>) -> wasmtime::Result<()> {
         store.set_epoch_deadline(1);
+        if let Some(fuel_max) = self.limits.fuel_max {
+            store.set_fuel(fuel_max)?;
+            // A loop keeps its count to itself until then.
+            store.fuel_async_yield_interval(Some(FUEL_INTERVAL))?;
+        }
+        Ok(())
     }
 
     /// Runs the guest and notes how it ended. The reason is known before the store goes: whoever
@@ -179,6 +202,15 @@ impl Bounds {
             Some(Ok(())) => self.shared.complete(),
             Some(Err(error)) => self.fail(&error),
             None => {}
+        }
+    }
+
+    /// After each call: how much fuel it has taken, to the unit.
+    fn count_fuel<S: Limited>(&self, store: &mut Store<S>) {
+        if self.limits.metering() == Metering::Fuel
+            && let Ok(left) = store.get_fuel()
+        {
+            store.data_mut().limiter().fuel_left(left);
         }
     }
 
@@ -204,8 +236,8 @@ impl Bounds {
                 shared.stop_at(LimitKind::Cpu, CallEnding::Deadline, Some(detail));
                 return Poll::Ready(None);
             }
-            if models.compute(u64::try_from(used.as_micros()).unwrap_or(u64::MAX)).is_err() {
-                let detail = "its CPU time reached what the call may cost";
+            if models.compute(shared.computed(used)).is_err() {
+                let detail = "what it computed reached what the call may cost";
                 shared.stop(CallEnding::Budget, Some(detail.to_owned()));
                 return Poll::Ready(None);
             }
@@ -228,6 +260,12 @@ impl Bounds {
                 0 => shared.complete(),
                 code => shared.stop(CallEnding::Trap(format!("it exited with code {code}")), None),
             }
+            return;
+        }
+        if error.downcast_ref() == Some(&Trap::OutOfFuel) {
+            let fuel_max = self.limits.fuel_max.unwrap_or(0);
+            let detail = format!("it used its {fuel_max} units of fuel");
+            shared.stop_at(LimitKind::Fuel, CallEnding::Deadline, Some(detail));
             return;
         }
         if error.is::<PoolConcurrencyLimitError>() {

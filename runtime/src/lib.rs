@@ -44,13 +44,13 @@ mod nn;
 /// Looks at an upload before the compiler does.
 mod validate;
 
-pub use artifact::{Artifacts, Compiled, KEY_BYTES, compile};
+pub use artifact::{Artifacts, Build, Compiled, KEY_BYTES, compile};
 pub use body::{BodyError, GuestBody, RequestBody};
 pub use call::{Answer, Call, CallEnding, CallError, CallReport, Head, Report, Started};
 pub use deployment::Deployment;
 pub use engine::{Engine, EngineOptions};
 pub use error::{RuntimeError, UnknownImport};
-pub use limits::{Grants, LimitKind, Limits, Secrets};
+pub use limits::{Grants, LimitKind, Limits, Metering, Secrets};
 pub use log::{LogSink, Stream};
 
 // The model and the budget of the tests from outside serve those inside as well.

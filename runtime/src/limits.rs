@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::RuntimeError;
 
 const MIB: u64 = 1 << 20;
+/// Most fuel of one call: days of computing.
+const FUEL_MAX: u64 = 1 << 50;
 
 /// What one call of a function may use. Zero is never allowed: a call that may use nothing of
 /// something cannot run.
@@ -22,6 +24,8 @@ pub struct Limits {
     pub wall_ms_max: u64,
     /// Milliseconds of CPU time, as the thread's clock counts them.
     pub cpu_ms_max: u64,
+    /// Units of fuel. Where it is set, the call's computing is metered by fuel and not by CPU time.
+    pub fuel_max: Option<u64>,
     /// Bytes that one host call may copy out of the guest.
     pub host_call_bytes_max: u64,
     /// Bytes of the answer's body.
@@ -40,6 +44,19 @@ pub struct Limits {
     pub outbound_bytes_max: u64,
 }
 
+/// How a guest's computing is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metering {
+    /// By CPU time, in microseconds: what it costs the machine.
+    #[default]
+    Cpu,
+    /// By fuel: about one unit for each instruction, and one for each byte that an instruction for
+    /// many of them moves (wasmtime's `OperatorCost`). The same work costs the same on any machine,
+    /// and takes longer for being counted.
+    Fuel,
+}
+
 /// One of the limits that a call can reach, for telling which it was. Log lines are not among them:
 /// what is over their limit is dropped, with a note in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +71,8 @@ pub enum LimitKind {
     Wall,
     /// [`Limits::cpu_ms_max`].
     Cpu,
+    /// [`Limits::fuel_max`].
+    Fuel,
     /// [`Limits::host_call_bytes_max`].
     HostCall,
     /// [`Limits::response_bytes_max`].
@@ -78,6 +97,7 @@ impl Default for Limits {
             core_instances_max: 64,
             wall_ms_max: 30_000,
             cpu_ms_max: 10_000,
+            fuel_max: None,
             host_call_bytes_max: 24 * MIB,
             response_bytes_max: 64 * MIB,
             log_bytes_max: 64 << 10,
@@ -91,6 +111,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How a call's computing is counted.
+    #[must_use]
+    pub fn metering(&self) -> Metering {
+        if self.fuel_max.is_some() { Metering::Fuel } else { Metering::Cpu }
+    }
+
     /// Checks every field against what the host can do.
     ///
     /// # Errors
@@ -104,6 +130,8 @@ impl Limits {
             ("core_instances_max", u64::from(self.core_instances_max), 1_000),
             ("wall_ms_max", self.wall_ms_max, day_ms),
             ("cpu_ms_max", self.cpu_ms_max, day_ms),
+            // Where it is not set, any number in range will do.
+            ("fuel_max", self.fuel_max.unwrap_or(1), FUEL_MAX),
             ("host_call_bytes_max", self.host_call_bytes_max, gib),
             ("response_bytes_max", self.response_bytes_max, 1_024 * gib),
             ("log_bytes_max", self.log_bytes_max, gib),

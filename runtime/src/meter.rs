@@ -5,13 +5,16 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
-use crate::{CallEnding, CallReport, LimitKind};
+use crate::spend::Computed;
+use crate::{CallEnding, CallReport, LimitKind, Metering};
 
 /// What one call has used so far, and whether something has ended it. Its task, the body of its
 /// answer and its report share it.
 #[derive(Default)]
 pub(crate) struct Shared {
     cpu_ns: AtomicU64,
+    /// Where computing is metered by it.
+    fuel: Option<AtomicU64>,
     memory_bytes_peak: AtomicU64,
     response_bytes: AtomicU64,
     inference_ns: AtomicU64,
@@ -33,6 +36,10 @@ struct Stopped {
 }
 
 impl Shared {
+    pub(crate) fn new(metering: Metering) -> Self {
+        Self { fuel: (metering == Metering::Fuel).then(AtomicU64::default), ..Self::default() }
+    }
+
     /// Ends the call for this reason, unless it has already ended for another.
     pub(crate) fn stop(&self, ending: CallEnding, detail: Option<String>) {
         self.stop_once(Stopped { ending, detail, limit: None });
@@ -92,6 +99,28 @@ impl Shared {
         Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
     }
 
+    /// The fuel that was used so far.
+    pub(crate) fn fuel_is(&self, used: u64) {
+        if let Some(fuel) = &self.fuel {
+            fuel.fetch_max(used, Ordering::Relaxed);
+        }
+    }
+
+    fn fuel(&self) -> Option<u64> {
+        self.fuel.as_ref().map(|fuel| fuel.load(Ordering::Relaxed))
+    }
+
+    /// What is paid of computing, after this much CPU time.
+    pub(crate) fn computed(&self, cpu: Duration) -> Computed {
+        match self.fuel() {
+            Some(quantity) => Computed { metering: Metering::Fuel, quantity },
+            None => {
+                let quantity = u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX);
+                Computed { metering: Metering::Cpu, quantity }
+            }
+        }
+    }
+
     pub(crate) fn memory_is(&self, bytes: u64) {
         self.memory_bytes_peak.fetch_max(bytes, Ordering::Relaxed);
     }
@@ -136,6 +165,7 @@ impl Shared {
             detail: stopped.and_then(|stopped| stopped.detail.as_deref()).map(Box::from),
             limit: stopped.and_then(|stopped| stopped.limit).or_else(|| self.refused()),
             cpu_us: self.cpu_ns.load(Ordering::Relaxed) / 1_000,
+            fuel: self.fuel(),
             memory_bytes_peak: self.memory_bytes_peak.load(Ordering::Relaxed),
             response_bytes: self.response_bytes.load(Ordering::Relaxed),
             inference_us: self.inference_ns.load(Ordering::Relaxed) / 1_000,

@@ -12,7 +12,7 @@ use tracing::field::Empty;
 use crate::bridge::{
     Bridge, BridgeError, Event, ModelInfo, Open, Plan, Prompt, SessionId, Task, Usage,
 };
-use crate::spend::{Exhausted, Permit, Spend, Units};
+use crate::spend::{Computed, Exhausted, Permit, Spend, Units};
 
 /// Why a task was not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -70,11 +70,11 @@ pub trait Models: Send + Sync + 'static {
     /// Ends the session and settles what ran in it.
     fn close(&self, session: SessionId);
 
-    /// Hears how much CPU time the call has used so far; see [`Spend::compute`].
+    /// Hears how much the guest has computed so far; see [`Spend::compute`].
     ///
     /// # Errors
     /// [`Exhausted`] when what the call may spend does not cover it.
-    fn compute(&self, cpu_us: u64) -> Result<(), Exhausted>;
+    fn compute(&self, computed: Computed) -> Result<(), Exhausted>;
 }
 
 /// Models whose use is paid from what one call may spend. Dropping it ends all that still runs.
@@ -246,8 +246,8 @@ impl Models for Metered {
         }
     }
 
-    fn compute(&self, cpu_us: u64) -> Result<(), Exhausted> {
-        self.spend.compute(cpu_us)
+    fn compute(&self, computed: Computed) -> Result<(), Exhausted> {
+        self.spend.compute(computed)
     }
 }
 

@@ -1,3 +1,6 @@
+use serde::{Deserialize, Serialize};
+
+use crate::Metering;
 use crate::bridge::Usage;
 
 /// The most a computation can use, known before it starts.
@@ -7,6 +10,33 @@ pub struct Units {
     pub input_tokens: u32,
     /// Tokens of output.
     pub output_tokens: u32,
+}
+
+/// What a guest has computed so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Computed {
+    /// What is counted.
+    pub metering: Metering,
+    /// Microseconds of CPU time, or units of fuel.
+    pub quantity: u64,
+}
+
+impl Computed {
+    /// Nothing yet.
+    #[must_use]
+    pub fn nothing(metering: Metering) -> Self {
+        Self { metering, quantity: 0 }
+    }
+
+    /// About a millisecond more: computing is paid ahead in steps of this size.
+    #[must_use]
+    pub fn ahead(self) -> Self {
+        let step = match self.metering {
+            Metering::Cpu => 1_000,
+            Metering::Fuel => 1_000_000,
+        };
+        Self { quantity: self.quantity.saturating_add(step), ..self }
+    }
 }
 
 /// A reservation. It is settled exactly once.
@@ -26,12 +56,12 @@ pub trait Spend: Send + Sync {
     /// [`Exhausted`] when the rest does not cover it; nothing is set aside then.
     fn reserve(&self, model: &str, worst: Units) -> Result<Permit, Exhausted>;
 
-    /// Hears how much CPU time the call has used so far, in microseconds, after each of the
-    /// guest's polls; the guest ends where this refuses.
+    /// Hears how much the guest has computed so far, after each of its polls; it ends where this
+    /// refuses.
     ///
     /// # Errors
     /// [`Exhausted`] when what the call may spend does not cover it.
-    fn compute(&self, _cpu_us: u64) -> Result<(), Exhausted> {
+    fn compute(&self, _computed: Computed) -> Result<(), Exhausted> {
         Ok(())
     }
 

@@ -12,6 +12,10 @@ fn hello() -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+fn build(digest: &str) -> Build {
+    Build { digest: digest.to_owned(), metering: Metering::Cpu }
+}
+
 fn only_folder(root: &Path) -> PathBuf {
     let folders: Vec<_> = fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
     let [folder] = folders.as_slice() else { panic!("{folders:?}") };
@@ -22,28 +26,28 @@ fn only_folder(root: &Path) -> PathBuf {
 fn what_was_kept_is_found_by_the_next_process() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine();
-    let compiled = compile(engine.options(), &hello()).unwrap();
+    let compiled = compile(engine.options(), &hello(), Metering::Cpu).unwrap();
     Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |_| true)
         .unwrap()
-        .write(DIGEST, &compiled)
+        .write(&build(DIGEST), &compiled)
         .unwrap();
     // What a crash of another version left, and that version itself.
     fs::create_dir(root.path().join("0000000000000000")).unwrap();
     let next = Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |_| true).unwrap();
-    let found = next.read(DIGEST).unwrap().unwrap();
+    let found = next.read(&build(DIGEST)).unwrap().unwrap();
     assert!(found.bytes() >= compiled.len(), "{} of {}", found.bytes(), compiled.len());
-    assert!(next.read("d2").unwrap().is_none());
+    assert!(next.read(&build("d2")).unwrap().is_none());
     // What a crash has left in the middle of an upload.
     for orphan in ["d2.cwasm", "d2.mac", ".tmpAbC", "d1.cwasm.part"] {
         fs::write(only_folder(root.path()).join(orphan), b"left").unwrap();
     }
     let next =
         Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |digest| digest == DIGEST).unwrap();
-    assert!(next.read(DIGEST).unwrap().is_some());
+    assert!(next.read(&build(DIGEST)).unwrap().is_some());
     assert_eq!(fs::read_dir(only_folder(root.path())).unwrap().count(), 2);
     next.remove(DIGEST);
     next.remove(DIGEST);
-    assert!(next.read(DIGEST).unwrap().is_none());
+    assert!(next.read(&build(DIGEST)).unwrap().is_none());
     assert_eq!(fs::read_dir(only_folder(root.path())).unwrap().count(), 0);
 }
 
@@ -52,26 +56,26 @@ fn what_was_kept_is_found_by_the_next_process() {
 fn a_pool_takes_what_the_compiler_gives() {
     let root = tempfile::tempdir().unwrap();
     let pooled = Engine::new(EngineOptions::default()).unwrap();
-    let compiled = compile(&EngineOptions::default(), &hello()).unwrap();
+    let compiled = compile(&EngineOptions::default(), &hello(), Metering::Cpu).unwrap();
     let artifacts = Artifacts::open(&pooled, root.path(), [7; KEY_BYTES], |_| true).unwrap();
-    artifacts.write(DIGEST, &compiled).unwrap();
-    assert!(artifacts.read(DIGEST).unwrap().is_some());
+    artifacts.write(&build(DIGEST), &compiled).unwrap();
+    assert!(artifacts.read(&build(DIGEST)).unwrap().is_some());
 }
 
 #[test]
 fn what_is_not_ours_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine();
-    let compiled = compile(engine.options(), &hello()).unwrap();
+    let compiled = compile(engine.options(), &hello(), Metering::Cpu).unwrap();
     let artifacts = Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |_| true).unwrap();
     let refused = |what: &str| {
-        assert!(artifacts.read(DIGEST).unwrap().is_none(), "{what}");
-        artifacts.write(DIGEST, &compiled).unwrap();
-        assert!(artifacts.read(DIGEST).unwrap().is_some(), "after {what}");
+        assert!(artifacts.read(&build(DIGEST)).unwrap().is_none(), "{what}");
+        artifacts.write(&build(DIGEST), &compiled).unwrap();
+        assert!(artifacts.read(&build(DIGEST)).unwrap().is_some(), "after {what}");
     };
-    artifacts.write(DIGEST, &compiled).unwrap();
+    artifacts.write(&build(DIGEST), &compiled).unwrap();
     let other = Artifacts::open(&engine, root.path(), [8; KEY_BYTES], |_| true).unwrap();
-    assert!(other.read(DIGEST).unwrap().is_none(), "another key");
+    assert!(other.read(&build(DIGEST)).unwrap().is_none(), "another key");
 
     let (code, tag) = (artifacts.path(DIGEST), artifacts.tag_path(DIGEST));
     let change = |path: &Path, bytes: &[u8]| {
@@ -95,8 +99,36 @@ fn what_is_not_ours_is_refused() {
     fs::remove_file(&tag).unwrap();
     refused("no code");
     // Genuine, and another component's.
-    artifacts.write("d2", &compiled).unwrap();
+    artifacts.write(&build("d2"), &compiled).unwrap();
     fs::rename(artifacts.path("d2"), &code).unwrap();
     fs::rename(artifacts.tag_path("d2"), &tag).unwrap();
     refused("what was kept for another component");
+}
+
+/// One upload, compiled for both ways of counting.
+#[test]
+fn what_counts_fuel_is_kept_beside_what_does_not() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = engine();
+    let builds =
+        [Metering::Cpu, Metering::Fuel].map(|metering| Build { metering, ..build(DIGEST) });
+    let artifacts = Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |_| true).unwrap();
+    for build in &builds {
+        assert!(!artifacts.has(build));
+        let compiled = compile(engine.options(), &hello(), build.metering).unwrap();
+        artifacts.write(build, &compiled).unwrap();
+    }
+    let next =
+        Artifacts::open(&engine, root.path(), [7; KEY_BYTES], |digest| digest == DIGEST).unwrap();
+    for build in &builds {
+        let read = next.read(build).unwrap().unwrap();
+        assert_eq!(read.flavour.metering, build.metering);
+    }
+    // Genuine, and for the other way.
+    let [cpu, fuel] = builds.each_ref().map(Build::name);
+    fs::rename(artifacts.path(&cpu), artifacts.path(&fuel)).unwrap();
+    fs::rename(artifacts.tag_path(&cpu), artifacts.tag_path(&fuel)).unwrap();
+    assert!(next.read(&builds[1]).unwrap().is_none());
+    next.remove(DIGEST);
+    assert_eq!(fs::read_dir(only_folder(root.path())).unwrap().count(), 0);
 }

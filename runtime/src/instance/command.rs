@@ -13,7 +13,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 
 use super::limiter::Limiter;
 use super::stdio::{Stdin, Stdout};
-use super::{HeadSender, Limited, wasi_of};
+use super::{Bounds, HeadSender, Limited, wasi_of};
 use crate::meter::Shared;
 use crate::nn::CoreNn;
 use crate::{Call, Grants, Limits, log};
@@ -47,8 +47,8 @@ impl Limited for State {
 
 /// The store that a request will run in.
 pub(crate) struct Guest {
-    pub(super) pre: InstancePre<State>,
-    pub(super) state: State,
+    pre: InstancePre<State>,
+    state: State,
 }
 
 impl Guest {
@@ -77,11 +77,19 @@ impl Guest {
     }
 }
 
+/// Runs a request from its fresh store to the store's end.
+pub(super) async fn run(guest: Guest, engine: &wasmtime::Engine, bounds: &Bounds) {
+    let Guest { pre, state } = guest;
+    let mut store = match bounds.store(engine, state) {
+        Ok(store) => store,
+        Err(error) => return bounds.fail(&error),
+    };
+    bounds.run(Box::pin(main(&mut store, &pre))).await;
+    bounds.count_fuel(&mut store);
+}
+
 /// Runs the program to its end.
-pub(super) async fn main(
-    store: &mut Store<State>,
-    pre: &InstancePre<State>,
-) -> wasmtime::Result<()> {
+async fn main(store: &mut Store<State>, pre: &InstancePre<State>) -> wasmtime::Result<()> {
     let instance = pre.instantiate_async(&mut *store).await?;
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
     match start.call_async(&mut *store, ()).await {

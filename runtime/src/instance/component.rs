@@ -83,14 +83,18 @@ impl Guest {
 /// Runs a request, and keeps its instance where that is allowed.
 pub(super) async fn run(guest: Guest, engine: &wasmtime::Engine, bounds: &Bounds) {
     let Guest { pre, request, start, head, idle } = guest;
-    let (mut store, mut proxy, calls) = match start {
-        Start::Fresh(state) => (bounds.store(engine, *state), None, 0),
+    let begun = match start {
+        Start::Fresh(state) => bounds.store(engine, *state).map(|store| (store, None, 0)),
         Start::Waiting(Parked { mut store, proxy, calls, .. }) => {
-            bounds.renew(&mut store);
-            (store, Some(proxy), calls)
+            bounds.renew(&mut store).map(|()| (store, Some(proxy), calls))
         }
     };
+    let (mut store, mut proxy, calls) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return bounds.fail(&error),
+    };
     bounds.run(Box::pin(handle(&mut store, (&pre, &mut proxy), request, head))).await;
+    bounds.count_fuel(&mut store);
     let Some((idle, payer)) = idle else { return };
     if let Some(proxy) = proxy
         && bounds.shared.stopped().is_none()

@@ -15,6 +15,7 @@ pub(crate) struct Limiter {
     table_elements: usize,
     table_elements_max: usize,
     core_instances_max: usize,
+    fuel_max: u64,
     shared: Arc<Shared>,
 }
 
@@ -25,6 +26,11 @@ impl Limiter {
         self.shared = shared;
     }
 
+    /// Hears how much fuel is left.
+    pub(super) fn fuel_left(&self, left: u64) {
+        self.shared.fuel_is(self.fuel_max.saturating_sub(left));
+    }
+
     pub(super) fn new(limits: &Limits, shared: Arc<Shared>) -> Self {
         Self {
             memory_bytes: 0,
@@ -32,6 +38,7 @@ impl Limiter {
             table_elements: 0,
             table_elements_max: usize::try_from(limits.table_elements_max).unwrap_or(usize::MAX),
             core_instances_max: limits.core_instances_max as usize,
+            fuel_max: limits.fuel_max.unwrap_or(0),
             shared,
         }
     }

@@ -49,12 +49,16 @@ impl Guest {
 /// Runs a request from its fresh store to the store's end.
 pub(super) async fn run(guest: Guest, engine: &wasmtime::Engine, bounds: &Bounds) {
     let Guest { pre, request, state, head } = guest;
-    let mut store = bounds.store(engine, state);
+    let mut store = match bounds.store(engine, state) {
+        Ok(store) => store,
+        Err(error) => return bounds.fail(&error),
+    };
     let entries_max = (bounds.limits.handles_max as usize).saturating_mul(ENTRIES_PER_HANDLE);
     if let Some(entries) = store.concurrent_resource_table() {
         entries.set_max_capacity(entries_max);
     }
     bounds.run(Box::pin(handle(&mut store, &pre, request, head))).await;
+    bounds.count_fuel(&mut store);
 }
 
 /// Passes the request to the guest's handler, and lets its tasks go on until the answer's body has

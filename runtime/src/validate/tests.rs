@@ -10,8 +10,9 @@ fn what_is_offered_is_linked() {
     for (interface, version) in OFFERED {
         let version = if *version == "0.2" { "0.2.0" } else { version };
         let text = format!("(component (import \"{interface}@{version}\" (instance)))");
-        let component = Component::from_binary(engine.wasmtime(), &wat::parse_str(text).unwrap());
-        let linked = engine.linker().instantiate_pre(&component.unwrap());
+        let component =
+            Component::from_binary(&engine.usual().wasmtime, &wat::parse_str(text).unwrap());
+        let linked = engine.usual().components.instantiate_pre(&component.unwrap());
         assert!(linked.is_ok(), "{interface}@{version}: {:?}", linked.err());
         assert_eq!(unknown(&format!("{interface}@{version}"), &[]), None);
     }

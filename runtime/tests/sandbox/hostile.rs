@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use emberbox_runtime::bridge::Usage;
-use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
+use emberbox_runtime::spend::{Computed, Exhausted, Permit, Spend, Units};
 use emberbox_runtime::{BodyError, CallEnding, CallError, Deployment, Grants, Limits, Stream};
 use http_body_util::BodyExt;
 
@@ -17,16 +17,16 @@ async fn commit(world: &World, deployment: &Deployment, path: &str) -> Outcome {
     outcome
 }
 
-/// Pays for this many microseconds of CPU time, and for nothing else.
-struct PaysCpu(u64);
+/// Pays for so much computing, and for nothing else.
+pub(crate) struct PaysComputing(pub(crate) u64);
 
-impl Spend for PaysCpu {
+impl Spend for PaysComputing {
     fn reserve(&self, _model: &str, _worst: Units) -> Result<Permit, Exhausted> {
         Err(Exhausted)
     }
 
-    fn compute(&self, cpu_us: u64) -> Result<(), Exhausted> {
-        (cpu_us <= self.0).then_some(()).ok_or(Exhausted)
+    fn compute(&self, computed: Computed) -> Result<(), Exhausted> {
+        (computed.quantity <= self.0).then_some(()).ok_or(Exhausted)
     }
 
     fn settle(&self, _permit: Permit, _model: &str, _actual: Usage) {}
@@ -50,7 +50,7 @@ async fn spinning_ends_with_the_cpu_limit() {
 async fn spinning_ends_where_nobody_pays_for_it() {
     let world = World::new();
     let mut call = world.call(get("/spin"));
-    call.models = world.models_paid(Arc::new(PaysCpu(50_000)));
+    call.models = world.models_paid(Arc::new(PaysComputing(50_000)));
     let outcome = misbehave(small()).call(call).await;
     let Err(CallError::Budget(report)) = outcome else { panic!("{outcome:?}") };
     assert_eq!(report.ending, CallEnding::Budget);

@@ -44,6 +44,10 @@ mod random;
 #[cfg(test)]
 mod reuse;
 
+/// Guests whose computing is counted in fuel.
+#[cfg(test)]
+mod fuel;
+
 /// Components of WASI 0.3.
 #[cfg(test)]
 mod services;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, LazyLock};
 
 use emberbox_runtime::{
-    Artifacts, BodyError, CallEnding, CallError, Deployment, EngineOptions, Limits, RuntimeError,
-    compile,
+    Artifacts, BodyError, Build, CallEnding, CallError, Deployment, EngineOptions, Limits,
+    Metering, RuntimeError, compile,
 };
 use http_body_util::BodyExt;
 
@@ -123,9 +123,10 @@ async fn a_client_that_leaves_ends_it() {
 async fn its_code_is_kept_and_mapped_like_others() {
     let folder = tempfile::tempdir().unwrap();
     let artifacts = Artifacts::open(&ENGINE, folder.path(), [7; 32], |_| true).unwrap();
-    let code = compile(&EngineOptions::default(), HELLO).unwrap();
-    artifacts.write("digest", &code).unwrap();
-    let compiled = artifacts.read("digest").unwrap().expect("what was written");
+    let build = Build { digest: "digest".to_owned(), metering: Metering::Cpu };
+    let code = compile(&EngineOptions::default(), HELLO, Metering::Cpu).unwrap();
+    artifacts.write(&build, &code).unwrap();
+    let compiled = artifacts.read(&build).unwrap().expect("what was written");
     assert!(compiled.bytes() > 100_000);
     let mapped = Deployment::new(&ENGINE, &compiled, Limits::default(), grants()).unwrap();
     let greeting = World::new().get(&mapped, "/").await.answered();

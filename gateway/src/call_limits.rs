@@ -1,7 +1,7 @@
 //! What one call of a function may use: every limit with its unit, its default, what a manifest may
 //! ask for and what the operator allows, in one table.
 
-use emberbox_runtime::{LimitKind, Limits};
+use emberbox_runtime::{LimitKind, Limits, Metering};
 
 /// What one call may use, as its manifest asks; or, of all functions, the most that the operator
 /// allows.
@@ -13,6 +13,8 @@ pub struct CallLimits {
     pub wall_ms: u64,
     /// CPU time of the guest itself, in milliseconds.
     pub cpu_ms: u64,
+    /// Units of fuel, in millions, where computing is metered by fuel.
+    pub fuel_millions: u64,
     /// Elements of tables, all tables together.
     pub table_elements: u64,
     /// Core instances inside the component.
@@ -71,6 +73,7 @@ limits! {
     memory_mib: usual 64, allowed 256, most 4_096;
     wall_ms: usual 30_000, allowed 300_000, most 21_600_000;
     cpu_ms: usual 10_000, allowed 60_000, most 21_600_000;
+    fuel_millions: usual 20_000, allowed 120_000, most 1_000_000_000;
     table_elements: usual 50_000, allowed 100_000, most 100_000;
     core_instances: usual 64, allowed 64, most 64;
     handles: usual 1_000, allowed 1_000, most 1_000_000;
@@ -104,6 +107,7 @@ pub(crate) const fn name_of(limit: LimitKind) -> &'static str {
         LimitKind::CoreInstances => "core_instances",
         LimitKind::Wall => "wall_ms",
         LimitKind::Cpu => "cpu_ms",
+        LimitKind::Fuel => "fuel_millions",
         LimitKind::HostCall => "host_call_kib",
         LimitKind::Response => "response_kib",
         LimitKind::Tensors => "tensors_kib",
@@ -125,7 +129,7 @@ impl CallLimits {
     }
 
     /// As the sandbox takes them.
-    pub(crate) fn for_sandbox(&self) -> Limits {
+    pub(crate) fn for_sandbox(&self, metering: Metering) -> Limits {
         let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         Limits {
             memory_bytes_max: self.memory_mib << 20,
@@ -133,6 +137,10 @@ impl CallLimits {
             core_instances_max: small(self.core_instances),
             wall_ms_max: self.wall_ms,
             cpu_ms_max: self.cpu_ms,
+            fuel_max: match metering {
+                Metering::Cpu => None,
+                Metering::Fuel => Some(self.fuel_millions.saturating_mul(1_000_000)),
+            },
             host_call_bytes_max: self.host_call_kib << 10,
             response_bytes_max: self.response_kib << 10,
             log_bytes_max: self.log_kib << 10,
@@ -158,8 +166,9 @@ mod tests {
             assert!((1..=allowed).contains(&usual) && allowed <= limit.most, "{}", limit.name);
             *limit.set(&mut most) = limit.most;
         }
-        assert_eq!(most.for_sandbox().validate(4 << 30).map_err(|e| e.to_string()), Ok(()));
-        assert_eq!(CallLimits::USUAL.for_sandbox(), Limits::default());
+        let most_of = most.for_sandbox(Metering::Fuel);
+        assert_eq!(most_of.validate(4 << 30).map_err(|e| e.to_string()), Ok(()));
+        assert_eq!(CallLimits::USUAL.for_sandbox(Metering::Cpu), Limits::default());
         assert_eq!(most.within(&CallLimits::USUAL), CallLimits::USUAL);
     }
 
@@ -171,6 +180,7 @@ mod tests {
             LimitKind::CoreInstances,
             LimitKind::Wall,
             LimitKind::Cpu,
+            LimitKind::Fuel,
             LimitKind::HostCall,
             LimitKind::Response,
             LimitKind::Tensors,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use emberbox_runtime::{EngineOptions, RuntimeError};
+use emberbox_runtime::{EngineOptions, Metering, RuntimeError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -145,7 +145,7 @@ impl Compilations {
     /// Checks and compiles a component; gives the compiled code.
     pub(crate) async fn compile(
         &self,
-        engine: &EngineOptions,
+        (engine, metering): (&EngineOptions, Metering),
         (lane, component): (Lane<'_>, Bytes),
     ) -> Result<Vec<u8>, CompileError> {
         if component.len() > engine.component_bytes_max {
@@ -154,14 +154,14 @@ impl Compilations {
         let turn = tokio::time::timeout(PATIENCE, self.turn(lane)).await;
         let turn = turn.or(Err(CompileError::Busy))?.map_err(CompileError::failed)?;
         if let Some(program) = &self.compiler.program {
-            let order = Order::new(engine, &self.compiler);
+            let order = Order::new((engine, metering), &self.compiler);
             let compiled = apart(program, &order, component).await;
             drop(turn);
             return compiled;
         }
         let options = engine.clone();
         let work = move || {
-            let compiled = emberbox_runtime::compile(&options, &component);
+            let compiled = emberbox_runtime::compile(&options, &component, metering);
             drop(turn);
             compiled
         };

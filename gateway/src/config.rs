@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use emberbox_billing::Nano;
+use emberbox_runtime::Metering;
 
 use self::reader::Reader;
 use crate::Compiler;
@@ -165,11 +166,13 @@ pub struct FunctionLimits {
     pub call: CallLimits,
     /// Instances at a time, over all functions.
     pub instances_max: u32,
+    /// How computing is counted where the manifest does not say; with fuel, always.
+    pub metering: Metering,
 }
 
 impl Default for FunctionLimits {
     fn default() -> Self {
-        Self { call: CallLimits::ALLOWED, instances_max: 1_000 }
+        Self { call: CallLimits::ALLOWED, instances_max: 1_000, metering: Metering::Cpu }
     }
 }
 
@@ -299,6 +302,7 @@ impl Config {
             reader.read(limit.setting, limit.set(&mut functions.call));
         }
         reader.read("function_limits.instances_max", &mut functions.instances_max);
+        reader.read("function_limits.metering", &mut functions.metering);
 
         self.egress = Egress::read(reader);
         reader.read("compiler.memory_mib_max", &mut self.compiler.memory_mib_max);

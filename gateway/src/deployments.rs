@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use emberbox_catalog::{CatalogError, NewVersion, Version};
-use emberbox_runtime::{Artifacts, EngineOptions, Grants, RuntimeError, Secrets};
+use emberbox_runtime::{Artifacts, Build, EngineOptions, Grants, Metering, RuntimeError, Secrets};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
@@ -44,6 +44,8 @@ pub(crate) struct Deployments {
     artifacts: Arc<Artifacts>,
     /// The most that the operator allows.
     allowed: CallLimits,
+    /// How computing is counted, unless a manifest asks for fuel.
+    metering: Metering,
     cache: Cache,
     running: Arc<Running>,
     /// Held while the catalog, the artifacts and the slots change together, so that no artifact is
@@ -75,6 +77,7 @@ impl Deployments {
             compilations: Compilations::new(config.compiler.clone()),
             artifacts: Arc::new(artifacts),
             allowed: config.function_limits.call,
+            metering: config.function_limits.metering,
             cache: Cache::new(ready_max, code_bytes_max),
             running: Arc::default(),
             changes: tokio::sync::Mutex::default(),
@@ -104,8 +107,13 @@ impl Deployments {
         (lane, component): (Lane<'_>, impl Future<Output = Result<Bytes, ApiError>>),
     ) -> Result<(Function, usize), ApiError> {
         // An operator may have become stricter since.
-        let limits = manifest.limits.within(&self.allowed).for_sandbox();
+        let metering = match self.metering {
+            Metering::Cpu => manifest.metering,
+            Metering::Fuel => Metering::Fuel,
+        };
+        let limits = manifest.limits.within(&self.allowed).for_sandbox(metering);
         let grants = grants(manifest, secrets);
+        let build = Build { digest: digest.to_owned(), metering };
         let load = || {
             let what = (limits.clone(), grants.clone());
             self.sandbox.load(&self.artifacts, (org_id, digest), what)
@@ -119,7 +127,7 @@ impl Deployments {
             }
             Err(error) => return Err(not_deployed(error)),
         }
-        self.compile(digest, (lane, component.await?)).await?;
+        self.compile(build, (lane, component.await?)).await?;
         let ready = load().await.map_err(|error| {
             // What the engine does not take, an upload must not leave behind.
             if matches!(error, DeployError::Code(_)) {
@@ -133,10 +141,11 @@ impl Deployments {
     /// Compiles a component, and keeps what came of it.
     async fn compile(
         &self,
-        digest: &str,
+        build: Build,
         (lane, component): (Lane<'_>, Bytes),
     ) -> Result<(), ApiError> {
-        let compiled = self.compilations.compile(&self.engine, (lane, component)).await;
+        let how = (&self.engine, build.metering);
+        let compiled = self.compilations.compile(how, (lane, component)).await;
         let code = compiled.map_err(|error| match error {
             // It was taken once, so whoever calls it now is not at fault.
             CompileError::Refused(_) | CompileError::TooLarge if lane == Lane::Kept => {
@@ -144,8 +153,8 @@ impl Deployments {
             }
             other => refused(other),
         })?;
-        let (artifacts, digest) = (Arc::clone(&self.artifacts), digest.to_owned());
-        blocking(move || artifacts.write(&digest, &code))
+        let artifacts = Arc::clone(&self.artifacts);
+        blocking(move || artifacts.write(&build, &code))
             .await?
             .map_err(|error| refused(RuntimeError::Artifact(error).into()))
     }

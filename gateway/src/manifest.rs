@@ -8,11 +8,17 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use emberbox_billing::Nano;
+use emberbox_runtime::Metering;
 
+use self::checks::{
+    check_arguments, check_build, check_component, check_models, check_secrets, check_variable,
+    positive,
+};
 use self::section::Section;
 use crate::call_limits::{self, CallLimits};
 use crate::config::Rules;
 
+mod checks;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -65,6 +71,8 @@ pub struct Manifest {
     pub outbound_hosts: Rules,
     /// Whether an instance answers several requests of one payer.
     pub reuse_instances: bool,
+    /// How its computing is counted, and paid.
+    pub metering: Metering,
 }
 
 /// The author's own price. All zero when the manifest has no `[price]`.
@@ -176,6 +184,12 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
             ),
         });
     }
+    let limits = limits.unwrap_or(CallLimits::USUAL);
+    if function.metering == Metering::Cpu && limits.fuel_millions != CallLimits::USUAL.fuel_millions
+    {
+        let reason = "fuel is counted only with function.metering = \"fuel\"".to_owned();
+        mistakes.push(Mistake { field: "limits.fuel_millions".to_owned(), reason });
+    }
     let environment = environment.unwrap_or_default();
     if let Some(name) = function.secrets.iter().find(|name| environment.contains_key(*name)) {
         let reason = format!("'{name}' is in [environment] too, with its value for all to read");
@@ -188,12 +202,13 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
         max_cost_per_call,
         models: function.models,
         price,
-        limits: limits.unwrap_or(CallLimits::USUAL),
+        limits,
         environment,
         secrets: function.secrets,
         arguments: function.arguments,
         outbound_hosts: function.outbound_hosts,
         reuse_instances: function.reuse_instances,
+        metering: function.metering,
     })
 }
 
@@ -208,6 +223,7 @@ struct FunctionPart {
     arguments: Vec<String>,
     outbound_hosts: Rules,
     reuse_instances: bool,
+    metering: Metering,
 }
 
 fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
@@ -233,6 +249,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         Rules::default()
     });
     let reuse_instances = section.flag("reuse_instances").unwrap_or(false);
+    let metering = section.parsed("metering").unwrap_or_default();
     section.refuse_unknown(&[
         "name",
         "component",
@@ -243,6 +260,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         "arguments",
         "outbound_hosts",
         "reuse_instances",
+        "metering",
     ]);
     Some(FunctionPart {
         name: name?,
@@ -254,6 +272,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         arguments: arguments.unwrap_or_default(),
         outbound_hosts,
         reuse_instances,
+        metering,
     })
 }
 
@@ -301,76 +320,6 @@ fn read_environment(mut section: Section<'_>) -> BTreeMap<String, String> {
         }
     }
     values
-}
-
-fn check_component(path: &str) -> Result<(), String> {
-    if path.is_empty() || path.contains('\0') {
-        return Err("it is the path of the built component; leave it out to use Cargo's".to_owned());
-    }
-    Ok(())
-}
-
-fn check_build(command: &str, component: &Option<String>) -> Result<(), String> {
-    if command.trim().is_empty() || command.contains('\0') {
-        return Err("it is a command, such as \"npm run build\"".to_owned());
-    }
-    match component {
-        Some(_) => Ok(()),
-        None => Err("function.component must say which file it makes".to_owned()),
-    }
-}
-
-fn check_arguments(arguments: &[String]) -> Result<(), String> {
-    if arguments.len() > ARGUMENTS_MAX {
-        return Err(format!("{} are given; at most {ARGUMENTS_MAX} are kept", arguments.len()));
-    }
-    match arguments.iter().any(|argument| argument.contains('\0')) {
-        true => Err("an argument cannot hold a zero byte".to_owned()),
-        false => Ok(()),
-    }
-}
-
-fn check_models(models: &[String]) -> Result<(), String> {
-    if models.len() > MODELS_MAX {
-        return Err(format!("{} models are named; at most {MODELS_MAX} are granted", models.len()));
-    }
-    let fits = |name: &&String| name.is_empty() || name.chars().count() > MODEL_NAME_CHARS_MAX;
-    match models.iter().find(fits) {
-        Some(_) => Err(format!("a model's name has 1 to {MODEL_NAME_CHARS_MAX} characters")),
-        None => Ok(()),
-    }
-}
-
-fn check_secrets(names: &[String]) -> Result<(), String> {
-    if names.len() > SECRETS_MAX {
-        return Err(format!(
-            "{} secrets are named; at most {SECRETS_MAX} are granted",
-            names.len()
-        ));
-    }
-    let checked = names.iter().try_for_each(|name| emberbox_catalog::check_secret_name(name));
-    checked.map_err(|error| error.to_string())
-}
-
-fn check_variable(name: &str, value: &str) -> Result<(), String> {
-    let mut characters = name.chars();
-    let starts_well = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    if !starts_well || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Err("a variable's name has only letters, digits and underscores, and does not \
-                    start with a digit"
-            .to_owned());
-    }
-    if value.contains('\0') {
-        return Err("a value cannot hold a zero byte".to_owned());
-    }
-    Ok(())
-}
-
-fn positive(amount: Nano, meaning: &str) -> Result<(), String> {
-    if amount > Nano::from_nano(0) {
-        return Ok(());
-    }
-    Err(format!("{amount} is not above zero; {meaning}"))
 }
 
 /// One line for a text that is not TOML, with the place: the library's own message draws the

@@ -44,6 +44,10 @@ mod egress;
 #[cfg(test)]
 #[path = "gateway/embeddings.rs"]
 mod embeddings;
+/// Functions that pay for fuel.
+#[cfg(test)]
+#[path = "gateway/fuel.rs"]
+mod fuel;
 /// Calls of functions.
 #[cfg(test)]
 #[path = "gateway/functions.rs"]

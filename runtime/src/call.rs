@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -84,7 +85,7 @@ pub struct CallReport {
     /// Microseconds of CPU time of the guest's polls.
     pub cpu_us: u64,
     /// Units of fuel, where computing is metered by fuel.
-    pub fuel: Option<u64>,
+    pub fuel: Option<NonZeroU64>,
     /// The most linear memory it had, in bytes.
     pub memory_bytes_peak: u64,
     /// Bytes of body handed out.
@@ -98,7 +99,7 @@ pub struct CallReport {
 pub enum CallError {
     /// The guest failed before it answered.
     #[error("the function failed: {0}")]
-    Trap(String, CallReport),
+    Trap(Box<str>, CallReport),
     /// The limit of wall-clock time, CPU time or fuel was reached before it answered.
     #[error("the function did not answer in time: {}", .0.detail.as_deref().unwrap_or("its deadline passed"))]
     Deadline(CallReport),
@@ -116,7 +117,7 @@ pub enum CallError {
     RequestInvalid(String),
     /// The host failed.
     #[error("the platform failed: {0}")]
-    Fault(String, CallReport),
+    Fault(Box<str>, CallReport),
 }
 
 impl CallReport {
@@ -124,7 +125,7 @@ impl CallReport {
     #[must_use]
     pub fn computed(&self) -> Computed {
         match self.fuel {
-            Some(quantity) => Computed { metering: Metering::Fuel, quantity },
+            Some(fuel) => Computed { metering: Metering::Fuel, quantity: fuel.get() },
             None => Computed { metering: Metering::Cpu, quantity: self.cpu_us },
         }
     }
@@ -162,9 +163,9 @@ impl CallError {
             CallEnding::Normal | CallEnding::ClientLeft => Self::NoResponse(report),
             CallEnding::Deadline => Self::Deadline(report),
             CallEnding::Budget => Self::Budget(report),
-            CallEnding::Trap(reason) => Self::Trap(reason, report),
+            CallEnding::Trap(reason) => Self::Trap(reason.into(), report),
             CallEnding::Fault(reason) if reason == NO_SLOT => Self::Overloaded,
-            CallEnding::Fault(reason) => Self::Fault(reason, report),
+            CallEnding::Fault(reason) => Self::Fault(reason.into(), report),
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,18 @@ pub enum Metering {
     /// many of them moves (wasmtime's `OperatorCost`). The same work costs the same on any machine,
     /// and takes longer for being counted.
     Fuel,
+}
+
+impl FromStr for Metering {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "fuel" => Ok(Self::Fuel),
+            _ => Err("expected \"cpu\" or \"fuel\""),
+        }
+    }
 }
 
 /// One of the limits that a call can reach, for telling which it was. Log lines are not among them:

@@ -1,3 +1,4 @@
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -165,7 +166,7 @@ impl Shared {
             detail: stopped.and_then(|stopped| stopped.detail.as_deref()).map(Box::from),
             limit: stopped.and_then(|stopped| stopped.limit).or_else(|| self.refused()),
             cpu_us: self.cpu_ns.load(Ordering::Relaxed) / 1_000,
-            fuel: self.fuel(),
+            fuel: self.fuel().and_then(NonZeroU64::new),
             memory_bytes_peak: self.memory_bytes_peak.load(Ordering::Relaxed),
             response_bytes: self.response_bytes.load(Ordering::Relaxed),
             inference_us: self.inference_ns.load(Ordering::Relaxed) / 1_000,

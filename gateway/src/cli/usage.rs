@@ -91,7 +91,11 @@ pub(crate) fn shown_usage(usage: &Value, paint: Paint) -> String {
     let told = told.map(|(name, title)| (name, title, tells_apart(usage, name)));
     let mut columns: Vec<Column> =
         told.iter().filter(|(_, _, on)| *on).map(|(_, title, _)| left(title)).collect();
-    columns.extend(["CALLS", "INPUT", "CACHED", "OUTPUT", "CPU MS", "COST"].map(right));
+    let fuel_of = |line: &Value| line.pointer("/fuel").and_then(Value::as_u64).unwrap_or(0);
+    let any_fuel = lines.iter().any(|line| fuel_of(line) > 0);
+    columns.extend(["CALLS", "INPUT", "CACHED", "OUTPUT", "CPU MS"].map(right));
+    columns.extend(any_fuel.then(|| right("FUEL")));
+    columns.push(right("COST"));
     let mut table = Table::new(&columns);
     for line in lines {
         let named = told.iter().filter(|(_, _, on)| *on);
@@ -102,17 +106,19 @@ pub(crate) fn shown_usage(usage: &Value, paint: Paint) -> String {
             cell(line, "/cached_input_tokens"),
             cell(line, "/output_tokens"),
             milliseconds(line.pointer("/compute_micros").and_then(Value::as_u64)),
-            credits_cell(line, "/cost"),
         ]);
+        row.extend(any_fuel.then(|| fuel_of(line).to_string()));
+        row.push(credits_cell(line, "/cost"));
         table.row(row);
     }
     if lines.is_empty() {
         return "nothing was called in this time".to_owned();
     }
     let mut total = vec!["total".to_owned()];
-    total.resize(columns.len().saturating_sub(6), String::new());
+    let sums = if any_fuel { 7 } else { 6 };
+    total.resize(columns.len().saturating_sub(sums), String::new());
     total.push(cell(usage, "/calls"));
-    total.extend(["", "", "", ""].map(str::to_owned));
+    total.resize(columns.len().saturating_sub(1), String::new());
     total.push(credits_cell(usage, "/total"));
     table.row(total);
     table.render(paint, "")

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use emberbox_runtime::{EngineOptions, RuntimeError};
+use emberbox_runtime::{EngineOptions, Metering, RuntimeError};
 
 use super::Compiler;
 use crate::confine::{self, Calls};
@@ -45,14 +45,18 @@ pub(super) struct Order {
     /// Seconds of CPU time
     #[arg(long)]
     pub(super) cpu_s_max: u64,
+    /// Whether the code counts fuel
+    #[arg(long)]
+    fuel: bool,
 }
 
 impl Order {
-    pub(super) fn new(engine: &EngineOptions, compiler: &Compiler) -> Self {
+    pub(super) fn new((engine, metering): (&EngineOptions, Metering), compiler: &Compiler) -> Self {
         Self {
             component_bytes_max: engine.component_bytes_max,
             memory_mib_max: compiler.memory_mib_max,
             cpu_s_max: compiler.cpu_s_max,
+            fuel: metering == Metering::Fuel,
         }
     }
 
@@ -62,13 +66,15 @@ impl Order {
     }
 
     /// As arguments, the command's own name before them.
-    pub(super) fn arguments(&self) -> [String; 4] {
-        [
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
             NAME.to_owned(),
             format!("--component-bytes-max={}", self.component_bytes_max),
             format!("--memory-mib-max={}", self.memory_mib_max),
             format!("--cpu-s-max={}", self.cpu_s_max),
-        ]
+        ];
+        arguments.extend(self.fuel.then(|| "--fuel".to_owned()));
+        arguments
     }
 }
 
@@ -80,7 +86,8 @@ fn run(order: &Order) -> ExitCode {
             component_bytes_max: order.component_bytes_max,
             ..EngineOptions::default()
         };
-        emberbox_runtime::compile(&options, &component).map_err(|error| match error {
+        let metering = if order.fuel { Metering::Fuel } else { Metering::Cpu };
+        emberbox_runtime::compile(&options, &component, metering).map_err(|error| match error {
             RuntimeError::Engine(_) => failed(error),
             refusal => (REFUSED, refusal.to_string()),
         })

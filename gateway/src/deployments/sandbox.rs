@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use emberbox_runtime::{
-    Artifacts, Call, CallError, Deployment, Engine, Grants, Limits, RuntimeError, Started,
+    Artifacts, Build, Call, CallError, Deployment, Engine, Grants, Limits, RuntimeError, Started,
 };
 
 use crate::isolate::{DeployError, RemoteFunction, Workers};
@@ -54,7 +54,8 @@ pub(crate) async fn load(
     (digest, limits, grants): (String, Limits, Grants),
 ) -> Result<Option<(Deployment, usize)>, DeployError> {
     let load = move || {
-        let compiled = artifacts.read(&digest).map_err(DeployError::of_code)?;
+        let build = Build { digest, metering: limits.metering() };
+        let compiled = artifacts.read(&build).map_err(DeployError::of_code)?;
         let Some(compiled) = compiled else { return Ok(None) };
         let deployment = Deployment::new(&engine, &compiled, limits, grants)?;
         Ok(Some((deployment, compiled.bytes())))

@@ -61,6 +61,7 @@ pub(crate) async fn call(
         request_id = %caller.arrival.request_id,
         emberbox.ending = Empty,
         emberbox.cpu_us = Empty,
+        emberbox.fuel = Empty,
         emberbox.inference_us = Empty,
         emberbox.memory_bytes_peak = Empty,
         emberbox.response_bytes = Empty,
@@ -141,6 +142,9 @@ fn note(report: &CallReport) {
     let span = Span::current();
     span.record("emberbox.ending", ending);
     span.record("emberbox.cpu_us", report.cpu_us);
+    if let Some(fuel) = report.fuel {
+        span.record("emberbox.fuel", fuel.get());
+    }
     span.record("emberbox.inference_us", report.inference_us);
     span.record("emberbox.memory_bytes_peak", report.memory_bytes_peak);
     span.record("emberbox.response_bytes", report.response_bytes);
@@ -310,7 +314,7 @@ async fn settle(
     }
     let mut tally = spend.used();
     tally.add(None, Meter::Calls, 1);
-    tally.add(None, Meter::ComputeMicros, report.cpu_us);
+    tally.add_computed(report.computed());
     tab.charge(tally.lines(), ending).await.map(Some)
 }
 

@@ -162,7 +162,8 @@ pub(super) fn dearer_input(book: &PriceBook, org: &OrgId, model: &str) -> Meter 
     }
 }
 
-/// Quotes a function's call: what its author says that it costs at most, or what the caller does.
+/// Quotes a function's call: what its author says that it costs at most, or what the caller does; or
+/// what its fuel costs at most, where that is less.
 pub(crate) async fn function(
     app: &App,
     org: &OrgId,
@@ -172,16 +173,26 @@ pub(crate) async fn function(
     let book = app.billing.prices().await?;
     let mut tally = Tally::default();
     tally.add(None, Meter::Calls, 1);
-    let lines = tally.lines();
+    let mut lines = tally.lines();
     let billed = Billed { org, author: live.author.as_ref(), provider: None };
     let least = book.charge(&billed, &lines, Markup::Full)?.total;
-    let amount = max_cost.map_or(live.max_cost_per_call, |most| most.min(live.max_cost_per_call));
+    let mut amount =
+        max_cost.map_or(live.max_cost_per_call, |most| most.min(live.max_cost_per_call));
     if amount < least {
         // Where the author's own limit is too low by now, nothing would come of a call but its cost.
         let whose = if amount < live.max_cost_per_call { "max_cost" } else { "max_cost_per_call" };
         return Err(ApiError::MaxCostExceeded(format!(
             "a call of this function costs at least {least} credits, and its {whose} is {amount}"
         )));
+    }
+    let (limits, grants) = (live.function.limits(), live.function.grants());
+    if let Some(fuel_max) = limits.fuel_max.filter(|_| grants.models.is_empty()) {
+        // Nothing else is paid by what the guest does, so its limit says what that can cost.
+        tally.add(None, Meter::Fuel, fuel_max);
+        let most = book.charge(&billed, &tally.lines(), Markup::Full)?.total;
+        if most <= amount {
+            (amount, lines) = (most, tally.lines());
+        }
     }
     let subject = Subject::Function {
         owner: live.owner.clone(),

@@ -3,17 +3,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use emberbox_billing::{AuthorPrice, Billed, Markup, Meter, Nano, OrgId, PriceBook};
 use emberbox_runtime::bridge::Usage;
-use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
+use emberbox_runtime::spend::{Computed, Exhausted, Permit, Spend, Units};
 
 use super::Tally;
 use super::quote::dearer_input;
 
-/// CPU time is bought in slices of this many microseconds, ahead of its use.
-const CPU_SLICE_US: u64 = 1_000;
-
 /// What a guest may spend: its call's hold, at the prices pinned with it.
 ///
-/// Everything counts together: the call, the CPU time bought so far, the tokens used, and the worst
+/// Everything counts together: the call, the computing bought so far, the tokens used, and the worst
 /// case of each computation that runs. So nothing is delivered that the hold cannot pay, and what a
 /// guest computes passes it by no more than one of its polls.
 pub(super) struct CallSpend {
@@ -27,7 +24,7 @@ pub(super) struct CallSpend {
 #[derive(Default)]
 struct State {
     used: Tally,
-    cpu_us_bought: u64,
+    bought: Option<Computed>,
     reserved: HashMap<u64, (String, Units)>,
     last_permit: u64,
 }
@@ -46,11 +43,11 @@ impl CallSpend {
         self.lock().used.clone()
     }
 
-    /// Whether the hold pays for everything, and for the CPU time.
-    fn covers(&self, state: &State, cpu_us: u64) -> bool {
+    /// Whether the hold pays for everything, and for so much computing.
+    fn covers(&self, state: &State, computed: Option<Computed>) -> bool {
         let mut tally = state.used.clone();
         tally.add(None, Meter::Calls, 1);
-        tally.add(None, Meter::ComputeMicros, cpu_us);
+        computed.into_iter().for_each(|computed| tally.add_computed(computed));
         for (model, units) in state.reserved.values() {
             let input = dearer_input(&self.book, &self.org, model);
             tally.add(Some(model), input, u64::from(units.input_tokens));
@@ -72,22 +69,22 @@ impl Spend for CallSpend {
         state.last_permit += 1;
         let permit = state.last_permit;
         state.reserved.insert(permit, (model.to_owned(), worst));
-        if self.covers(&state, state.cpu_us_bought) {
+        if self.covers(&state, state.bought) {
             return Ok(Permit(permit));
         }
         state.reserved.remove(&permit);
         Err(Exhausted)
     }
 
-    fn compute(&self, cpu_us: u64) -> Result<(), Exhausted> {
+    fn compute(&self, computed: Computed) -> Result<(), Exhausted> {
         let mut state = self.lock();
-        if cpu_us <= state.cpu_us_bought {
+        if state.bought.is_some_and(|bought| computed.quantity <= bought.quantity) {
             return Ok(());
         }
-        // The last slice is as long as the hold can pay.
-        let ahead = cpu_us.saturating_add(CPU_SLICE_US);
-        let bought = [ahead, cpu_us].into_iter().find(|cpu_us| self.covers(&state, *cpu_us));
-        state.cpu_us_bought = bought.ok_or(Exhausted)?;
+        // The last step is as long as the hold can pay.
+        let mut steps = [computed.ahead(), computed].into_iter();
+        let bought = steps.find(|computed| self.covers(&state, Some(*computed)));
+        state.bought = Some(bought.ok_or(Exhausted)?);
         Ok(())
     }
 
@@ -100,6 +97,8 @@ impl Spend for CallSpend {
 
 #[cfg(test)]
 mod tests {
+    use emberbox_runtime::Metering;
+
     use super::*;
 
     /// What the initial prices ask: nano-credits per input token, per output token, per call, and
@@ -112,6 +111,10 @@ mod tests {
     fn spend(held: i64) -> CallSpend {
         let payer = (OrgId::new("acme"), None);
         CallSpend::new(Arc::new(PriceBook::initial()), payer, Nano::from_nano(held))
+    }
+
+    fn cpu(us: u64) -> Computed {
+        Computed { metering: Metering::Cpu, quantity: us }
     }
 
     fn units(input_tokens: u32, output_tokens: u32) -> Units {
@@ -132,26 +135,26 @@ mod tests {
             (0, 1, false),
             (-1, 1, false),
         ] {
-            let covered = spend(CALL + left).compute(cpu_us).is_ok();
+            let covered = spend(CALL + left).compute(cpu(cpu_us)).is_ok();
             assert_eq!(covered, expect, "{left} nano-credits for {cpu_us} µs");
         }
         let mut free = PriceBook::initial();
         free.functions.compute_ms = emberbox_billing::Pico::ZERO;
         let payer = (OrgId::new("acme"), None);
         let spend = CallSpend::new(Arc::new(free), payer, Nano::from_nano(CALL));
-        assert!(spend.compute(1 << 40).is_ok(), "what is free has no end");
+        assert!(spend.compute(cpu(1 << 40)).is_ok(), "what is free has no end");
     }
 
     #[test]
     fn cpu_time_and_tokens_share_one_hold() {
         let spend = spend(CALL + 10 * CPU_MS + 10 * INPUT + 10 * OUTPUT);
-        spend.compute(9_000).unwrap();
+        spend.compute(cpu(9_000)).unwrap();
         assert!(spend.reserve("m", units(10, 11)).is_err(), "a slice of CPU time is bought ahead");
         let permit = spend.reserve("m", units(10, 10)).unwrap();
-        assert_eq!(spend.compute(10_001), Err(Exhausted), "all else is reserved");
+        assert_eq!(spend.compute(cpu(10_001)), Err(Exhausted), "all else is reserved");
         spend.settle(permit, "m", usage(10, 0, 9));
-        spend.compute(14_000).unwrap();
-        assert_eq!(spend.compute(14_001), Err(Exhausted));
+        spend.compute(cpu(14_000)).unwrap();
+        assert_eq!(spend.compute(cpu(14_001)), Err(Exhausted));
         assert!(spend.reserve("m", units(1, 0)).is_err(), "the CPU time took the rest");
     }
 
@@ -167,8 +170,8 @@ mod tests {
             let payer = (OrgId::new(payer), Some(author.clone()));
             let held = Nano::from_nano(CALL + 500 + 10 * CPU_MS);
             let spend = CallSpend::new(book, payer, held);
-            assert!(spend.compute(expect).is_ok());
-            assert!(spend.compute(expect + 1).is_err());
+            assert!(spend.compute(cpu(expect)).is_ok());
+            assert!(spend.compute(cpu(expect + 1)).is_err());
         };
         check("acme", 5_000);
         check("author", 15_000);

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use emberbox_billing::{Meter, UsageLine};
+use emberbox_runtime::Metering;
 use emberbox_runtime::bridge::Usage;
+use emberbox_runtime::spend::Computed;
 
 /// Quantities by model and meter. It stays small however often a guest computes.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,15 @@ impl Tally {
         self.add(Some(model), Meter::InputTokens, u64::from(usage.input_tokens - cached));
         self.add(Some(model), Meter::CachedInputTokens, u64::from(cached));
         self.add(Some(model), Meter::OutputTokens, u64::from(usage.output_tokens));
+    }
+
+    /// Adds what a guest has computed.
+    pub(crate) fn add_computed(&mut self, computed: Computed) {
+        let meter = match computed.metering {
+            Metering::Cpu => Meter::ComputeMicros,
+            Metering::Fuel => Meter::Fuel,
+        };
+        self.add(None, meter, computed.quantity);
     }
 
     /// As the ledger takes it.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use emberbox_runtime::bridge::{ModelInfo, SessionId, Task};
 use emberbox_runtime::models::Delivery;
 use emberbox_runtime::outbound::OutboundError;
+use emberbox_runtime::spend::Computed;
 use emberbox_runtime::{CallReport, Grants, Limits, RuntimeError};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame};
@@ -51,8 +52,8 @@ pub(super) enum Want {
     Open(String),
     Run(SessionId, Box<Task>, Delivery),
     Next(SessionId),
-    /// CPU time so far, in microseconds; the answer says how far it may go.
-    Compute(u64),
+    /// What the guest has computed; the answer says how far it may go.
+    Compute(Computed),
     Send(ExchangeId, Box<Sent>),
     /// The next of the body of the answer to it.
     Received(ExchangeId),
@@ -128,8 +129,8 @@ pub(super) struct CallOrder {
     pub(super) request_id: String,
     /// The granted models that there are.
     pub(super) models: Vec<ModelInfo>,
-    /// CPU time that is paid already.
-    pub(super) compute_us: u64,
+    /// Computing that is paid already.
+    pub(super) paid: Computed,
     /// Whether there is a way out.
     pub(super) outbound: bool,
 }

@@ -61,7 +61,7 @@ pub(super) struct Room {
 /// A fault of the host before anything was used.
 fn fault(what: &str) -> CallError {
     let ending = CallEnding::Fault(what.to_owned());
-    CallError::Fault(what.to_owned(), CallReport::nothing(ending))
+    CallError::Fault(what.into(), CallReport::nothing(ending))
 }
 
 impl Room {
@@ -117,7 +117,7 @@ impl Room {
 
     /// A call of the guest's, with everything that it reaches.
     fn prepare(&self, call: CallId, order: CallOrder) -> Result<Call, CallError> {
-        let models = RemoteMetered::new(self.peer.clone(), call, (order.models, order.compute_us));
+        let models = RemoteMetered::new(self.peer.clone(), call, (order.models, order.paid));
         let outbound = order
             .outbound
             .then(|| Arc::new(RemoteDoor::new(self.peer.clone(), call, Arc::clone(&self.sent))));

@@ -146,7 +146,7 @@ impl RemoteFunction {
         let head = async move {
             match answered.await {
                 Ok(answer) => answer,
-                Err(_) => Err(CallError::Fault(WORKER_ENDED.to_owned(), worker_ended())),
+                Err(_) => Err(CallError::Fault(WORKER_ENDED.into(), worker_ended())),
             }
         };
         let report = async move { reported.await.unwrap_or_else(|_| worker_ended()) };
@@ -196,7 +196,7 @@ async fn drive(
             worker_ended()
         }
         Outcome::Lost => {
-            answer.answer(Err(CallError::Fault(WORKER_ENDED.to_owned(), worker_ended())));
+            answer.answer(Err(CallError::Fault(WORKER_ENDED.into(), worker_ended())));
             worker_ended()
         }
     }

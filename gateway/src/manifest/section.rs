@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use emberbox_billing::Nano;
 use toml::{Table, Value};
@@ -100,6 +101,16 @@ impl<'m> Section<'m> {
         };
         self.refuse(name, reason);
         None
+    }
+
+    /// One of a few words.
+    pub(super) fn parsed<T>(&mut self, name: &str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let text = self.text(name, false)?;
+        text.parse().map_err(|error| self.refuse(name, format!("\"{text}\": {error}"))).ok()
     }
 
     /// An amount of credits: a decimal in quotes, since a TOML float would lose digits of money.

@@ -6,7 +6,9 @@ const MISBEHAVE: &[u8] = include_bytes!("../../../examples/prebuilt/misbehave.wa
 
 fn server(limit: &str) -> Server {
     let server = Server::start();
-    let rest = format!("models = [\"tiny-storyteller\"]\n[limits]\n{limit}");
+    let metering = if limit.starts_with("fuel") { "fuel" } else { "cpu" };
+    let rest =
+        format!("models = [\"tiny-storyteller\"]\nmetering = \"{metering}\"\n[limits]\n{limit}");
     assert_eq!(server.deploy("misbehave", MISBEHAVE, &rest).status, 201, "{limit}");
     server
 }
@@ -30,6 +32,7 @@ fn a_failed_call_names_its_limit() {
     for (setting, path, status, code) in [
         ("memory_mib = 16", "/hoard", 500, "guest_trap"),
         ("cpu_ms = 100", "/spin", 504, "deadline_exceeded"),
+        ("fuel_millions = 50", "/spin", 504, "deadline_exceeded"),
         ("wall_ms = 100", "/slow?before_ms=100000", 504, "deadline_exceeded"),
         ("core_instances = 1", "/", 500, "guest_trap"),
         ("handles = 20", "/hoard-contexts", 500, "guest_trap"),

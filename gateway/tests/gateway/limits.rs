@@ -130,6 +130,7 @@ fn limits_over_the_operators_are_refused_by_name() {
         ("memory_mib", 257),
         ("wall_ms", 300_001),
         ("cpu_ms", 60_001),
+        ("fuel_millions", 120_001),
         ("handles", 1_001),
         ("host_call_kib", 65_537),
         ("tensors_kib", 65_537),
@@ -141,10 +142,10 @@ fn limits_over_the_operators_are_refused_by_name() {
         ("concurrency", 10_001),
     ] {
         let error = server
-            .deploy("hello", hello, &format!("[limits]\n{limit} = {over}"))
+            .deploy("hello", hello, &format!("metering = \"fuel\"\n[limits]\n{limit} = {over}"))
             .refused(400, "invalid_request");
         assert_eq!(error["param"], json!(format!("limits.{limit}")), "{error}");
-        let within = format!("[limits]\n{limit} = {}", over - 1);
+        let within = format!("metering = \"fuel\"\n[limits]\n{limit} = {}", over - 1);
         assert_eq!(server.deploy("hello", hello, &within).status, 201, "{limit}");
     }
     assert_eq!(server.get("/f/local/hello/").status, 200);

@@ -35,6 +35,9 @@ mod egress;
 /// Vectors.
 #[cfg(test)]
 mod embeddings;
+/// Functions that pay for fuel.
+#[cfg(test)]
+mod fuel;
 /// Calls of functions.
 #[cfg(test)]
 mod functions;

@@ -108,7 +108,7 @@ async fn traps_end_only_their_call() {
         let error = commit(&world, &deployment, path).await.failed();
         let CallError::Trap(reason, report) = error else { panic!("{path}: {error:?}") };
         assert!(reason.contains(expect), "{path}: {reason}");
-        assert_eq!(report.ending, CallEnding::Trap(reason));
+        assert_eq!(report.ending, CallEnding::Trap(reason.into()));
     }
     let logs = world.logs.all();
     assert!(logs.iter().any(|(_, line)| line.contains("panicked")), "{logs:?}");

@@ -7,7 +7,7 @@ use crate::logs::CallLog;
 /// What the client is told when the guest gave no answer.
 pub(super) fn no_answer(error: CallError) -> ApiError {
     match error {
-        CallError::Trap(reason, _) => trap(reason),
+        CallError::Trap(reason, _) => trap(reason.into()),
         CallError::NoResponse(_) => trap("it gave no answer".to_owned()),
         CallError::Budget(_) => ApiError::CallBudget,
         CallError::Deadline(report) => deadline(&report),

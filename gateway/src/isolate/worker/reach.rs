@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use emberbox_runtime::bridge::{BridgeError, Event, ModelInfo, SessionId, Task};
 use emberbox_runtime::models::{Delivery, Models, Refusal};
 use emberbox_runtime::outbound::{Exchange, Outbound, OutboundBody, OutboundError};
-use emberbox_runtime::spend::Exhausted;
+use emberbox_runtime::spend::{Computed, Exhausted};
 use emberbox_runtime::{BodyError, LogSink, RequestBody, Stream};
 use http::{Request, Response};
 use http_body::Body as _;
@@ -48,9 +48,9 @@ pub(super) struct RemoteMetered {
     paid: Arc<Paid>,
 }
 
-/// CPU time that is paid.
+/// Computing that is paid.
 struct Paid {
-    us: AtomicU64,
+    quantity: AtomicU64,
     is_asking: AtomicBool,
     is_over: AtomicBool,
 }
@@ -59,10 +59,13 @@ impl RemoteMetered {
     pub(super) fn new(
         peer: Peer,
         call: CallId,
-        (models, compute_us): (Vec<ModelInfo>, u64),
+        (models, paid): (Vec<ModelInfo>, Computed),
     ) -> Self {
-        let us = AtomicU64::new(compute_us);
-        let paid = Paid { us, is_asking: AtomicBool::new(false), is_over: AtomicBool::new(false) };
+        let paid = Paid {
+            quantity: AtomicU64::new(paid.quantity),
+            is_asking: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+        };
         Self { peer, call, models, paid: Arc::new(paid) }
     }
 }
@@ -102,11 +105,11 @@ impl Models for RemoteMetered {
 
     /// More is asked for while the guest goes on, so what it computes passes what is paid by two of
     /// its polls at most.
-    fn compute(&self, cpu_us: u64) -> Result<(), Exhausted> {
+    fn compute(&self, computed: Computed) -> Result<(), Exhausted> {
         if self.paid.is_over.load(Ordering::Acquire) {
             return Err(Exhausted);
         }
-        if cpu_us <= self.paid.us.load(Ordering::Acquire)
+        if computed.quantity <= self.paid.quantity.load(Ordering::Acquire)
             || self.paid.is_asking.swap(true, Ordering::AcqRel)
         {
             return Ok(());
@@ -114,9 +117,9 @@ impl Models for RemoteMetered {
         let (peer, call, paid) = (self.peer.clone(), self.call, Arc::clone(&self.paid));
         tokio::spawn(async move {
             let answer: Result<Result<u64, ()>, Lost> =
-                peer.ask(&(call, Want::Compute(cpu_us))).await;
+                peer.ask(&(call, Want::Compute(computed))).await;
             match answer {
-                Ok(Ok(us)) => paid.us.store(us, Ordering::Release),
+                Ok(Ok(quantity)) => paid.quantity.store(quantity, Ordering::Release),
                 Ok(Err(())) | Err(Lost) => paid.is_over.store(true, Ordering::Release),
             }
             paid.is_asking.store(false, Ordering::Release);

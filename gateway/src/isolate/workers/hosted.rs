@@ -7,6 +7,7 @@ use std::time::Duration;
 use emberbox_runtime::bridge::{BridgeError, Event, SessionId};
 use emberbox_runtime::models::{Models, Refusal};
 use emberbox_runtime::outbound::{Egress, OutboundBody, OutboundError};
+use emberbox_runtime::spend::Computed;
 use emberbox_runtime::{
     BodyError, Call, CallError, CallReport, GuestBody, LogSink, RequestBody, Stream,
 };
@@ -26,8 +27,6 @@ use crate::isolate::messages::{
 };
 use crate::isolate::wire::{Lost, Peer, Reply};
 
-/// CPU time that is paid ahead, in microseconds.
-const COMPUTE_AHEAD_US: u64 = 1_000;
 /// How long after its limits a call may still take to end.
 const GRACE: Duration = Duration::from_secs(20);
 /// Of a request's body what goes with its head, where it is there.
@@ -89,6 +88,8 @@ impl Hosted {
     pub(super) fn new(spec: &Spec, call: Call) -> (Arc<Self>, CallOrder) {
         let Call { request, tenant, request_id, models, outbound, logs } = call;
         let (parts, mut body) = request.into_parts();
+        let nothing = Computed::nothing(spec.limits.metering());
+        let ahead = nothing.ahead();
         let order = CallOrder {
             function: spec.function,
             method: parts.method.to_string(),
@@ -98,7 +99,7 @@ impl Hosted {
             tenant,
             request_id,
             models: spec.grants.models.iter().filter_map(|name| models.model(name)).collect(),
-            compute_us: models.compute(COMPUTE_AHEAD_US).map_or(0, |()| COMPUTE_AHEAD_US),
+            paid: models.compute(ahead).map_or(nothing, |()| ahead),
             outbound: outbound.is_some(),
         };
         let hosted = Self {
@@ -183,7 +184,7 @@ fn hand_on(
         client.waits = !body.ended;
         let response = response((status, headers), body, client);
         let response =
-            response.map_err(|error| CallError::Fault(error.to_string(), worker_ended()))?;
+            response.map_err(|error| CallError::Fault(error.to_string().into(), worker_ended()))?;
         Ok((response, report))
     });
     let (response, report) = match answer {
@@ -263,7 +264,7 @@ impl Hosted {
                     Reply::new(&models.run(session, *task, delivery).await)
                 }
                 Want::Next(session) => Reply::new(&models.next(session).await),
-                Want::Compute(cpu_us) => Reply::new(&self.compute(cpu_us)),
+                Want::Compute(computed) => Reply::new(&self.compute(computed)),
                 Want::Send(exchange, sent) => {
                     Reply::new(&self.send(peer, (call, exchange), *sent).await)
                 }
@@ -304,11 +305,11 @@ impl Hosted {
         }
     }
 
-    /// How much CPU time is paid now, if it is so much.
-    fn compute(&self, cpu_us: u64) -> Result<u64, ()> {
-        let ahead = cpu_us.saturating_add(COMPUTE_AHEAD_US);
-        let mut paid = [ahead, cpu_us].into_iter();
-        paid.find(|cpu_us| self.models.compute(*cpu_us).is_ok()).ok_or(())
+    /// How much computing is paid now, if it is so much.
+    fn compute(&self, computed: Computed) -> Result<u64, ()> {
+        let mut steps = [computed.ahead(), computed].into_iter();
+        let paid = steps.find(|computed| self.models.compute(*computed).is_ok());
+        paid.map(|paid| paid.quantity).ok_or(())
     }
 
     async fn send(

@@ -25,6 +25,8 @@ pub struct CallLimits {
     pub host_call_kib: u64,
     /// Tensors that are held at the same time, in KiB.
     pub tensors_kib: u64,
+    /// Models that are loaded from the guest's memory, in KiB.
+    pub load_kib: u64,
     /// Contexts of `wasi:nn` that are open at the same time: sequences on models.
     pub contexts: u64,
     /// The response's body, in KiB.
@@ -79,6 +81,7 @@ limits! {
     handles: usual 1_000, allowed 1_000, most 1_000_000;
     host_call_kib: usual 24 << 10, allowed 64 << 10, most 1 << 20;
     tensors_kib: usual 16 << 10, allowed 64 << 10, most 1 << 20;
+    load_kib: usual 8 << 10, allowed 16 << 10, most 1 << 20;
     contexts: usual 128, allowed 128, most 10_000;
     response_kib: usual 64 << 10, allowed 1 << 20, most 1 << 30;
     log_kib: usual 64, allowed 1 << 10, most 1 << 20;
@@ -111,6 +114,7 @@ pub(crate) const fn name_of(limit: LimitKind) -> &'static str {
         LimitKind::HostCall => "host_call_kib",
         LimitKind::Response => "response_kib",
         LimitKind::Tensors => "tensors_kib",
+        LimitKind::Load => "load_kib",
         LimitKind::Contexts => "contexts",
         LimitKind::Handles => "handles",
         LimitKind::OutboundRequests => "outbound_requests",
@@ -145,6 +149,7 @@ impl CallLimits {
             response_bytes_max: self.response_kib << 10,
             log_bytes_max: self.log_kib << 10,
             tensor_bytes_max: self.tensors_kib << 10,
+            load_bytes_max: self.load_kib << 10,
             contexts_max: small(self.contexts),
             handles_max: small(self.handles),
             outbound_requests_max: small(self.outbound_requests),
@@ -184,6 +189,7 @@ mod tests {
             LimitKind::HostCall,
             LimitKind::Response,
             LimitKind::Tensors,
+            LimitKind::Load,
             LimitKind::Contexts,
             LimitKind::Handles,
             LimitKind::OutboundRequests,

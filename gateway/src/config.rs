@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use emberbox_billing::Nano;
-use emberbox_runtime::Metering;
 
 use self::reader::Reader;
 use crate::Compiler;
-use crate::call_limits::{self, CallLimits};
 
 pub use self::billing::Billing;
 pub use self::egress::Egress;
+pub use self::functions::FunctionLimits;
 pub use self::inference::Inference;
 pub use self::isolation::Isolation;
 pub use self::payments::{CurrencyRates, Payments, Secrets, Webhooks};
@@ -24,6 +23,7 @@ pub use crate::egress::Rules;
 
 mod billing;
 mod egress;
+mod functions;
 mod inference;
 mod isolation;
 mod payments;
@@ -159,23 +159,6 @@ impl Default for KeyLimits {
     }
 }
 
-/// The most that functions may be given, whatever their manifests ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunctionLimits {
-    /// What one call may use; one setting for each, its name and `_max`.
-    pub call: CallLimits,
-    /// Instances at a time, over all functions.
-    pub instances_max: u32,
-    /// How computing is counted where the manifest does not say; with fuel, always.
-    pub metering: Metering,
-}
-
-impl Default for FunctionLimits {
-    fn default() -> Self {
-        Self { call: CallLimits::ALLOWED, instances_max: 1_000, metering: Metering::Cpu }
-    }
-}
-
 /// What the first start creates, when the data folder is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bootstrap {
@@ -297,13 +280,7 @@ impl Config {
         reader.read("key_limits.requests_per_minute_max", &mut keys.requests_per_minute_max);
         reader.read("key_limits.org_concurrency_max", &mut keys.org_concurrency_max);
 
-        let functions = &mut self.function_limits;
-        for limit in call_limits::ALL {
-            reader.read(limit.setting, limit.set(&mut functions.call));
-        }
-        reader.read("function_limits.instances_max", &mut functions.instances_max);
-        reader.read("function_limits.metering", &mut functions.metering);
-
+        self.function_limits.read(reader);
         self.egress = Egress::read(reader);
         reader.read("compiler.memory_mib_max", &mut self.compiler.memory_mib_max);
         reader.read("compiler.cpu_s_max", &mut self.compiler.cpu_s_max);
@@ -334,12 +311,7 @@ impl Config {
         );
         self.inference.check(reader);
         self.isolation.check(reader);
-        let functions = &self.function_limits;
-        for limit in call_limits::ALL {
-            let right = (1..=limit.most).contains(&limit.get(&functions.call));
-            reader.expect(right, limit.setting, &format!("must be 1 to {}", limit.most));
-        }
-        reader.at_least_one("function_limits.instances_max", functions.instances_max.into());
+        self.function_limits.check(reader);
         // The program itself takes a part of it.
         let enough = self.compiler.memory_mib_max >= 256;
         reader.expect(enough, "compiler.memory_mib_max", "must be at least 256");

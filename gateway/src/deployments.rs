@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use emberbox_catalog::{CatalogError, NewVersion, Version};
-use emberbox_runtime::{Artifacts, Build, EngineOptions, Grants, Metering, RuntimeError, Secrets};
+use emberbox_runtime::{Artifacts, Build, EngineOptions, Grants, RuntimeError};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
-use crate::call_limits::{self, CallLimits};
 use crate::compiler::{Compilations, CompileError, Lane};
-use crate::config::Config;
+use crate::config::{Config, FunctionLimits};
 use crate::errors::ApiError;
 use crate::folder::{Folder, FolderError};
 use crate::isolate::DeployError;
@@ -22,6 +21,8 @@ use crate::secrets;
 
 /// The versions that were called lately.
 mod cache;
+/// What manifests ask for, and what they get.
+mod granted;
 /// A version that is ready to be called.
 mod live;
 /// Calls in progress, by function.
@@ -43,9 +44,7 @@ pub(crate) struct Deployments {
     compilations: Compilations,
     artifacts: Arc<Artifacts>,
     /// The most that the operator allows.
-    allowed: CallLimits,
-    /// How computing is counted, unless a manifest asks for fuel.
-    metering: Metering,
+    allowed: FunctionLimits,
     cache: Cache,
     running: Arc<Running>,
     /// Held while the catalog, the artifacts and the slots change together, so that no artifact is
@@ -76,8 +75,7 @@ impl Deployments {
             sandbox,
             compilations: Compilations::new(config.compiler.clone()),
             artifacts: Arc::new(artifacts),
-            allowed: config.function_limits.call,
-            metering: config.function_limits.metering,
+            allowed: config.function_limits.clone(),
             cache: Cache::new(ready_max, code_bytes_max),
             running: Arc::default(),
             changes: tokio::sync::Mutex::default(),
@@ -103,16 +101,12 @@ impl Deployments {
     async fn function(
         &self,
         (org_id, digest): (&str, &str),
-        (manifest, secrets): (&Manifest, Secrets),
+        (manifest, grants): (&Manifest, Grants),
         (lane, component): (Lane<'_>, impl Future<Output = Result<Bytes, ApiError>>),
     ) -> Result<(Function, usize), ApiError> {
+        let metering = self.metering(manifest);
         // An operator may have become stricter since.
-        let metering = match self.metering {
-            Metering::Cpu => manifest.metering,
-            Metering::Fuel => Metering::Fuel,
-        };
-        let limits = manifest.limits.within(&self.allowed).for_sandbox(metering);
-        let grants = grants(manifest, secrets);
+        let limits = manifest.limits.within(&self.allowed.call).for_sandbox(metering);
         let build = Build { digest: digest.to_owned(), metering };
         let load = || {
             let what = (limits.clone(), grants.clone());
@@ -160,22 +154,7 @@ impl Deployments {
     }
 
     fn concurrency(&self, manifest: &Manifest) -> u64 {
-        manifest.limits.within(&self.allowed).concurrency
-    }
-
-    /// Refuses limits that the operator does not allow, by name.
-    pub(crate) fn check_limits(&self, manifest: &Manifest) -> Result<(), ApiError> {
-        for limit in call_limits::ALL {
-            let (asked, allowed) = (limit.get(&manifest.limits), limit.get(&self.allowed));
-            // What a manifest does not ask for is no reason to refuse it: it gets what is allowed.
-            if asked > allowed && asked != limit.get(&CallLimits::USUAL) {
-                return Err(ApiError::field(
-                    &format!("limits.{}", limit.name),
-                    format!("{asked} is more than this server allows, which is {allowed}"),
-                ));
-            }
-        }
-        Ok(())
+        manifest.limits.within(&self.allowed.call).concurrency
     }
 }
 
@@ -220,37 +199,28 @@ async fn load_version(
 ) -> Result<Arc<Live>, ApiError> {
     let manifest = Manifest::parse(&version.manifest)
         .map_err(|error| ApiError::internal("a stored manifest is not valid", &error))?;
-    let granted = secrets::granted(app, org_id, &manifest).await?;
+    let secrets = secrets::granted(app, org_id, &manifest).await?;
+    let policy = Policy::of(&*app.catalog, org_id).await?;
     let component = async {
         let digest = version.digest.clone();
         let component = on_disk(app, move |folder| folder.read_artifact(&digest)).await?;
         tracing::info!(owner, function = name, version = version.number, "is compiled again");
         Ok(component.into())
     };
-    let what = (&manifest, granted.secrets);
+    // An operator or an organisation may have become stricter since.
+    let what = (&manifest, app.deployments.grants(&manifest, &policy, secrets.secrets));
     let (function, code_bytes) =
         app.deployments.function((org_id, &version.digest), what, (Lane::Kept, component)).await?;
-    // An operator or an organisation may have become stricter since.
-    let policy = Policy::of(&*app.catalog, org_id).await?.outbound_hosts;
     let ready = Ready {
         function,
         concurrency: app.deployments.concurrency(&manifest),
-        outbound_hosts: app.egress.granted(&manifest.outbound_hosts, policy.as_ref()),
+        outbound_hosts: app
+            .egress
+            .granted(&manifest.outbound_hosts, policy.outbound_hosts.as_ref()),
         code_bytes,
-        secrets_until: granted.believed_until,
+        secrets_until: secrets.believed_until,
     };
     Ok(Live::new((owner, org_id, version.number), &manifest, ready))
-}
-
-/// Refuses hosts that the function will not be granted, by name.
-async fn check_hosts(app: &App, org_id: &str, manifest: &Manifest) -> Result<(), ApiError> {
-    let policy = Policy::of(&*app.catalog, org_id).await?.outbound_hosts;
-    match app.egress.refusal(&manifest.outbound_hosts, policy.as_ref()) {
-        None => Ok(()),
-        Some((host, why)) => {
-            Err(ApiError::field("function.outbound_hosts", format!("{host} is not granted: {why}")))
-        }
-    }
 }
 
 /// A version that was made.
@@ -265,10 +235,11 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Published, ApiE
     let Upload { owner, org_id, manifest_text, manifest, component, activate } = upload;
     let digest = hex::encode(Sha256::digest(&component));
     let moment = app.deployments.cache.moment();
-    check_hosts(app, &org_id, &manifest).await?;
-    let granted = secrets::granted(app, &org_id, &manifest).await?;
-    let (name, what) =
-        (manifest.name.parse::<emberbox_catalog::Name>()?, (&manifest, granted.secrets));
+    let policy = Policy::of(&*app.catalog, &org_id).await?;
+    app.deployments.check(&app.egress, &manifest, &policy)?;
+    let secrets = secrets::granted(app, &org_id, &manifest).await?;
+    let name = manifest.name.parse::<emberbox_catalog::Name>()?;
+    let what = (&manifest, app.deployments.grants(&manifest, &policy, secrets.secrets));
     let uploaded = (Lane::Upload(&org_id), std::future::ready(Ok(component.clone())));
     let made = app.deployments.function((&org_id, &digest), what, uploaded).await;
     let (ready, code_bytes) = made.inspect_err(|_| {
@@ -303,12 +274,12 @@ pub(crate) async fn publish(app: &App, upload: Upload) -> Result<Published, ApiE
             concurrency: app.deployments.concurrency(&manifest),
             outbound_hosts: manifest.outbound_hosts.clone(),
             code_bytes,
-            secrets_until: granted.believed_until,
+            secrets_until: secrets.believed_until,
         };
         let live = Live::new((&owner, &org_id, version.number), &manifest, ready);
         app.deployments.cache.put(&live, moment);
     }
-    Ok(Published { version, unset: granted.unset })
+    Ok(Published { version, unset: secrets.unset })
 }
 
 /// Points `live` to a version: compiled first, so that no call waits or fails because of the switch.
@@ -358,16 +329,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| ApiError::internal("work on the disk did not end", &error))
-}
-
-fn grants(manifest: &Manifest, secrets: Secrets) -> Grants {
-    Grants {
-        models: manifest.models.clone(),
-        environment: manifest.environment.clone(),
-        secrets,
-        arguments: manifest.arguments.clone(),
-        reuse: manifest.reuse_instances,
-    }
 }
 
 fn not_deployed(error: DeployError) -> ApiError {

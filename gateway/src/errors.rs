@@ -319,7 +319,7 @@ impl From<BridgeError> for ApiError {
             BridgeError::ContextLength { tokens, max } => ApiError::ContextLength { tokens, max },
             BridgeError::WrongKind(_) => ApiError::field("model", error.to_string()),
             BridgeError::Overloaded(what) => ApiError::Overloaded(what),
-            BridgeError::Cancelled | BridgeError::Failed => {
+            BridgeError::Cancelled | BridgeError::BadModel(_) | BridgeError::Failed => {
                 ApiError::internal("inference failed", &error)
             }
         }

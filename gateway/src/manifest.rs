@@ -57,6 +57,8 @@ pub struct Manifest {
     pub max_cost_per_call: Nano,
     /// The models that the function may load, by name.
     pub models: BTreeSet<String>,
+    /// Whether it wants to load models from its own memory.
+    pub load_models: bool,
     /// What the author takes on top of the platform's prices.
     pub price: Price,
     /// What one call may use.
@@ -201,6 +203,7 @@ fn read(text: &str, mistakes: &mut Vec<Mistake>) -> Option<Manifest> {
         build: function.build,
         max_cost_per_call,
         models: function.models,
+        load_models: function.load_models,
         price,
         limits,
         environment,
@@ -219,6 +222,7 @@ struct FunctionPart {
     build: Option<String>,
     max_cost_per_call: Nano,
     models: BTreeSet<String>,
+    load_models: bool,
     secrets: BTreeSet<String>,
     arguments: Vec<String>,
     outbound_hosts: Rules,
@@ -239,6 +243,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
     });
     let models = section.texts("models");
     let models = section.keep_if("models", models, |models| check_models(models));
+    let load_models = section.flag("load_models").unwrap_or(false);
     let secrets = section.texts("secrets");
     let secrets = section.keep_if("secrets", secrets, |names| check_secrets(names));
     let arguments = section.texts("arguments");
@@ -256,6 +261,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         "build",
         "max_cost_per_call",
         "models",
+        "load_models",
         "secrets",
         "arguments",
         "outbound_hosts",
@@ -268,6 +274,7 @@ fn read_function(mut section: Section<'_>) -> Option<FunctionPart> {
         build,
         max_cost_per_call: max_cost?,
         models: models.unwrap_or_default().into_iter().collect(),
+        load_models,
         secrets: secrets.unwrap_or_default().into_iter().collect(),
         arguments: arguments.unwrap_or_default(),
         outbound_hosts,

@@ -56,6 +56,10 @@ mod functions;
 #[cfg(test)]
 #[path = "gateway/isolation.rs"]
 mod isolation;
+/// Models that functions bring.
+#[cfg(test)]
+#[path = "gateway/load.rs"]
+mod load;
 /// Limits of the server and of a key.
 #[cfg(test)]
 #[path = "gateway/limits.rs"]

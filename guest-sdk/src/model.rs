@@ -1,4 +1,4 @@
-//! A model by its name.
+//! A model by its name, or from its bytes.
 
 use crate::nn::{self, Compute, Graph};
 use crate::{Chat, Error, Generate, Prompt, Tensor};
@@ -20,7 +20,20 @@ impl Model {
         Ok(Self { name: name.to_owned(), graph: nn::load(name)? })
     }
 
-    /// The name it was loaded by.
+    /// A model from the bytes of a GGUF file, which the function brings with it
+    /// (`include_bytes!`) or fetches. The platform checks the same bytes only once. What the model
+    /// computes costs what the platform asks for models without a price of their own.
+    ///
+    /// # Errors
+    /// An answer 403 `load_not_allowed` without `load_models = true` in emberbox.toml, or where the
+    /// operator or the organisation does not allow it; [`Error::TooLarge`] beyond `load_kib` of its
+    /// limits; [`Error::Invalid`] says what is wrong with the bytes.
+    pub fn from_bytes(gguf: impl Into<Vec<u8>>) -> Result<Self, Error> {
+        let graph = nn::load_bytes(gguf.into())?;
+        Ok(Self { name: "a model from memory".to_owned(), graph })
+    }
+
+    /// The name it was loaded by; of one from bytes, words that say so.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

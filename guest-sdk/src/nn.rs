@@ -10,7 +10,7 @@ use std::rc::Rc;
 #[cfg(target_arch = "wasm32")]
 mod host;
 #[cfg(target_arch = "wasm32")]
-pub(crate) use host::load;
+pub(crate) use host::{load, load_bytes};
 
 /// Tensors with their names.
 pub(crate) type Named = Vec<(String, Tensor)>;
@@ -33,6 +33,12 @@ pub(crate) fn load(_name: &str) -> Result<Rc<dyn Graph>, Error> {
     Err(Error::OutsideEmberbox)
 }
 
+/// The model of these bytes: natively there is none.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn load_bytes(_model: Vec<u8>) -> Result<Rc<dyn Graph>, Error> {
+    Err(Error::OutsideEmberbox)
+}
+
 /// What an error of the host means. `data` begins with a stable word and a colon, then prose;
 /// where the word is missing or new, the code (in wasi:nn's spelling) decides.
 #[cfg(any(target_arch = "wasm32", test))]
@@ -42,10 +48,13 @@ pub(crate) fn error(code: &str, data: &str, model: &str) -> Error {
     let model = model.to_owned();
     match (word, code) {
         ("model_not_granted", _) => Error::ModelNotGranted { model },
+        ("load_not_granted", _) => Error::new(403, "load_not_allowed", why),
         ("model_not_found", _) => Error::ModelNotFound { model },
         ("budget_exhausted", _) => Error::BudgetExhausted(why),
         ("context_length_exceeded", _) => Error::ContextLength(why),
-        ("invalid_argument" | "wrong_shape" | "unsupported", _) => Error::Invalid(why),
+        ("invalid_argument" | "wrong_shape" | "unsupported" | "bad_model", _) => {
+            Error::Invalid(why)
+        }
         ("too_large", _) => Error::TooLarge(why),
         ("overloaded", _) => Error::Overloaded(why),
         ("deadline_exceeded", _) => Error::Deadline(why),
@@ -72,6 +81,8 @@ mod tests {
             ("not-found", "model_not_found: m", Error::ModelNotFound { model: model() }),
             ("security", "budget_exhausted: 3 left", Error::BudgetExhausted("3 left".into())),
             ("invalid-argument", "wrong_shape: [2]", Error::Invalid("[2]".into())),
+            ("invalid-encoding", "bad_model: cut short", Error::Invalid("cut short".into())),
+            ("security", "load_not_granted: no", Error::new(403, "load_not_allowed", "no")),
             ("invalid-argument", "context_length_exceeded: 9", Error::ContextLength("9".into())),
             ("runtime-error", "overloaded: queue", Error::Overloaded("queue".into())),
             ("timeout", "deadline_exceeded: 1 s", Error::Deadline("1 s".into())),
@@ -88,5 +99,6 @@ mod tests {
     #[test]
     fn there_are_no_models_outside() {
         assert_eq!(load("tiny").err(), Some(Error::OutsideEmberbox));
+        assert_eq!(load_bytes(Vec::new()).err(), Some(Error::OutsideEmberbox));
     }
 }

@@ -1,7 +1,10 @@
 //! The one place where Wasm and inference meet. Everything here is an owned message that could
 //! cross a process boundary: no tensor type of an engine, no callback, no shared pointer.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use emberbox_inference::{Inference, InferenceError};
@@ -40,6 +43,9 @@ pub enum BridgeError {
     /// The task or its session was ended.
     #[error("the task was cancelled")]
     Cancelled,
+    /// A model that was brought is damaged, hostile or of a kind that is not supported.
+    #[error("the model cannot be used: {0}")]
+    BadModel(String),
     /// Something broke on the other side; details stay there.
     #[error("inference failed")]
     Failed,
@@ -108,6 +114,12 @@ pub trait Bridge: Send + Sync + 'static {
 
     /// A model's description, if there is one of this name.
     fn model(&self, name: &str) -> Option<ModelInfo>;
+
+    /// Takes a model as bytes; it is opened by the name that its description has.
+    ///
+    /// # Errors
+    /// `BadModel`, `Overloaded`, `Failed`.
+    async fn bring(&self, model: Bytes) -> Result<ModelInfo, BridgeError>;
 }
 
 #[async_trait]
@@ -142,5 +154,13 @@ impl Bridge for Inference {
 
     fn model(&self, name: &str) -> Option<ModelInfo> {
         Inference::model(self, name)
+    }
+
+    async fn bring(&self, model: Bytes) -> Result<ModelInfo, BridgeError> {
+        match Inference::bring(self, Arc::from(&model[..])).await {
+            // The author of the model is told what the operator would be told of another.
+            Err(InferenceError::BadModel { reason, .. }) => Err(BridgeError::BadModel(reason)),
+            other => Ok(other?),
+        }
     }
 }

@@ -35,6 +35,8 @@ pub struct Limits {
     pub log_bytes_max: u64,
     /// Bytes of tensors that the call may hold at the same time.
     pub tensor_bytes_max: u64,
+    /// Bytes of the models that the call may load from its memory, together.
+    pub load_bytes_max: u64,
     /// Contexts of `wasi:nn` that are open at the same time, used or not.
     pub contexts_max: u32,
     /// Handles to host resources that are open at the same time.
@@ -92,6 +94,8 @@ pub enum LimitKind {
     Response,
     /// [`Limits::tensor_bytes_max`].
     Tensors,
+    /// [`Limits::load_bytes_max`].
+    Load,
     /// [`Limits::contexts_max`].
     Contexts,
     /// [`Limits::handles_max`].
@@ -115,6 +119,7 @@ impl Default for Limits {
             response_bytes_max: 64 * MIB,
             log_bytes_max: 64 << 10,
             tensor_bytes_max: 16 * MIB,
+            load_bytes_max: 8 * MIB,
             contexts_max: 128,
             handles_max: 1_000,
             outbound_requests_max: 16,
@@ -149,6 +154,7 @@ impl Limits {
             ("response_bytes_max", self.response_bytes_max, 1_024 * gib),
             ("log_bytes_max", self.log_bytes_max, gib),
             ("tensor_bytes_max", self.tensor_bytes_max, gib),
+            ("load_bytes_max", self.load_bytes_max, gib),
             ("contexts_max", u64::from(self.contexts_max), 10_000),
             ("handles_max", u64::from(self.handles_max), 1_000_000),
             ("outbound_requests_max", u64::from(self.outbound_requests_max), 1_000_000),
@@ -169,6 +175,8 @@ impl Limits {
 pub struct Grants {
     /// Models that it may load by name.
     pub models: BTreeSet<String>,
+    /// Whether it may load models from its memory.
+    pub load: bool,
     /// Its environment, the whole of it but for secrets.
     pub environment: BTreeMap<String, String>,
     /// Whether an instance answers more than one request of the same payer, one after the other: it is

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 use tracing::field::Empty;
@@ -41,6 +42,12 @@ pub enum Delivery {
 pub trait Models: Send + Sync + 'static {
     /// A model's description, if there is one of this name.
     fn model(&self, name: &str) -> Option<ModelInfo>;
+
+    /// Takes a model as bytes, to be opened by the name in its description.
+    ///
+    /// # Errors
+    /// As [`Bridge::bring`].
+    async fn bring(&self, model: Bytes) -> Result<ModelInfo, BridgeError>;
 
     /// Opens a session: one sequence on one model.
     ///
@@ -200,6 +207,10 @@ impl Metered {
 impl Models for Metered {
     fn model(&self, name: &str) -> Option<ModelInfo> {
         self.bridge.model(name)
+    }
+
+    async fn bring(&self, model: Bytes) -> Result<ModelInfo, BridgeError> {
+        self.bridge.bring(model).await
     }
 
     async fn open(&self, model: &str) -> Result<SessionId, BridgeError> {

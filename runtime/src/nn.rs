@@ -35,6 +35,9 @@ use context::Context;
 use error::GuestError;
 use tensor::TensorBudget;
 
+/// How a GGUF file begins.
+const GGUF_MAGIC: &[u8] = b"GGUF";
+
 mod bindings {
     wasmtime::component::bindgen!({
         world: "ml",
@@ -69,6 +72,8 @@ pub(crate) struct NnCtx {
     tensors: TensorBudget,
     contexts: u32,
     contexts_max: u32,
+    /// What is left of it; `None`: not granted.
+    load_bytes: Option<u64>,
 }
 
 impl NnCtx {
@@ -76,7 +81,33 @@ impl NnCtx {
         let reach = Reach { models: Arc::clone(&call.models), shared };
         let tensors = TensorBudget::new(limits.tensor_bytes_max, Arc::clone(&reach.shared));
         let (models, contexts_max) = (grants.models.clone(), limits.contexts_max);
-        Self { reach, models, tensors, contexts: 0, contexts_max }
+        let load_bytes = grants.load.then_some(limits.load_bytes_max);
+        Self { reach, models, tensors, contexts: 0, contexts_max, load_bytes }
+    }
+
+    /// Whether a model of so many bytes may be loaded; then they count.
+    fn admit(&mut self, bytes: usize) -> Result<(), GuestError> {
+        let Some(left) = self.load_bytes else { return Err(GuestError::load_not_granted()) };
+        let Some(rest) = left.checked_sub(bytes as u64) else {
+            self.reach.shared.refuse(LimitKind::Load);
+            let prose = format!("the model has {bytes} bytes, and the call may load {left} more");
+            return Err(GuestError::too_large(&prose));
+        };
+        self.load_bytes = Some(rest);
+        Ok(())
+    }
+
+    /// Takes a model from the guest's memory. What it says of the encoding is not looked at: the bytes
+    /// say it themselves.
+    async fn bring(&self, model: Vec<u8>) -> Result<ModelInfo, GuestError> {
+        if !model.starts_with(GGUF_MAGIC) {
+            let prose = "only GGUF is loaded from memory, and these bytes do not begin as it does";
+            return Err(GuestError::bad_model(prose));
+        }
+        let began = Instant::now();
+        let brought = self.reach.models.bring(model.into()).await;
+        self.waited(began);
+        Ok(brought?)
     }
 
     /// A model that the function may use.

@@ -19,6 +19,7 @@ const MISDEEDS: &str = "\
 /big-response                ?mib=N
 /lie-shape                   gives a model tensors and options that are wrong, tells how each was refused
 /overspend                   generates until it is refused, then tries on; ?calls=N
+/load                        loads the request's body as a model and goes on with a text; ?times=N
 /forge-headers               sets headers that are the platform's own; ?kind=hop or ?kind=crlf for worse ones
 /lie-length                  announces another length than it sends; ?kind=short or ?kind=long
 /no-response                 returns without an answer
@@ -66,6 +67,7 @@ fn handle(request: Request) -> Result<Response, Error> {
         "/hoard-contexts" => model::hoard_contexts(&request),
         "/lie-shape" => model::lie_shape(),
         "/overspend" => model::overspend(&request),
+        "/load" => model::load(&request),
         "/forge-headers" => wire::forge_headers(&request),
         "/lie-length" => wire::lie_length(&request),
         "/half" => wire::half(),

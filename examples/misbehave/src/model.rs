@@ -38,6 +38,18 @@ pub(crate) fn count(request: &Request) -> Result<Response, Error> {
     Response::json(&json!({ "calls": calls }))
 }
 
+/// Loads what it was sent as a model, as often as it is told to, and goes on with a text.
+pub(crate) fn load(request: &Request) -> Result<Response, Error> {
+    let times: u32 = request.query_as("times")?.unwrap_or(1);
+    let mut texts = Vec::new();
+    for _ in 0..times {
+        let model = Model::from_bytes(request.body())?;
+        let story = model.generate("Once upon a time").max_tokens(8).temperature(0.0).complete()?;
+        texts.push(story.text);
+    }
+    Response::json(&json!({ "texts": texts }))
+}
+
 /// Gives each lie to a context of its own, and lists how it was answered. An honest platform
 /// accepts none of them.
 pub(crate) fn lie_shape() -> Result<Response, Error> {

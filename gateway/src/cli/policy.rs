@@ -1,10 +1,11 @@
 //! `emberbox policy`: what an organisation grants its functions.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::CliError;
+use crate::client::Client;
 use crate::config::Rules;
 
 /// Show and change what the organisation grants its functions
@@ -30,6 +31,19 @@ enum Action {
         #[arg(long, conflicts_with = "hosts")]
         all: bool,
     },
+    /// Say whether functions may load models from their own memory
+    ///
+    /// Where nothing was ever said, they may as far as this server's operator allows it. It needs an
+    /// owner's key.
+    Load { loading: Loading },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Loading {
+    /// Functions may, where the operator allows it
+    Allow,
+    /// No function may
+    Deny,
 }
 
 fn host(text: &str) -> Result<String, String> {
@@ -42,7 +56,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
         None | Some(Action::Show) => client.get("/v1/policy")?,
         Some(Action::Hosts { hosts, all }) => {
             let hosts = if *all { Value::Null } else { json!(hosts) };
-            client.put("/v1/policy", &json!({ "outbound_hosts": hosts }))?
+            change(&client, ("outbound_hosts", hosts))?
+        }
+        Some(Action::Load { loading }) => {
+            let load = if *loading == Loading::Deny { json!(false) } else { Value::Null };
+            change(&client, ("load_models", load))?
         }
     };
     context.out.answer(&policy, |paint| {
@@ -54,6 +72,21 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), CliErr
                 hosts.join(", ")
             }
         };
-        format!("functions may send requests to {}", paint.bold(&hosts))
+        let denied = policy.get("load_models") == Some(&json!(false));
+        let loading =
+            if denied { "may not load" } else { "may, where this server allows it, load" };
+        format!(
+            "functions may send requests to {}\nfunctions {loading} models from their own memory",
+            paint.bold(&hosts)
+        )
     })
+}
+
+/// Changes one part of the policy; it is put as a whole.
+fn change(client: &Client, (name, value): (&str, Value)) -> Result<Value, CliError> {
+    let mut policy = client.get("/v1/policy")?;
+    if let Some(fields) = policy.as_object_mut() {
+        fields.insert(name.to_owned(), value);
+    }
+    Ok(client.put("/v1/policy", &policy)?)
 }

@@ -94,6 +94,10 @@ pub(crate) async fn model(app: &App, org: &OrgId, asked: Asked<'_>) -> Result<Pr
 }
 
 async fn open(app: &App, org: &OrgId, model: &str) -> Result<Session, ApiError> {
+    // What a function has brought is no model that is offered.
+    if emberbox_inference::is_brought(model) {
+        return Err(ApiError::ModelNotFound(model.to_owned()));
+    }
     let open = Open { model: model.to_owned(), tenant: org.as_str().to_owned() };
     let id = app.bridge.open(open).await?;
     Ok(Session { bridge: Arc::clone(&app.bridge), id })
@@ -186,7 +190,8 @@ pub(crate) async fn function(
         )));
     }
     let (limits, grants) = (live.function.limits(), live.function.grants());
-    if let Some(fuel_max) = limits.fuel_max.filter(|_| grants.models.is_empty()) {
+    let has_models = grants.load || !grants.models.is_empty();
+    if let Some(fuel_max) = limits.fuel_max.filter(|_| !has_models) {
         // Nothing else is paid by what the guest does, so its limit says what that can cost.
         tally.add(None, Meter::Fuel, fuel_max);
         let most = book.charge(&billed, &tally.lines(), Markup::Full)?.total;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use emberbox_inference::{Device, Inference, InferenceOptions};
 use emberbox_runtime::bridge::{
     Bridge, BridgeError, Event, ModelStatus, Open, SessionId, Task, Usage,
@@ -39,6 +40,7 @@ pub(super) enum Ask {
     List,
     Offer(Offer),
     Open(Open),
+    Bring(Bytes),
     Prepare(SessionId, Box<Task>),
     Submit(SessionId),
     /// The answer has what the task has used so far.
@@ -128,6 +130,7 @@ impl Service for Room {
             Ask::Ready => Reply::new(&()),
             Ask::List => Reply::new(&inference.models()),
             Ask::Offer(offer) => self.offer(offer).await,
+            Ask::Bring(model) => Reply::new(&Bridge::bring(inference, model).await),
             Ask::Open(open) => Reply::new(&Bridge::open(inference, open).await),
             Ask::Prepare(session, task) => {
                 Reply::new(&Bridge::prepare(inference, session, *task).await)

@@ -50,6 +50,7 @@ pub(super) enum Want {
     /// The next of the request's body.
     Body,
     Open(String),
+    Bring(Bytes),
     Run(SessionId, Box<Task>, Delivery),
     Next(SessionId),
     /// What the guest has computed; the answer says how far it may go.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use emberbox_runtime::bridge::{
     Bridge, BridgeError, Event, ModelInfo, ModelStatus, Open, Plan, SessionId, Task, Usage,
 };
@@ -276,6 +277,13 @@ impl Bridge for RemoteModels {
 
     fn usage(&self, session: SessionId) -> Usage {
         self.session(session).map_or_else(|_| Usage::default(), |session| *lock(&session.used))
+    }
+
+    async fn bring(&self, model: Bytes) -> Result<ModelInfo, BridgeError> {
+        let gone = || BridgeError::Overloaded("inference is being started again".to_owned());
+        let peer = self.peer().await.ok_or_else(gone)?;
+        // It may be what has ended the process, so it is not sent to the next one.
+        peer.ask(&Ask::Bring(model)).await.map_err(|Lost| gone())?
     }
 
     fn model(&self, name: &str) -> Option<ModelInfo> {

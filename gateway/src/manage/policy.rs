@@ -16,6 +16,7 @@ use crate::stack::{Request, Response};
 #[derive(Debug, Default)]
 pub(crate) struct Policy {
     pub(crate) outbound_hosts: Option<Rules>,
+    pub(crate) load_models: Option<bool>,
 }
 
 /// Where it stands in the catalog.
@@ -46,13 +47,18 @@ impl Policy {
             }
             Some(_) => return Err(list(fields)),
         };
-        Ok(Self { outbound_hosts })
+        let load_models = match fields.get("load_models") {
+            None => None,
+            Some(_) => Some(fields.flag("load_models")?),
+        };
+        Ok(Self { outbound_hosts, load_models })
     }
 
     fn shown(&self) -> Value {
         json!({
             "object": "policy",
             "outbound_hosts": self.outbound_hosts.as_ref().map(Rules::texts),
+            "load_models": self.load_models,
         })
     }
 }

@@ -41,6 +41,9 @@ mod fuel;
 /// Calls of functions.
 #[cfg(test)]
 mod functions;
+/// Models that functions bring.
+#[cfg(test)]
+mod load;
 /// Limits of the server and of a key.
 #[cfg(test)]
 mod limits;

@@ -28,6 +28,13 @@ pub(crate) fn load(name: &str) -> Result<Rc<dyn Graph>, Error> {
     Ok(Rc::new(HostGraph { graph, model }))
 }
 
+pub(crate) fn load_bytes(model: Vec<u8>) -> Result<Rc<dyn Graph>, Error> {
+    const NAME: &str = "a model from memory";
+    let (encoding, target) = (graph::GraphEncoding::Autodetect, graph::ExecutionTarget::Cpu);
+    let graph = graph::load(&[model], encoding, target).map_err(|e| meaning(&e, NAME))?;
+    Ok(Rc::new(HostGraph { graph, model: Rc::from(NAME) }))
+}
+
 impl Graph for HostGraph {
     fn context(&self) -> Result<Box<dyn Compute>, Error> {
         let context = self.graph.init_execution_context().map_err(|e| meaning(&e, &self.model))?;

@@ -193,6 +193,10 @@ impl Bridge for Nothing {
         Ok(SessionId(1))
     }
 
+    async fn bring(&self, _: bytes::Bytes) -> Result<ModelInfo, BridgeError> {
+        Err(BridgeError::Failed)
+    }
+
     async fn prepare(&self, _: SessionId, _: Task) -> Result<Plan, BridgeError> {
         Ok(Plan { input_tokens: 1, output_tokens_max: 1 })
     }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use crate::api::{Event, ModelInfo, ModelStatus, Open, Plan, SessionId, Task, Usage};
 use crate::models::load;
 use crate::models::place::Place;
@@ -16,6 +18,8 @@ use crate::store::{Removed, Store};
 use crate::{InferenceError, InferenceOptions, ModelSource};
 
 const NAME_BYTES_MAX: usize = 128;
+/// Models that are checked at a time for those who have brought them.
+const BRINGING_MAX: usize = 2;
 
 /// The engine: its models and their sessions. A clone is another handle to the same engine.
 #[derive(Clone)]
@@ -24,6 +28,7 @@ pub struct Inference {
     store: Arc<Store>,
     sessions: Arc<Sessions>,
     last_session: Arc<AtomicU64>,
+    bringing: Arc<Semaphore>,
 }
 
 impl Inference {
@@ -36,7 +41,8 @@ impl Inference {
         let place = Place::open(options.device)?;
         let (options, sessions) = (Arc::new(options), Arc::new(Mutex::new(HashMap::new())));
         let store = Arc::new(Store::new(Arc::clone(&options), Arc::clone(&sessions), place));
-        Ok(Self { options, store, sessions, last_session: Arc::default() })
+        let bringing = Arc::new(Semaphore::new(BRINGING_MAX));
+        Ok(Self { options, store, sessions, last_session: Arc::default(), bringing })
     }
 
     /// Reads and checks a model without loading its weights. Its name is the file's stem.
@@ -78,6 +84,22 @@ impl Inference {
         check_name(name)?;
         let (info, replaced) = self.store.register(name, source, pinned)?;
         self.end(replaced);
+        Ok(info)
+    }
+
+    /// Checks a model that somebody has brought as GGUF bytes, and makes it known by their digest:
+    /// nobody finds it who does not have them. It is not listed, and leaves when room is needed and no
+    /// session is open on it. The same bytes are checked once.
+    ///
+    /// # Errors
+    /// `BadModel` with the field and the reason; `Overloaded` when others leave no room for it.
+    pub async fn bring(&self, bytes: Arc<[u8]>) -> Result<ModelInfo, InferenceError> {
+        let turn = self.bringing.acquire().await;
+        let store = Arc::clone(&self.store);
+        let brought = tokio::task::spawn_blocking(move || store.bring(bytes)).await;
+        drop(turn);
+        let (info, left) = brought.or(Err(InferenceError::WorkerDied))??;
+        left.into_iter().for_each(|removed| self.end(Some(removed)));
         Ok(info)
     }
 

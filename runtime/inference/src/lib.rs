@@ -24,6 +24,7 @@ mod store;
 mod text;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use device::Device;
 pub use error::InferenceError;
@@ -38,6 +39,14 @@ pub enum ModelSource {
     Path(PathBuf),
     /// GGUF bytes that are part of the binary.
     Static(&'static [u8]),
+    /// GGUF bytes that somebody has brought.
+    Brought(Arc<[u8]>),
+}
+
+/// Whether this is the name of a model that somebody has brought.
+#[must_use]
+pub fn is_brought(model: &str) -> bool {
+    model.starts_with(store::BROUGHT_NAME_START)
 }
 
 #[cfg(test)]

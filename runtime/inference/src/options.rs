@@ -80,6 +80,10 @@ pub struct InferenceOptions {
     /// Size of the weights, as they are in their files, of all models that are loaded at once. On
     /// other devices than the processor they become F32, and take up to eight times as much there.
     pub memory_bytes_max: u64,
+    /// Most models that were brought, and are known by their bytes.
+    pub brought_max: usize,
+    /// Most bytes of those models together, beside their weights in memory.
+    pub brought_bytes_max: u64,
     /// Most tasks that wait for models to be loaded.
     pub load_waiting_max: usize,
     /// How long a task waits at most for its model to be loaded.
@@ -114,6 +118,8 @@ impl Default for InferenceOptions {
             output_tokens_default: 256,
             model_bytes_max: 16 << 30,
             memory_bytes_max: 16 << 30,
+            brought_max: 64,
+            brought_bytes_max: 512 << 20,
             load_waiting_max: 1_024,
             load_wait_max: Duration::from_secs(120),
             load_retry_after: Duration::from_secs(1),
@@ -139,6 +145,7 @@ impl InferenceOptions {
             ("text_bytes_max", self.text_bytes_max),
             ("texts_max", self.texts_max),
             ("output_tokens_default", self.output_tokens_default as usize),
+            ("brought_max", self.brought_max),
             ("load_waiting_max", self.load_waiting_max),
         ];
         if let Some((field, _)) = limits.into_iter().find(|(_, value)| *value == 0) {

@@ -16,6 +16,10 @@ use crate::scheduler::lock;
 use crate::scheduler::model::{Model, Sessions, context};
 use crate::{InferenceError, InferenceOptions, ModelSource};
 
+pub(crate) use brought::NAME_START as BROUGHT_NAME_START;
+
+/// Models that somebody has brought, known by their bytes.
+mod brought;
 /// Loading itself, on a thread of its own.
 mod loading;
 /// The memory that models share.
@@ -150,8 +154,11 @@ impl Store {
         removed.map(Removed::of)
     }
 
+    /// All that are offered, which those that somebody has brought are not.
     pub(crate) fn all(&self) -> Vec<ModelStatus> {
-        lock(&self.state).entries.values().map(Entry::status).collect()
+        let state = lock(&self.state);
+        let offered = state.entries.values().filter(|entry| !entry.is_brought());
+        offered.map(Entry::status).collect()
     }
 
     pub(crate) fn info(&self, name: &str) -> Option<ModelInfo> {
@@ -265,6 +272,10 @@ impl Store {
 }
 
 impl Entry {
+    fn is_brought(&self) -> bool {
+        matches!(self.source, ModelSource::Brought(_))
+    }
+
     fn status(&self) -> ModelStatus {
         let state = match &self.phase {
             Phase::Registered => ModelState::Registered,

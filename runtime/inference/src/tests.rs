@@ -1,5 +1,7 @@
 //! The engine from outside.
 
+/// Models that somebody has brought.
+mod brought;
 /// The bundled model against its reference.
 mod bundled;
 /// Grammars, penalties, likelihoods and calls of functions.

@@ -70,8 +70,14 @@ impl GuestError {
         self.data.starts_with(CONTEXT_LENGTH)
     }
 
-    pub(super) fn by_name_only() -> Self {
-        Self::unsupported("models are loaded by name; this host does not load them from bytes")
+    pub(super) fn load_not_granted() -> Self {
+        let prose = "this function may not load models from its memory; that takes \
+                     load_models = true in its manifest, and an operator who allows it";
+        Self::new(ErrorCode::Security, "load_not_granted", prose)
+    }
+
+    pub(super) fn bad_model(prose: &str) -> Self {
+        Self::new(ErrorCode::InvalidEncoding, "bad_model", prose)
     }
 
     pub(super) fn overloaded(prose: &str) -> Self {
@@ -92,6 +98,7 @@ impl From<BridgeError> for GuestError {
             BridgeError::WrongKind(_) => (ErrorCode::UnsupportedOperation, "unsupported"),
             BridgeError::Overloaded(_) => (ErrorCode::RuntimeError, "overloaded"),
             BridgeError::Cancelled => (ErrorCode::RuntimeError, "cancelled"),
+            BridgeError::BadModel(_) => (ErrorCode::InvalidEncoding, "bad_model"),
             BridgeError::Failed => (ErrorCode::RuntimeError, "fault"),
         };
         Self::new(code, word, &error.to_string())

@@ -41,8 +41,19 @@ impl NnView<'_> {
 
 /// What every version of the interfaces does.
 impl NnView<'_> {
-    pub(super) fn load(&mut self) -> Answer<Resource<Graph>> {
-        self.refuse(GuestError::by_name_only())
+    pub(super) async fn load(&mut self, parts: Vec<Vec<u8>>) -> Answer<Resource<Graph>> {
+        match self.bring(parts).await {
+            Ok(model) => Ok(Ok(self.table.push(Graph { model })?)),
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    async fn bring(&mut self, mut parts: Vec<Vec<u8>>) -> Result<String, GuestError> {
+        self.ctx.admit(parts.iter().map(Vec::len).sum())?;
+        let (Some(model), true) = (parts.pop(), parts.is_empty()) else {
+            return Err(GuestError::invalid("a model is one list of bytes"));
+        };
+        Ok(self.ctx.bring(model).await?.name)
     }
 
     pub(super) fn graph(&mut self, name: String) -> Answer<Resource<Graph>> {
@@ -65,11 +76,11 @@ impl NnView<'_> {
 impl graph::Host for NnView<'_> {
     async fn load(
         &mut self,
-        _builder: Vec<graph::GraphBuilder>,
+        builder: Vec<graph::GraphBuilder>,
         _encoding: graph::GraphEncoding,
         _target: graph::ExecutionTarget,
     ) -> Answer<Resource<Graph>> {
-        NnView::load(self)
+        NnView::load(self, builder).await
     }
 
     async fn load_by_name(&mut self, name: String) -> Answer<Resource<Graph>> {

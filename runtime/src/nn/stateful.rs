@@ -169,6 +169,7 @@ macro_rules! version {
                     path: $wit,
                     imports: {
                         "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
+                        "wasi:nn/graph.load": async | trappable,
                         default: trappable,
                     },
                     with: {
@@ -196,13 +197,13 @@ macro_rules! version {
             });
 
             impl graph::Host for NnView<'_> {
-                fn load(
+                async fn load(
                     &mut self,
-                    _builder: Vec<graph::GraphBuilder>,
+                    builder: Vec<graph::GraphBuilder>,
                     _encoding: graph::GraphEncoding,
                     _target: graph::ExecutionTarget,
                 ) -> Answer<Resource<Graph>> {
-                    NnView::load(self)
+                    NnView::load(self, builder).await
                 }
 
                 fn load_by_name(&mut self, name: String) -> Answer<Resource<Graph>> {

@@ -19,7 +19,7 @@ use super::error::GuestError;
 use super::task::Asked;
 use super::tensor::HostTensor;
 use super::{NnCtx, TensorBudget};
-use crate::bridge::{ModelKind, Prompt, Task};
+use crate::bridge::{ModelInfo, ModelKind, Prompt, Task};
 use crate::log::LogStream;
 use crate::meter::Shared;
 use crate::{Call, Grants, LimitKind, Limits};
@@ -150,6 +150,14 @@ impl CoreNn {
             .checked_add(1)
             .ok_or_else(|| Refused::new(Errno::Busy, "the call has used up all handles"))?;
         Ok(self.next_handle)
+    }
+
+    /// Takes a model from the guest's memory.
+    async fn bring(&mut self, model: Vec<u8>) -> Result<u32, Refused> {
+        let ModelInfo { name: model, kind, .. } = self.ctx.bring(model).await?;
+        let handle = self.handle()?;
+        self.graphs.insert(handle, Graph { model, kind, options: Options::default() });
+        Ok(handle)
     }
 
     fn load(&mut self, model: String, config: Option<&str>) -> Result<u32, Refused> {

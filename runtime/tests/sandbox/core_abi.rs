@@ -83,6 +83,7 @@ async fn pointers_and_handles_are_checked() {
         )
     };
     let at_320 = "(i32.const 320)";
+    let cpu = "(i32.const 9) (i32.const 9)";
     let rows = [
         ("", format!("$load_by_name (i32.const 0) (i32.const -1) {at_320}"), 7),
         ("", format!("$load_by_name (i32.const -1) (i32.const 16) {at_320}"), 3),
@@ -96,7 +97,10 @@ async fn pointers_and_handles_are_checked() {
             2,
         ),
         ("", format!("$load_by_name_with_config {name} (i32.const 0) (i32.const 4) {at_320}"), 2),
-        ("", format!("$load (i32.const -1) (i32.const -1) (i32.const 9) (i32.const 9) {END}"), 6),
+        ("", format!("$load (i32.const -1) (i32.const -1) {cpu} {END}"), 1),
+        ("", format!("$load (i32.const -1) (i32.const 1) {cpu} {END}"), 3),
+        ("", format!("$load (i32.const 0) (i32.const 1) {cpu} {END}"), 3),
+        ("", format!("$load (i32.const 0) (i32.const 1) {cpu} {at_320}"), 5),
         ("", format!("$init_execution_context (i32.const 99) {at_320}"), 1),
         ("", format!("$init_execution_context (i32.load (i32.const 300)) {END}"), 3),
         ("", "$unload (i32.const 99)".to_owned(), 1),

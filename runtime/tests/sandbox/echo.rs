@@ -237,6 +237,10 @@ impl Bridge for Echo {
         state.sessions.get(&session.0).map(|session| session.usage).unwrap_or_default()
     }
 
+    async fn bring(&self, _model: bytes::Bytes) -> Result<ModelInfo, BridgeError> {
+        Err(BridgeError::BadModel("this model is no file".to_owned()))
+    }
+
     fn model(&self, name: &str) -> Option<ModelInfo> {
         self.models.iter().find(|model| *model == name).map(|name| ModelInfo {
             name: name.clone(),

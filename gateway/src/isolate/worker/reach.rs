@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use emberbox_runtime::bridge::{BridgeError, Event, ModelInfo, SessionId, Task};
 use emberbox_runtime::models::{Delivery, Models, Refusal};
 use emberbox_runtime::outbound::{Exchange, Outbound, OutboundBody, OutboundError};
@@ -83,6 +84,10 @@ impl Models for RemoteMetered {
 
     async fn open(&self, model: &str) -> Result<SessionId, BridgeError> {
         self.peer.ask(&(self.call, Want::Open(model.to_owned()))).await.map_err(failed)?
+    }
+
+    async fn bring(&self, model: Bytes) -> Result<ModelInfo, BridgeError> {
+        self.peer.ask(&(self.call, Want::Bring(model))).await.map_err(failed)?
     }
 
     async fn run(

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 use std::future::{Future, ready};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use emberbox_runtime::bridge::{BridgeError, Event, SessionId};
+use bytes::Bytes;
+use emberbox_runtime::bridge::{BridgeError, Event, ModelInfo, SessionId};
 use emberbox_runtime::models::{Models, Refusal};
 use emberbox_runtime::outbound::{Egress, OutboundBody, OutboundError};
 use emberbox_runtime::spend::Computed;
@@ -37,6 +38,8 @@ pub(super) struct Hosted {
     models: Arc<dyn Models>,
     /// It counts once more what the worker counts: that one may have been taken over.
     egress: Mutex<Egress>,
+    /// Bytes of models that the call may still load.
+    load_bytes: AtomicU64,
     logs: Arc<dyn LogSink>,
     body: tokio::sync::Mutex<RequestBody>,
     exchanges: Mutex<HashMap<ExchangeId, Arc<Answered>>>,
@@ -105,6 +108,10 @@ impl Hosted {
         let hosted = Self {
             models,
             egress: Mutex::new(Egress::of_call_elsewhere(outbound, &spec.limits)),
+            load_bytes: AtomicU64::new(match spec.grants.load {
+                true => spec.limits.load_bytes_max,
+                false => 0,
+            }),
             logs,
             body: tokio::sync::Mutex::new(body),
             exchanges: Mutex::default(),
@@ -260,6 +267,7 @@ impl Hosted {
             match want {
                 Want::Body => Reply::new(&next_chunk(&mut *self.body.lock().await).await),
                 Want::Open(model) => Reply::new(&models.open(&model).await),
+                Want::Bring(model) => Reply::new(&self.bring(model).await),
                 Want::Run(session, task, delivery) => {
                     Reply::new(&models.run(session, *task, delivery).await)
                 }
@@ -281,6 +289,7 @@ impl Hosted {
         match want {
             Want::Body => Reply::new(&Err::<Chunk, _>(BodyError::Request(gone()))),
             Want::Open(_) => Reply::new(&Err::<SessionId, _>(BridgeError::Cancelled)),
+            Want::Bring(_) => Reply::new(&Err::<ModelInfo, _>(BridgeError::Cancelled)),
             Want::Run(..) => {
                 Reply::new(&Err::<Vec<Event>, _>(Refusal::Inference(BridgeError::Cancelled)))
             }
@@ -303,6 +312,17 @@ impl Hosted {
                 lock(&self.exchanges).remove(exchange);
             }
         }
+    }
+
+    /// The worker has counted the bytes already, if it is still its own.
+    async fn bring(&self, model: Bytes) -> Result<ModelInfo, BridgeError> {
+        let bytes = model.len() as u64;
+        let take = |left: u64| left.checked_sub(bytes);
+        let taken = self.load_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        if taken.is_err() {
+            return Err(BridgeError::BadModel("the call may not load so much".to_owned()));
+        }
+        self.models.bring(model).await
     }
 
     /// How much computing is paid now, if it is so much.

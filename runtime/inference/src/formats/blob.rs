@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -23,6 +24,7 @@ pub(crate) struct Blob {
 enum Source {
     File(File),
     Static(&'static [u8]),
+    Brought(Arc<[u8]>),
 }
 
 impl Blob {
@@ -48,6 +50,12 @@ impl Blob {
         Self { name: name.to_owned(), len: bytes.len() as u64, source: Source::Static(bytes) }
     }
 
+    /// Bytes that somebody has brought.
+    pub(crate) fn brought(name: &str, bytes: &Arc<[u8]>) -> Self {
+        let source = Source::Brought(Arc::clone(bytes));
+        Self { name: name.to_owned(), len: bytes.len() as u64, source }
+    }
+
     /// For messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -71,6 +79,7 @@ impl Blob {
         };
         match &self.source {
             Source::Static(bytes) => Ok(bytes[offset as usize..end as usize].to_vec()),
+            Source::Brought(bytes) => Ok(bytes[offset as usize..end as usize].to_vec()),
             Source::File(file) => {
                 let mut buffer = vec![0; size];
                 file.read_exact_at(&mut buffer, offset).map_err(|source| self.io(source))?;

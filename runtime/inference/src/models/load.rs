@@ -59,6 +59,7 @@ pub(crate) fn check(
         ModelSource::Path(path) if path.is_dir() => check_folder(name, path, bytes_max),
         ModelSource::Path(path) => check_gguf(name, Blob::open(path, bytes_max)?),
         ModelSource::Static(bytes) => check_gguf(name, Blob::fixed(name, bytes)),
+        ModelSource::Brought(bytes) => check_gguf(name, Blob::brought(name, bytes)),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use wasmtime::Linker;
 
-use super::super::error::GuestError;
 use super::memory::Memory;
 use super::{Errno, Refused};
 use crate::instance::CommandState;
@@ -43,7 +42,12 @@ macro_rules! waiting {
 }
 
 pub(crate) fn add_to_linker(linker: &mut Linker<CommandState>) -> wasmtime::Result<()> {
-    at_once!(linker, "load", load(builders, count, encoding, target, graph));
+    linker.func_wrap_async(MODULE, "load", |mut caller: Caller<'_>, arguments: Load| {
+        Box::new(async move {
+            let outcome = load(&mut caller, arguments).await;
+            answer(&mut caller, "load", outcome)
+        })
+    })?;
     at_once!(linker, "load_by_name", load_by_name(name, name_bytes, graph));
     at_once!(
         linker,
@@ -62,8 +66,26 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CommandState>) -> wasmtime::Resu
     Ok(())
 }
 
-fn load(_caller: &mut Caller<'_>, _: [u32; 5]) -> Result<(), Refused> {
-    Err(GuestError::by_name_only().into())
+/// A list of lists of bytes and its length, the encoding, what to compute on, and where the handle
+/// goes.
+type Load = (u32, u32, u32, u32, u32);
+
+async fn load(
+    caller: &mut Caller<'_>,
+    (parts, count, _encoding, _target, graph): Load,
+) -> Result<(), Refused> {
+    if count != 1 {
+        let why = format!("a model is one list of bytes, not {count}");
+        return Err(Refused::new(Errno::InvalidArgument, why));
+    }
+    let mut memory = Memory::of(caller)?;
+    let [data, bytes] = memory.words(parts)?;
+    memory.reserve_word(graph)?;
+    // Nothing is copied that is not admitted.
+    caller.data_mut().nn().ctx.admit(bytes as usize)?;
+    let model = Memory::of(caller)?.bytes(data, bytes)?;
+    let handle = caller.data_mut().nn().bring(model).await?;
+    Memory::of(caller)?.write_word(graph, handle)
 }
 
 fn load_by_name(

@@ -307,3 +307,6 @@ fn limit_of(error: &wasmtime::Error) -> Option<LimitKind> {
     }
     words.contains("instance count too high").then_some(LimitKind::CoreInstances)
 }
+
+#[cfg(test)]
+mod tests;

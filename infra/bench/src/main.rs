@@ -12,6 +12,8 @@ use llm::{Bench as Llm, Speed};
 mod hello_http;
 /// Thousands of functions on one server.
 mod density;
+/// What it takes to begin a call, and to end it.
+mod instantiate;
 /// A guest's call of a model that does nothing.
 mod nn_call;
 /// What a function suffers from its neighbours.
@@ -40,6 +42,8 @@ mod process;
 mod load;
 /// What the disk takes to make a write durable.
 mod disk;
+/// Calls of functions in this process.
+mod in_process;
 /// The example functions.
 mod prebuilt;
 /// One row of a result, and how rows are printed.
@@ -59,6 +63,8 @@ enum Bench {
     HelloHttp(hello_http::Options),
     /// First calls of thousands of functions, and the memory that they take
     Density(density::Options),
+    /// A whole call of a guest that does nothing, in this process
+    Instantiate(instantiate::Options),
     /// A guest's call of a model that does nothing, beside the same call made directly
     NnCall(nn_call::Options),
     /// The latency of hello beside guests that compute for ever, and beside a model under load
@@ -115,6 +121,7 @@ async fn run(bench: Bench) -> anyhow::Result<()> {
     match bench {
         Bench::HelloHttp(options) => hello_http::run(&options).await,
         Bench::Density(options) => density::run(&options).await,
+        Bench::Instantiate(options) => instantiate::run(&options),
         Bench::NnCall(options) => nn_call::run(&options).await,
         Bench::Neighbour(options) => neighbour::run(&options).await,
         Bench::Ledger(options) => ledger::run(&options).await,

@@ -15,13 +15,11 @@ use emberbox_runtime::bridge::{
     Bridge, BridgeError, Event, FinishReason, ModelInfo, ModelKind, Open, Plan, Prompt, SessionId,
     Task, Usage,
 };
-use emberbox_runtime::models::Metered;
-use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
-use emberbox_runtime::{Call, Deployment, Engine, EngineOptions, Grants, Limits, LogSink};
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
+use emberbox_runtime::{Deployment, Engine, EngineOptions, Grants, Limits};
+use http_body_util::BodyExt;
 use serde::Serialize;
 
+use crate::in_process::{self, Free};
 use crate::row::{Format, Line, round};
 
 /// The same through a server whose functions and models are in processes of their own.
@@ -94,7 +92,7 @@ async fn here(options: &Options) -> anyhow::Result<()> {
     })
 }
 
-fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
@@ -136,19 +134,7 @@ fn deploy(calls: u32) -> anyhow::Result<Deployment> {
 
 /// Microseconds of one request.
 async fn through(guest: &Deployment) -> anyhow::Result<f64> {
-    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let call = Call {
-        request: Request::get("/").header("host", "functions.bench").body(body)?,
-        tenant: "org_bench".to_owned(),
-        request_id: "req_bench".to_owned(),
-        models: Arc::new(Metered::new(
-            Arc::new(Nothing::default()),
-            Arc::new(Free),
-            "org_bench".to_owned(),
-        )),
-        outbound: None,
-        logs: Arc::new(Silent),
-    };
+    let call = in_process::call("/", Arc::new(Nothing::default()), Arc::new(Free))?;
     let began = Instant::now();
     let answer = guest.call(call).await.context("the guest failed")?;
     ensure!(answer.response.status().is_success(), "the guest answered otherwise");
@@ -175,7 +161,7 @@ async fn directly(calls: u32) -> anyhow::Result<f64> {
 
 /// A model that says one word at once.
 #[derive(Default)]
-struct Nothing {
+pub(crate) struct Nothing {
     /// What each session has still to say.
     sessions: Mutex<HashMap<u64, u32>>,
 }
@@ -243,22 +229,4 @@ impl Bridge for Nothing {
             chat_template: false,
         })
     }
-}
-
-/// Lets a call spend what it wants.
-struct Free;
-
-impl Spend for Free {
-    fn reserve(&self, _: &str, _: Units) -> Result<Permit, Exhausted> {
-        Ok(Permit(0))
-    }
-
-    fn settle(&self, _: Permit, _: &str, _: Usage) {}
-}
-
-/// Drops log lines.
-struct Silent;
-
-impl LogSink for Silent {
-    fn line(&self, _: emberbox_runtime::Stream, _: &str) {}
 }

@@ -8,17 +8,15 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use emberbox_inference::api::{Prompt, Usage};
-use emberbox_runtime::models::Metered;
 use emberbox_runtime::spend::{Exhausted, Permit, Spend, Units};
-use emberbox_runtime::{Call, Deployment, Engine, EngineOptions, Grants, Limits, LogSink};
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
+use emberbox_runtime::{Deployment, Engine, EngineOptions, Grants, Limits};
+use http_body_util::BodyExt;
 
 use super::machine::Watch;
 use super::ours::Ours;
 use super::rows::{LlmRow, Rounds, Target};
 use super::{Case, Options};
-use crate::prebuilt;
+use crate::{in_process, prebuilt};
 
 pub(crate) const BENCH: &str = "llm-guest";
 const TARGET: Target = Target::AtLeast(0.97);
@@ -62,20 +60,9 @@ fn deploy() -> anyhow::Result<Deployment> {
 
 /// Seconds of one call, from its instance to the last byte of its answer.
 async fn call(guest: &Deployment, ours: &Ours) -> anyhow::Result<f64> {
-    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let counted = Arc::new(Counted::default());
-    let call = Call {
-        request: Request::get(PATH).header("host", "functions.bench").body(body)?,
-        tenant: "org_bench".to_owned(),
-        request_id: "req_bench".to_owned(),
-        models: Arc::new(Metered::new(
-            Arc::new(ours.inference.clone()),
-            Arc::<Counted>::clone(&counted),
-            "org_bench".to_owned(),
-        )),
-        outbound: None,
-        logs: Arc::new(Silent),
-    };
+    let spend = Arc::<Counted>::clone(&counted);
+    let call = in_process::call(PATH, Arc::new(ours.inference.clone()), spend)?;
     let began = Instant::now();
     let answer = guest.call(call).await?;
     let status = answer.response.status();
@@ -103,11 +90,4 @@ impl Spend for Counted {
     fn settle(&self, _: Permit, _: &str, actual: Usage) {
         self.0.fetch_add(actual.output_tokens, Ordering::Relaxed);
     }
-}
-
-/// Drops log lines.
-struct Silent;
-
-impl LogSink for Silent {
-    fn line(&self, _: emberbox_runtime::Stream, _: &str) {}
 }

@@ -58,9 +58,8 @@ async fn a_components_instance_alone() {
         let state = component::State::new(&call, (&limits, &grants), shared);
         let mut store = bounds.store(&engine.usual().wasmtime, state).unwrap();
         let stored = Clock::now();
-        let proxy = pre.instantiate_async(&mut store).await.unwrap();
+        pre.instantiate_async(&mut store).await.unwrap();
         let made = Clock::now();
-        drop(proxy);
         drop(store);
         let ended = Clock::now();
         let micros = |from: Clock, to: Clock| to.duration_since(from).as_secs_f64() * 1e6;

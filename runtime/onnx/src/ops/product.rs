@@ -1,0 +1,127 @@
+use super::arithmetic::{add, broadcast, places};
+use super::cast::range_of;
+use super::shape::permuted;
+use super::{Op, one};
+use crate::error::Outcome;
+use crate::run::Args;
+use crate::tensor::{Kind, Tensor, Value, count};
+
+pub(super) fn find(name: &str) -> Option<Op> {
+    Some(match name {
+        "MatMul" => |args| matmul(args.tensor(0)?, args.tensor(1)?).map(one),
+        "Gemm" => gemm,
+        "MatMulInteger" => integers,
+        "QLinearMatMul" => quantised,
+        _ => return None,
+    })
+}
+
+/// The product of matrices, in batches ("numpy.matmul").
+pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Outcome<Tensor> {
+    let numbers = matmul_floats((a, &a.floats()?), (b, &b.floats()?))?;
+    Tensor::of_floats(a.kind(), numbers.0, &numbers.1)
+}
+
+type Floats<'a> = (&'a Tensor, &'a [f64]);
+
+fn matmul_floats((a, x): Floats<'_>, (b, y): Floats<'_>) -> Outcome<(Vec<usize>, Vec<f64>)> {
+    let (a_shape, b_shape) = (matrix(a.shape(), true)?, matrix(b.shape(), false)?);
+    let ([a_batch @ .., m, k], [b_batch @ .., inner, n]) = (&a_shape[..], &b_shape[..]) else {
+        return Err("matrices must have dimensions".to_owned());
+    };
+    if k != inner {
+        return Err(format!("the shapes {:?} and {:?} do not go together", a.shape(), b.shape()));
+    }
+    let batch = broadcast(a_batch, b_batch)?;
+    let (of_a, of_b) = (places(a_batch, &batch)?, places(b_batch, &batch)?);
+    let mut shape = batch;
+    shape.extend([*m, *n]);
+    let mut product = vec![0.0; count(&shape)?];
+    for (at, (from_a, from_b)) in of_a.iter().zip(&of_b).enumerate() {
+        let (x, y) = (&x[from_a * m * k..], &y[from_b * k * n..]);
+        let to = &mut product[at * m * n..(at + 1) * m * n];
+        multiply((x, y), (*m, *k, *n), to);
+    }
+    // A vector's own dimension goes again.
+    if b.rank() == 1 {
+        shape.pop();
+    }
+    if a.rank() == 1 {
+        shape.remove(shape.len() - if b.rank() == 1 { 1 } else { 2 });
+    }
+    Ok((shape, product))
+}
+
+fn multiply((x, y): (&[f64], &[f64]), (m, k, n): (usize, usize, usize), to: &mut [f64]) {
+    for row in 0..m {
+        for inner in 0..k {
+            let factor = x[row * k + inner];
+            let line = &y[inner * n..(inner + 1) * n];
+            to[row * n..(row + 1) * n].iter_mut().zip(line).for_each(|(to, y)| *to += factor * y);
+        }
+    }
+}
+
+/// A vector is a row on the left and a column on the right.
+fn matrix(shape: &[usize], left: bool) -> Outcome<Vec<usize>> {
+    Ok(match (shape, left) {
+        ([], _) => return Err("a number is no matrix".to_owned()),
+        ([size], true) => vec![1, *size],
+        ([size], false) => vec![*size, 1],
+        (shape, _) => shape.to_vec(),
+    })
+}
+
+fn gemm(args: &Args<'_>) -> Outcome<Vec<Value>> {
+    let turned = |at: usize, name: &str| -> Outcome<Tensor> {
+        let x = args.tensor(at)?;
+        if args.flag(name) { permuted(x, &[1, 0]) } else { Ok(x.clone()) }
+    };
+    let (a, b) = (turned(0, "transA")?, turned(1, "transB")?);
+    let kind = a.kind();
+    let (shape, mut product) = matmul_floats((&a, &a.floats()?), (&b, &b.floats()?))?;
+    let (alpha, beta) = (args.float("alpha", 1.0), args.float("beta", 1.0));
+    product.iter_mut().for_each(|number| *number *= alpha);
+    let Some(c) = args.given(2)? else { return Tensor::of_floats(kind, shape, &product).map(one) };
+    let product = Tensor::of_floats(Kind::F64, shape, &product)?;
+    let scaled: Vec<f64> = c.floats()?.into_iter().map(|c| c * beta).collect();
+    let sum = add(&product, &Tensor::of_floats(Kind::F64, c.shape().to_vec(), &scaled)?)?;
+    sum.cast(kind, true).map(one)
+}
+
+/// Numbers less their zero point, which is one for all, or one for each row or column.
+pub(crate) fn centred(x: &Tensor, zero: Option<&Tensor>, by_row: bool) -> Outcome<Tensor> {
+    let wide = x.cast(Kind::F64, true)?;
+    let Some(zero) = zero else { return Ok(wide) };
+    let mut zero = zero.cast(Kind::F64, true)?;
+    if by_row && zero.rank() == 1 && zero.len() > 1 {
+        zero = zero.reshaped(vec![zero.len(), 1])?;
+    }
+    super::arithmetic::sub(&wide, &zero)
+}
+
+fn integers(args: &Args<'_>) -> Outcome<Vec<Value>> {
+    let a = centred(args.tensor(0)?, args.given(2)?, true)?;
+    let b = centred(args.tensor(1)?, args.given(3)?, false)?;
+    matmul(&a, &b)?.cast(Kind::I32, true).map(one)
+}
+
+fn quantised(args: &Args<'_>) -> Outcome<Vec<Value>> {
+    let a = centred(args.tensor(0)?, Some(args.tensor(2)?), true)?;
+    let b = centred(args.tensor(3)?, Some(args.tensor(5)?), false)?;
+    let product = matmul(&a, &b)?;
+    let scale = |at: usize| args.tensor(at).and_then(|scale| scale.cast(Kind::F64, true));
+    let (a_scale, b_scale, y_scale) = (scale(1)?, scale(4)?, scale(6)?);
+    let factor = super::arithmetic::div(&super::arithmetic::mul(&a_scale, &b_scale)?, &y_scale)?;
+    rescaled(&super::arithmetic::mul(&product, &factor)?, args.tensor(7)?).map(one)
+}
+
+/// Rounded, around a zero point, within its type.
+pub(crate) fn rescaled(x: &Tensor, zero: &Tensor) -> Outcome<Tensor> {
+    let kind = zero.kind();
+    let (low, high) =
+        range_of(kind).ok_or_else(|| format!("{kind:?} is no type of quantised numbers"))?;
+    let rounded = super::math::map(x, f64::round_ties_even)?;
+    let sum = add(&rounded, &zero.cast(Kind::F64, true)?)?;
+    super::math::map(&sum, |x| x.clamp(low, high))?.cast(kind, true)
+}

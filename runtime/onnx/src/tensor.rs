@@ -1,0 +1,332 @@
+//! Tensors of any rank and type, as graphs pass them from node to node.
+
+use std::sync::Arc;
+
+use half::{bf16, f16};
+
+use crate::error::Outcome;
+
+/// Numbers of eight bits and fewer.
+pub(crate) mod small;
+/// Between types.
+mod convert;
+/// From and to the file's form.
+pub(crate) mod stored;
+
+pub(crate) use convert::from_floats;
+
+/// Most elements of one tensor.
+pub(crate) const ELEMENTS_MAX: usize = 1 << 30;
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it: kind and bits")]
+pub enum Kind {
+    F32,
+    F64,
+    F16,
+    Bf16,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Bool,
+    Text,
+    F8E4M3Fn,
+    F8E4M3FnUz,
+    F8E5M2,
+    F8E5M2FnUz,
+    F8E8M0,
+    F4E2M1,
+    U4,
+    I4,
+    U2,
+    I2,
+}
+
+impl Kind {
+    pub(crate) fn is_float(self) -> bool {
+        use Kind::{Bf16, F4E2M1, F8E4M3Fn, F8E4M3FnUz, F8E5M2, F8E5M2FnUz, F8E8M0, F16, F32, F64};
+        matches!(
+            self,
+            F32 | F64 | F16 | Bf16 | F8E4M3Fn | F8E4M3FnUz | F8E5M2 | F8E5M2FnUz | F8E8M0 | F4E2M1
+        )
+    }
+}
+
+/// Elements, one after the other.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "as `Kind` has them")]
+pub enum Data {
+    F32(Arc<Vec<f32>>),
+    F64(Arc<Vec<f64>>),
+    F16(Arc<Vec<f16>>),
+    Bf16(Arc<Vec<bf16>>),
+    I8(Arc<Vec<i8>>),
+    I16(Arc<Vec<i16>>),
+    I32(Arc<Vec<i32>>),
+    I64(Arc<Vec<i64>>),
+    U8(Arc<Vec<u8>>),
+    U16(Arc<Vec<u16>>),
+    U32(Arc<Vec<u32>>),
+    U64(Arc<Vec<u64>>),
+    Bool(Arc<Vec<bool>>),
+    Text(Arc<Vec<String>>),
+    /// Numbers of eight bits and fewer, one code in each byte.
+    Small(Kind, Arc<Vec<u8>>),
+}
+
+/// Does the same with elements of whatever type.
+macro_rules! with_elements {
+    ($data:expr, $elements:ident => $body:expr) => {
+        match $data {
+            $crate::tensor::Data::F32($elements) => $body,
+            $crate::tensor::Data::F64($elements) => $body,
+            $crate::tensor::Data::F16($elements) => $body,
+            $crate::tensor::Data::Bf16($elements) => $body,
+            $crate::tensor::Data::I8($elements) => $body,
+            $crate::tensor::Data::I16($elements) => $body,
+            $crate::tensor::Data::I32($elements) => $body,
+            $crate::tensor::Data::I64($elements) => $body,
+            $crate::tensor::Data::U8($elements) => $body,
+            $crate::tensor::Data::U16($elements) => $body,
+            $crate::tensor::Data::U32($elements) => $body,
+            $crate::tensor::Data::U64($elements) => $body,
+            $crate::tensor::Data::Bool($elements) => $body,
+            $crate::tensor::Data::Text($elements) => $body,
+            $crate::tensor::Data::Small(_, $elements) => $body,
+        }
+    };
+}
+/// Makes elements of the same type from elements.
+macro_rules! map_elements {
+    ($data:expr, $elements:ident => $body:expr) => {{
+        use std::sync::Arc;
+
+        use $crate::tensor::Data;
+        match $data {
+            Data::F32($elements) => Data::F32(Arc::new($body)),
+            Data::F64($elements) => Data::F64(Arc::new($body)),
+            Data::F16($elements) => Data::F16(Arc::new($body)),
+            Data::Bf16($elements) => Data::Bf16(Arc::new($body)),
+            Data::I8($elements) => Data::I8(Arc::new($body)),
+            Data::I16($elements) => Data::I16(Arc::new($body)),
+            Data::I32($elements) => Data::I32(Arc::new($body)),
+            Data::I64($elements) => Data::I64(Arc::new($body)),
+            Data::U8($elements) => Data::U8(Arc::new($body)),
+            Data::U16($elements) => Data::U16(Arc::new($body)),
+            Data::U32($elements) => Data::U32(Arc::new($body)),
+            Data::U64($elements) => Data::U64(Arc::new($body)),
+            Data::Bool($elements) => Data::Bool(Arc::new($body)),
+            Data::Text($elements) => Data::Text(Arc::new($body)),
+            Data::Small(kind, $elements) => Data::Small(*kind, Arc::new($body)),
+        }
+    }};
+}
+
+/// A type that elements have.
+pub(crate) trait Element: Clone + Default + PartialEq + Send + Sync + 'static {
+    fn data(elements: Vec<Self>) -> Data;
+    fn of(data: &Data) -> Option<&[Self]>;
+}
+
+macro_rules! elements {
+    ($($type:ty => $variant:ident),*) => {
+        $(impl Element for $type {
+            fn data(elements: Vec<Self>) -> Data {
+                Data::$variant(Arc::new(elements))
+            }
+
+            fn of(data: &Data) -> Option<&[Self]> {
+                match data {
+                    Data::$variant(elements) => Some(elements),
+                    _ => None,
+                }
+            }
+        })*
+
+        impl Data {
+            /// The type of the elements.
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$variant(_) => Kind::$variant,)*
+                    Self::Small(kind, _) => *kind,
+                }
+            }
+        }
+    };
+}
+elements!(
+    f32 => F32, f64 => F64, f16 => F16, bf16 => Bf16, i8 => I8, i16 => I16, i32 => I32, i64 => I64,
+    u8 => U8, u16 => U16, u32 => U32, u64 => U64, bool => Bool, String => Text
+);
+
+/// Elements in rows, of any number of dimensions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: Data,
+}
+
+/// How many elements a shape has, where that is not too many.
+pub(crate) fn count(shape: &[usize]) -> Outcome<usize> {
+    let product = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+    match product {
+        Some(elements) if elements <= ELEMENTS_MAX => Ok(elements),
+        _ => Err(format!("a tensor of the shape {shape:?} has more than {ELEMENTS_MAX} elements")),
+    }
+}
+
+fn taken<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
+    places.iter().map(|place| all[*place].clone()).collect()
+}
+
+/// How far apart neighbours are along each dimension.
+pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; shape.len()];
+    for at in (0..shape.len().saturating_sub(1)).rev() {
+        strides[at] = strides[at + 1] * shape[at + 1];
+    }
+    strides
+}
+
+impl Tensor {
+    /// Elements in a shape.
+    pub(crate) fn new<T: Element>(shape: Vec<usize>, elements: Vec<T>) -> Outcome<Self> {
+        Self::of_data(shape, T::data(elements))
+    }
+
+    pub(crate) fn of_data(shape: Vec<usize>, data: Data) -> Outcome<Self> {
+        let (expected, there) = (count(&shape)?, data.len());
+        if expected != there {
+            return Err(format!("{there} elements do not fill the shape {shape:?}"));
+        }
+        Ok(Self { shape, data })
+    }
+
+    /// One element without a dimension.
+    pub(crate) fn scalar<T: Element>(element: T) -> Self {
+        Self { shape: Vec::new(), data: T::data(vec![element]) }
+    }
+
+    pub(crate) fn vector<T: Element>(elements: Vec<T>) -> Self {
+        Self { shape: vec![elements.len()], data: T::data(elements) }
+    }
+
+    /// Sizes of the dimensions.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The type of the elements.
+    pub fn kind(&self) -> Kind {
+        self.data.kind()
+    }
+
+    pub(crate) fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The elements, where they are of this type.
+    pub(crate) fn elements<T: Element>(&self) -> Option<&[T]> {
+        T::of(&self.data)
+    }
+
+    /// The same elements in another shape.
+    pub(crate) fn reshaped(&self, shape: Vec<usize>) -> Outcome<Self> {
+        Self::of_data(shape, self.data.clone())
+    }
+
+    /// Elements by their places, in a new shape.
+    pub(crate) fn take(&self, shape: Vec<usize>, places: &[usize]) -> Outcome<Self> {
+        count(&shape)?;
+        let data = map_elements!(&self.data, all => {
+            taken(all, places)
+        });
+        Self::of_data(shape, data)
+    }
+
+    /// A dimension, counted from the end where it is negative.
+    pub(crate) fn axis(&self, axis: i64) -> Outcome<usize> {
+        axis_of(axis, self.rank())
+    }
+
+    /// Elements of several tensors of one type, one after the other.
+    pub(crate) fn joined(shape: Vec<usize>, parts: &[&Tensor]) -> Outcome<Self> {
+        let Some((first, rest)) = parts.split_first() else {
+            return Err("there is nothing to join".to_owned());
+        };
+        let mut data = first.data.clone();
+        for part in rest {
+            data.append(&part.data)?;
+        }
+        Self::of_data(shape, data)
+    }
+}
+
+/// A dimension, counted from the end where it is negative.
+pub(crate) fn axis_of(axis: i64, rank: usize) -> Outcome<usize> {
+    let signed = i64::try_from(rank).unwrap_or(i64::MAX);
+    let place = if axis < 0 { axis + signed } else { axis };
+    match usize::try_from(place) {
+        Ok(place) if place < rank => Ok(place),
+        _ => Err(format!("there is no dimension {axis} of {rank}")),
+    }
+}
+
+impl Data {
+    pub(crate) fn len(&self) -> usize {
+        with_elements!(self, elements => elements.len())
+    }
+
+    fn append(&mut self, other: &Data) -> Outcome<()> {
+        macro_rules! append {
+            ($($variant:ident),*) => {
+                match (self, other) {
+                    $((Self::$variant(to), Self::$variant(from)) => {
+                        Arc::make_mut(to).extend_from_slice(from);
+                        Ok(())
+                    })*
+                    (Self::Small(kind, to), Self::Small(other, from)) if kind == other => {
+                        Arc::make_mut(to).extend_from_slice(from);
+                        Ok(())
+                    }
+                    (one, other) => {
+                        Err(format!("{:?} and {:?} do not go together", one.kind(), other.kind()))
+                    }
+                }
+            };
+        }
+        append!(F32, F64, F16, Bf16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, Text)
+    }
+}
+
+/// What nodes pass on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A tensor.
+    Tensor(Tensor),
+    /// A list of values.
+    Sequence(Vec<Value>),
+    /// A value that may not be there.
+    Optional(Option<Box<Value>>),
+}
+
+impl From<Tensor> for Value {
+    fn from(tensor: Tensor) -> Self {
+        Self::Tensor(tensor)
+    }
+}

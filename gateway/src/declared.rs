@@ -23,7 +23,7 @@ pub fn check(text: &str) {
             assert!(text.len() <= MANIFEST_BYTES_MAX && manifest.models.len() <= MODELS_MAX);
             assert!(manifest.max_cost_per_call.as_nano() > 0);
             assert!(manifest.price.call_fee <= manifest.max_cost_per_call);
-            let limits = manifest.limits.for_sandbox();
+            let limits = manifest.limits.for_sandbox(manifest.metering);
             assert!(limits.validate(u64::MAX).is_ok(), "{limits:?}");
             let within = manifest.limits.within(&CallLimits::ALLOWED);
             for limit in call_limits::ALL {

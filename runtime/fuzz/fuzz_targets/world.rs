@@ -42,7 +42,7 @@ pub(crate) fn limits() -> Limits {
 }
 
 pub(crate) fn grants() -> Grants {
-    Grants { models: BTreeSet::from([MODEL.to_owned()]), ..Grants::default() }
+    Grants { models: BTreeSet::from([MODEL.to_owned()]), load: true, ..Grants::default() }
 }
 
 struct Silent;

@@ -8,6 +8,7 @@ pub mod api;
 mod error;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use api::{Event, ModelInfo, Open, Plan, SessionId, Task, Usage};
 pub use error::InferenceError;
@@ -31,6 +32,10 @@ impl Inference {
     }
 
     pub async fn next(&self, _: SessionId) -> Result<Event, InferenceError> {
+        match self.0 {}
+    }
+
+    pub async fn bring(&self, _: Arc<[u8]>) -> Result<ModelInfo, InferenceError> {
         match self.0 {}
     }
 

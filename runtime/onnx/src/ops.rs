@@ -51,6 +51,11 @@ fn one(tensor: Tensor) -> Vec<Value> {
     vec![tensor.into()]
 }
 
+/// Every pair of two numbers below these, the second one going faster.
+fn pairs(first: usize, second: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..first).flat_map(move |one| (0..second).map(move |other| (one, other)))
+}
+
 /// An operator, where there is one of this name.
 pub(crate) fn find(domain: &str, name: &str) -> Option<Op> {
     if !domain.is_empty() {

@@ -80,54 +80,6 @@ pub enum Data {
     Small(Kind, Arc<Vec<u8>>),
 }
 
-/// Does the same with elements of whatever type.
-macro_rules! with_elements {
-    ($data:expr, $elements:ident => $body:expr) => {
-        match $data {
-            $crate::tensor::Data::F32($elements) => $body,
-            $crate::tensor::Data::F64($elements) => $body,
-            $crate::tensor::Data::F16($elements) => $body,
-            $crate::tensor::Data::Bf16($elements) => $body,
-            $crate::tensor::Data::I8($elements) => $body,
-            $crate::tensor::Data::I16($elements) => $body,
-            $crate::tensor::Data::I32($elements) => $body,
-            $crate::tensor::Data::I64($elements) => $body,
-            $crate::tensor::Data::U8($elements) => $body,
-            $crate::tensor::Data::U16($elements) => $body,
-            $crate::tensor::Data::U32($elements) => $body,
-            $crate::tensor::Data::U64($elements) => $body,
-            $crate::tensor::Data::Bool($elements) => $body,
-            $crate::tensor::Data::Text($elements) => $body,
-            $crate::tensor::Data::Small(_, $elements) => $body,
-        }
-    };
-}
-/// Makes elements of the same type from elements.
-macro_rules! map_elements {
-    ($data:expr, $elements:ident => $body:expr) => {{
-        use std::sync::Arc;
-
-        use $crate::tensor::Data;
-        match $data {
-            Data::F32($elements) => Data::F32(Arc::new($body)),
-            Data::F64($elements) => Data::F64(Arc::new($body)),
-            Data::F16($elements) => Data::F16(Arc::new($body)),
-            Data::Bf16($elements) => Data::Bf16(Arc::new($body)),
-            Data::I8($elements) => Data::I8(Arc::new($body)),
-            Data::I16($elements) => Data::I16(Arc::new($body)),
-            Data::I32($elements) => Data::I32(Arc::new($body)),
-            Data::I64($elements) => Data::I64(Arc::new($body)),
-            Data::U8($elements) => Data::U8(Arc::new($body)),
-            Data::U16($elements) => Data::U16(Arc::new($body)),
-            Data::U32($elements) => Data::U32(Arc::new($body)),
-            Data::U64($elements) => Data::U64(Arc::new($body)),
-            Data::Bool($elements) => Data::Bool(Arc::new($body)),
-            Data::Text($elements) => Data::Text(Arc::new($body)),
-            Data::Small(kind, $elements) => Data::Small(*kind, Arc::new($body)),
-        }
-    }};
-}
-
 /// A type that elements have.
 pub(crate) trait Element: Clone + Default + PartialEq + Send + Sync + 'static {
     fn data(elements: Vec<Self>) -> Data;
@@ -157,6 +109,37 @@ macro_rules! elements {
                     Self::Small(kind, _) => *kind,
                 }
             }
+
+            pub(crate) fn len(&self) -> usize {
+                match self {
+                    $(Self::$variant(elements) => elements.len(),)*
+                    Self::Small(_, codes) => codes.len(),
+                }
+            }
+
+            /// Elements by their places.
+            fn taken(&self, places: &[usize]) -> Self {
+                match self {
+                    $(Self::$variant(all) => Self::$variant(Arc::new(taken(all, places))),)*
+                    Self::Small(kind, all) => Self::Small(*kind, Arc::new(taken(all, places))),
+                }
+            }
+
+            fn append(&mut self, other: &Self) -> Outcome<()> {
+                match (self, other) {
+                    $((Self::$variant(to), Self::$variant(from)) => {
+                        Arc::make_mut(to).extend_from_slice(from);
+                    })*
+                    (Self::Small(kind, to), Self::Small(other, from)) if kind == other => {
+                        Arc::make_mut(to).extend_from_slice(from);
+                    }
+                    (one, other) => {
+                        let (one, other) = (one.kind(), other.kind());
+                        return Err(format!("{one:?} and {other:?} do not go together"));
+                    }
+                }
+                Ok(())
+            }
         }
     };
 }
@@ -183,6 +166,11 @@ pub(crate) fn count(shape: &[usize]) -> Outcome<usize> {
 
 fn taken<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
     places.iter().map(|place| all[*place].clone()).collect()
+}
+
+/// A number that is a size.
+pub(crate) fn as_size(size: i64) -> Outcome<usize> {
+    usize::try_from(size).map_err(|_error| format!("{size} is no size"))
 }
 
 /// How far apart neighbours are along each dimension.
@@ -253,15 +241,17 @@ impl Tensor {
     /// Elements by their places, in a new shape.
     pub(crate) fn take(&self, shape: Vec<usize>, places: &[usize]) -> Outcome<Self> {
         count(&shape)?;
-        let data = map_elements!(&self.data, all => {
-            taken(all, places)
-        });
-        Self::of_data(shape, data)
+        Self::of_data(shape, self.data.taken(places))
     }
 
     /// A dimension, counted from the end where it is negative.
     pub(crate) fn axis(&self, axis: i64) -> Outcome<usize> {
         axis_of(axis, self.rank())
+    }
+
+    /// Several of them.
+    pub(crate) fn axes(&self, axes: &[i64]) -> Outcome<Vec<usize>> {
+        axes.iter().map(|axis| self.axis(*axis)).collect()
     }
 
     /// Elements of several tensors of one type, one after the other.
@@ -284,33 +274,6 @@ pub(crate) fn axis_of(axis: i64, rank: usize) -> Outcome<usize> {
     match usize::try_from(place) {
         Ok(place) if place < rank => Ok(place),
         _ => Err(format!("there is no dimension {axis} of {rank}")),
-    }
-}
-
-impl Data {
-    pub(crate) fn len(&self) -> usize {
-        with_elements!(self, elements => elements.len())
-    }
-
-    fn append(&mut self, other: &Data) -> Outcome<()> {
-        macro_rules! append {
-            ($($variant:ident),*) => {
-                match (self, other) {
-                    $((Self::$variant(to), Self::$variant(from)) => {
-                        Arc::make_mut(to).extend_from_slice(from);
-                        Ok(())
-                    })*
-                    (Self::Small(kind, to), Self::Small(other, from)) if kind == other => {
-                        Arc::make_mut(to).extend_from_slice(from);
-                        Ok(())
-                    }
-                    (one, other) => {
-                        Err(format!("{:?} and {:?} do not go together", one.kind(), other.kind()))
-                    }
-                }
-            };
-        }
-        append!(F32, F64, F16, Bf16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, Text)
     }
 }
 

@@ -191,7 +191,7 @@ fn pow(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let (base, exponent) = (args.tensor(0)?, args.tensor(1)?);
     let kind = base.kind();
     if kind.is_float() || exponent.kind().is_float() {
-        let (base, exponent) = (base.cast(Kind::F64, true)?, exponent.cast(Kind::F64, true)?);
+        let (base, exponent) = (base.wide()?, exponent.wide()?);
         let (Some(x), Some(y)) = (base.elements(), exponent.elements()) else {
             return Err(types(&base, &exponent));
         };

@@ -19,10 +19,10 @@ pub(super) fn find(name: &str) -> Option<Op> {
 
 /// `[batch, length, heads * size]` as `[batch, heads, length, size]`; what has four dimensions has it so.
 fn by_head(x: &Tensor, heads: Option<i64>) -> Outcome<Tensor> {
-    let [batch, length, hidden] = *x.shape() else { return x.cast(Kind::F64, true) };
+    let [batch, length, hidden] = *x.shape() else { return x.wide() };
     let heads = heads.and_then(|heads| usize::try_from(heads).ok()).filter(|heads| *heads > 0);
     let heads = heads.ok_or_else(|| "the number of heads is missing".to_owned())?;
-    let split = x.cast(Kind::F64, true)?.reshaped(vec![batch, length, heads, hidden / heads])?;
+    let split = x.wide()?.reshaped(vec![batch, length, heads, hidden / heads])?;
     permuted(&split, &[0, 2, 1, 3])
 }
 
@@ -45,7 +45,7 @@ fn repeated(x: &Tensor, heads: usize) -> Outcome<Tensor> {
 fn with_past(past: Option<&Tensor>, new: Tensor) -> Outcome<Tensor> {
     match past {
         None => Ok(new),
-        Some(past) => concat(&[&past.cast(Kind::F64, true)?, &new], 2),
+        Some(past) => concat(&[&past.wide()?, &new], 2),
     }
 }
 
@@ -143,7 +143,7 @@ fn rotary(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let is_flat = input.rank() == 3;
     let x = match is_flat {
         true => by_head(input, args.maybe_int("num_heads"))?,
-        false => input.cast(Kind::F64, true)?,
+        false => input.wide()?,
     };
     let [batch, heads, length, size] = *x.shape() else { return Err("four dimensions".to_owned()) };
     let turned = match args.int("rotary_embedding_dim", 0) {

@@ -1,3 +1,4 @@
+use super::gather::without;
 use super::slice::{concat, part};
 use super::{Op, one};
 use crate::error::Outcome;
@@ -163,8 +164,7 @@ fn scan_one(args: &Args<'_>, inputs: &[Value], has_axes: bool) -> Outcome<Vec<Va
         let mut given: Vec<Option<Value>> = carried.into_iter().map(Some).collect();
         for (x, axis, size, backwards) in &slices {
             let at = if *backwards { size - 1 - round.min(size - 1) } else { round };
-            let mut shape = x.shape().to_vec();
-            shape.remove(*axis);
+            let shape = without(x.shape(), *axis, false);
             given.push(Some(part(x, *axis, (at, 1))?.reshaped(shape)?.into()));
         }
         let mut outputs = args.inner(body, given)?.into_iter();
@@ -273,9 +273,7 @@ fn split(args: &Args<'_>) -> Outcome<Vec<Value>> {
     for length in sizes {
         let mut piece = part(x, axis, (start, length))?;
         if each.is_none() && !keeps {
-            let mut shape = piece.shape().to_vec();
-            shape.remove(axis);
-            piece = piece.reshaped(shape)?;
+            piece = piece.reshaped(without(x.shape(), axis, false))?;
         }
         parts.push(piece.into());
         start += length;

@@ -1,8 +1,8 @@
 use super::product::{centred, rescaled};
-use super::{Op, one};
+use super::{Op, one, pairs};
 use crate::error::Outcome;
 use crate::run::Args;
-use crate::tensor::{Kind, Tensor, Value, count, strides};
+use crate::tensor::{Kind, Tensor, Value, as_size, count, strides};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -141,7 +141,7 @@ fn convolved(args: &Args<'_>, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> 
     for place in 0..places {
         let mut seen = Vec::with_capacity(points);
         window.visit(place, spatial, |point, from| seen.push((point, from)));
-        for (item, filter) in (0..batch).flat_map(|item| (0..filters).map(move |f| (item, f))) {
+        for (item, filter) in pairs(batch, filters) {
             let first = filter / (filters / groups) * each;
             let mut sum = bias[filter];
             for channel in 0..each {
@@ -211,9 +211,9 @@ fn transposed(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let grown_area = count(&grown.shape)?;
     let mut results = vec![0.0; count(&shape)?];
     let (numbers, weights) = (x.floats()?, w.floats()?);
-    for (place, point) in (0..area).flat_map(|place| (0..points).map(move |point| (place, point))) {
+    for (place, point) in pairs(area, points) {
         let Some(to) = grown.place(place, point) else { continue };
-        for (item, channel) in (0..batch).flat_map(|item| (0..channels).map(move |c| (item, c))) {
+        for (item, channel) in pairs(batch, channels) {
             let number = numbers[(item * channels + channel) * area + place];
             let first = channel / (channels / groups) * each;
             for filter in 0..each {
@@ -269,7 +269,7 @@ impl Grown {
                 }
             };
             before.push(first);
-            shape.push(usize::try_from(size).map_err(|_error| format!("{size} is no size"))?);
+            shape.push(as_size(size)?);
         }
         Ok(Self {
             input: input.to_vec(),

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::slice::around;
-use super::{Op, one};
+use super::{Op, one, pairs};
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::{Tensor, Value, count, strides};
@@ -76,7 +76,7 @@ fn cumulate(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let (exclusive, backwards) = (args.flag("exclusive"), args.flag("reverse"));
     let numbers = x.floats()?;
     let mut sums = vec![0.0; numbers.len()];
-    for (row, column) in (0..before).flat_map(|row| (0..behind).map(move |column| (row, column))) {
+    for (row, column) in pairs(before, behind) {
         let mut sum = 0.0;
         for step in 0..size {
             let along = if backwards { size - 1 - step } else { step };
@@ -106,7 +106,7 @@ fn best(args: &Args<'_>, better: Ordering) -> Outcome<Vec<Value>> {
     let takes_last = args.flag("select_last_index");
     let numbers = x.floats()?;
     let mut places = Vec::with_capacity(before * behind);
-    for (row, column) in (0..before).flat_map(|row| (0..behind).map(move |column| (row, column))) {
+    for (row, column) in pairs(before, behind) {
         let of = |along: usize| numbers[(row * size + along) * behind + column];
         let mut found = 0;
         for along in 1..size {
@@ -136,7 +136,7 @@ fn top(args: &Args<'_>) -> Outcome<Vec<Value>> {
     shape[axis] = wanted;
     let all = count(&shape)?;
     let (mut places, mut indices) = (vec![0; all], vec![0i64; all]);
-    for (row, column) in (0..before).flat_map(|row| (0..behind).map(move |column| (row, column))) {
+    for (row, column) in pairs(before, behind) {
         let place = |along: usize| (row * size + along) * behind + column;
         let mut order: Vec<usize> = (0..size).collect();
         order.sort_by(|a, b| {

@@ -2,7 +2,7 @@ use super::arithmetic::{add, div, mul, sub};
 use super::math::map;
 use super::reduce::over;
 use super::slice::around;
-use super::{Op, one};
+use super::{Op, one, pairs};
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::{Kind, Tensor, Value};
@@ -72,7 +72,7 @@ fn along(
 ) -> Outcome<Tensor> {
     let mut numbers = x.floats()?;
     let mut set = vec![0.0; size];
-    for (row, column) in (0..before).flat_map(|row| (0..behind).map(move |column| (row, column))) {
+    for (row, column) in pairs(before, behind) {
         let place = |along: usize| (row * size + along) * behind + column;
         set.iter_mut().enumerate().for_each(|(along, x)| *x = numbers[place(along)]);
         let most = set.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -83,15 +83,11 @@ fn along(
     Tensor::of_floats(x.kind(), x.shape().to_vec(), &numbers)
 }
 
-fn wide(x: &Tensor) -> Outcome<Tensor> {
-    x.cast(Kind::F64, true)
-}
-
 /// One number for each channel, in a shape that goes with `x`.
 fn by_channel(of: &Tensor, x: &Tensor) -> Outcome<Tensor> {
     let mut shape = vec![1; x.rank().max(2)];
     shape[1] = of.len();
-    wide(of)?.reshaped(shape)
+    of.wide()?.reshaped(shape)
 }
 
 fn mean(all: &[f64]) -> f64 {
@@ -110,7 +106,7 @@ fn standard(x: &Tensor, mean: &Tensor, variance: &Tensor, epsilon: f64) -> Outco
 
 fn batch(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let input = args.tensor(0)?;
-    let (kind, x) = (input.kind(), wide(input)?);
+    let (kind, x) = (input.kind(), input.wide()?);
     let of = |at: usize| args.tensor(at).and_then(|of| by_channel(of, &x));
     let (scale, bias, old_mean, old_variance) = (of(1)?, of(2)?, of(3)?, of(4)?);
     let epsilon = args.float("epsilon", 1e-5);
@@ -135,7 +131,7 @@ fn batch(args: &Args<'_>) -> Outcome<Vec<Value>> {
 
 fn instance(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let input = args.tensor(0)?;
-    let x = wide(input)?;
+    let x = input.wide()?;
     let axes: Vec<usize> = (2..x.rank()).collect();
     let (mean, variance) = (over(&x, &axes, true, mean)?, over(&x, &axes, true, variance)?);
     let normal = standard(&x, &mean, &variance, args.float("epsilon", 1e-5))?;
@@ -145,13 +141,13 @@ fn instance(args: &Args<'_>) -> Outcome<Vec<Value>> {
 
 fn layer(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let input = args.tensor(0)?;
-    let x = wide(input)?;
+    let x = input.wide()?;
     let axes: Vec<usize> = (x.axis(args.int("axis", -1))?..x.rank()).collect();
     let (mean, variance) = (over(&x, &axes, true, mean)?, over(&x, &axes, true, variance)?);
     let epsilon = args.float("epsilon", 1e-5);
-    let mut y = mul(&standard(&x, &mean, &variance, epsilon)?, &wide(args.tensor(1)?)?)?;
+    let mut y = mul(&standard(&x, &mean, &variance, epsilon)?, &args.tensor(1)?.wide()?)?;
     if let Some(bias) = args.given(2)? {
-        y = add(&y, &wide(bias)?)?;
+        y = add(&y, &bias.wide()?)?;
     }
     let inverse = map(&variance, |v| 1.0 / (v + epsilon).sqrt())?;
     Ok(vec![
@@ -163,13 +159,13 @@ fn layer(args: &Args<'_>) -> Outcome<Vec<Value>> {
 
 fn root_mean_square(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let input = args.tensor(0)?;
-    let x = wide(input)?;
+    let x = input.wide()?;
     let axes: Vec<usize> = (x.axis(args.int("axis", -1))?..x.rank()).collect();
     let epsilon = args.float("epsilon", 1e-5);
     let root = over(&x, &axes, true, |all| {
         (all.iter().map(|x| x * x).sum::<f64>() / all.len() as f64 + epsilon).sqrt()
     })?;
-    mul(&div(&x, &root)?, &wide(args.tensor(1)?)?)?.cast(input.kind(), true).map(one)
+    mul(&div(&x, &root)?, &args.tensor(1)?.wide()?)?.cast(input.kind(), true).map(one)
 }
 
 fn group(args: &Args<'_>) -> Outcome<Vec<Value>> {
@@ -180,7 +176,7 @@ fn group(args: &Args<'_>) -> Outcome<Vec<Value>> {
         return Err(format!("{channels} channels are not {groups} groups"));
     }
     let each = input.len() / (batch * groups).max(1);
-    let x = wide(input)?.reshaped(vec![batch, groups, each])?;
+    let x = input.wide()?.reshaped(vec![batch, groups, each])?;
     let (mean, variance) = (over(&x, &[2], true, mean)?, over(&x, &[2], true, variance)?);
     let normal = standard(&x, &mean, &variance, args.float("epsilon", 1e-5))?;
     let normal = normal.reshaped(input.shape().to_vec())?;
@@ -196,7 +192,7 @@ fn group(args: &Args<'_>) -> Outcome<Vec<Value>> {
 
 fn lp(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let input = args.tensor(0)?;
-    let x = wide(input)?;
+    let x = input.wide()?;
     let axis = x.axis(args.int("axis", -1))?;
     let p = args.int("p", 2) as i32;
     let norm = over(&x, &[axis], true, |all| {
@@ -207,9 +203,8 @@ fn lp(args: &Args<'_>) -> Outcome<Vec<Value>> {
 
 fn mean_variance(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let input = args.tensor(0)?;
-    let x = wide(input)?;
-    let axes = args.ints("axes").unwrap_or(&[0, 2, 3]);
-    let axes = axes.iter().map(|axis| x.axis(*axis)).collect::<Outcome<Vec<usize>>>()?;
+    let x = input.wide()?;
+    let axes = x.axes(args.ints("axes").unwrap_or(&[0, 2, 3]))?;
     let (mean, variance) = (over(&x, &axes, true, mean)?, over(&x, &axes, true, variance)?);
     let root = map(&variance, |v| v.sqrt() + 1e-9)?;
     div(&sub(&x, &mean)?, &root)?.cast(input.kind(), true).map(one)

@@ -1,5 +1,5 @@
 use super::conv::Window;
-use super::{Op, one};
+use super::{Op, one, pairs};
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::{Tensor, Value, count, strides};
@@ -54,8 +54,7 @@ fn max(args: &Args<'_>) -> Outcome<Vec<Value>> {
         })
     };
     let (mut found, mut indices) = (Vec::new(), Vec::new());
-    for (plane, place) in (0..planes).flat_map(|plane| (0..places).map(move |place| (plane, place)))
-    {
+    for (plane, place) in pairs(planes, places) {
         let mut best: Option<usize> = None;
         window.visit(place, spatial, |_, from| {
             let at = plane * area + from;
@@ -108,8 +107,7 @@ fn pooled(
     let (area, places) = (spatial.iter().product::<usize>(), count(&window.places)?);
     let mut results = Vec::with_capacity(planes * places);
     let mut set = Vec::new();
-    for (plane, place) in (0..planes).flat_map(|plane| (0..places).map(move |place| (plane, place)))
-    {
+    for (plane, place) in pairs(planes, places) {
         set.clear();
         window.visit(place, spatial, |_, from| set.push(numbers[plane * area + from]));
         results.push(act(&set, place));

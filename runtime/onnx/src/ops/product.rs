@@ -91,9 +91,9 @@ fn gemm(args: &Args<'_>) -> Outcome<Vec<Value>> {
 
 /// Numbers less their zero point, which is one for all, or one for each row or column.
 pub(crate) fn centred(x: &Tensor, zero: Option<&Tensor>, by_row: bool) -> Outcome<Tensor> {
-    let wide = x.cast(Kind::F64, true)?;
+    let wide = x.wide()?;
     let Some(zero) = zero else { return Ok(wide) };
-    let mut zero = zero.cast(Kind::F64, true)?;
+    let mut zero = zero.wide()?;
     if by_row && zero.rank() == 1 && zero.len() > 1 {
         zero = zero.reshaped(vec![zero.len(), 1])?;
     }
@@ -110,7 +110,7 @@ fn quantised(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let a = centred(args.tensor(0)?, Some(args.tensor(2)?), true)?;
     let b = centred(args.tensor(3)?, Some(args.tensor(5)?), false)?;
     let product = matmul(&a, &b)?;
-    let scale = |at: usize| args.tensor(at).and_then(|scale| scale.cast(Kind::F64, true));
+    let scale = |at: usize| args.tensor(at).and_then(|scale| scale.wide());
     let (a_scale, b_scale, y_scale) = (scale(1)?, scale(4)?, scale(6)?);
     let factor = super::arithmetic::div(&super::arithmetic::mul(&a_scale, &b_scale)?, &y_scale)?;
     rescaled(&super::arithmetic::mul(&product, &factor)?, args.tensor(7)?).map(one)
@@ -122,6 +122,6 @@ pub(crate) fn rescaled(x: &Tensor, zero: &Tensor) -> Outcome<Tensor> {
     let (low, high) =
         range_of(kind).ok_or_else(|| format!("{kind:?} is no type of quantised numbers"))?;
     let rounded = super::math::map(x, f64::round_ties_even)?;
-    let sum = add(&rounded, &zero.cast(Kind::F64, true)?)?;
+    let sum = add(&rounded, &zero.wide()?)?;
     super::math::map(&sum, |x| x.clamp(low, high))?.cast(kind, true)
 }

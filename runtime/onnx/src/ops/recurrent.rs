@@ -1,5 +1,5 @@
-use super::Op;
 use super::math::sigmoid;
+use super::{Op, pairs};
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::{Tensor, Value};
@@ -246,7 +246,7 @@ fn recurrent(args: &Args<'_>, (gates, usual): (usize, &[&str]), step: Step) -> O
     let activations = activations(args, usual, directions);
     let rows = layer.gates * hidden;
     let mut all = vec![0.0; length * directions * batch * hidden];
-    for (direction, item) in (0..directions).flat_map(|d| (0..batch).map(move |item| (d, item))) {
+    for (direction, item) in pairs(directions, batch) {
         let backwards = direction == 1 || args.text("direction", "forward") == "reverse";
         let steps =
             lengths.as_ref().and_then(|all| all.get(item).copied()).unwrap_or(length).min(length);

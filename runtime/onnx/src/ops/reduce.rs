@@ -39,7 +39,7 @@ fn reduce(args: &Args<'_>, act: fn(&[f64]) -> f64) -> Outcome<Vec<Value>> {
     }
     let axes: Vec<usize> = match axes.is_empty() {
         true => (0..x.rank()).collect(),
-        false => axes.into_iter().map(|axis| x.axis(axis)).collect::<Outcome<_>>()?,
+        false => x.axes(&axes)?,
     };
     over(x, &axes, args.int("keepdims", 1) != 0, act).map(one)
 }

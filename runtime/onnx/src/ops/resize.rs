@@ -1,5 +1,5 @@
 use super::slice::around;
-use super::{Op, one};
+use super::{Op, one, pairs};
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::{Kind, Tensor, Value, count};
@@ -155,7 +155,7 @@ fn resized(x: &Tensor, axes: &[Axis<'_>], (method, outside): (Method<'_>, f64)) 
             let Some(mut taps) = axis.taps(at, method) else { continue };
             // What has no weight may be infinite.
             taps.retain(|(_, weight)| *weight != 0.0);
-            for (row, column) in (0..before).flat_map(|row| (0..behind).map(move |c| (row, c))) {
+            for (row, column) in pairs(before, behind) {
                 let number = |tap: &usize| numbers[(row * size + tap) * behind + column];
                 let sum = taps.iter().map(|(tap, weight)| number(tap) * weight).sum();
                 results[(row * axis.output + at) * behind + column] = sum;
@@ -198,7 +198,7 @@ fn resize(args: &Args<'_>) -> Outcome<Vec<Value>> {
     }
     let x = args.tensor(0)?;
     let dims: Vec<usize> = match args.ints("axes") {
-        Some(axes) => axes.iter().map(|axis| x.axis(*axis)).collect::<Outcome<_>>()?,
+        Some(axes) => x.axes(axes)?,
         None => (0..x.rank()).collect(),
     };
     let transformation = args.text("coordinate_transformation_mode", "half_pixel");

@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
-use super::Op;
-use super::slice::around;
+use super::slice::{around, chosen_along};
+use super::{Op, pairs};
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::{Data, Tensor, Value};
@@ -61,14 +61,8 @@ fn unique(args: &Args<'_>) -> Outcome<Vec<Value>> {
         group.iter().for_each(|at| inverse[*at] = number as i64);
     }
     let firsts: Vec<usize> = groups.iter().map(|group| group[0]).collect();
-    let places: Vec<usize> = (0..before)
-        .flat_map(|row| firsts.iter().map(move |at| (row * size + at) * behind))
-        .flat_map(|start| start..start + behind)
-        .collect();
-    let mut shape = x.shape().to_vec();
-    shape[axis] = firsts.len();
     Ok(vec![
-        x.take(shape, &places)?.into(),
+        chosen_along(&x, axis, &firsts)?.into(),
         Tensor::vector(firsts.iter().map(|at| *at as i64).collect()).into(),
         Tensor::vector(inverse).into(),
         Tensor::vector(groups.iter().map(|group| group.len() as i64).collect()).into(),
@@ -111,7 +105,7 @@ fn suppress(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let centred = args.flag("center_point_box");
     let (corner, score) = (boxes.floats()?, scores.floats()?);
     let mut chosen: Vec<i64> = Vec::new();
-    for (item, class) in (0..*batch).flat_map(|item| (0..classes).map(move |class| (item, class))) {
+    for (item, class) in pairs(*batch, classes) {
         let score = &score[(item * classes + class) * count..][..*count];
         let of = |at: usize| corners(&corner[(item * count + at) * 4..][..4], centred);
         let mut order: Vec<usize> =

@@ -3,7 +3,7 @@ use super::{Op, one};
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::stored::kind_of;
-use crate::tensor::{Tensor, Value, axis_of, count, strides};
+use crate::tensor::{Tensor, Value, as_size, axis_of, count, strides};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -55,7 +55,7 @@ fn reshape(args: &Args<'_>) -> Outcome<Vec<Value>> {
             0 if !keeps_zero => {
                 *x.shape().get(at).ok_or_else(|| format!("there is no size {at}"))?
             }
-            size => usize::try_from(*size).map_err(|_error| format!("{size} is no size"))?,
+            size => as_size(*size)?,
         });
     }
     if let Some(at) = open {
@@ -81,7 +81,7 @@ fn flatten(args: &Args<'_>) -> Outcome<Vec<Value>> {
 fn squeeze(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let x = args.tensor(0)?;
     let drops: Vec<usize> = match args.listed("axes", 1)? {
-        Some(axes) => axes.into_iter().map(|axis| x.axis(axis)).collect::<Outcome<_>>()?,
+        Some(axes) => x.axes(&axes)?,
         None => (0..x.rank()).filter(|at| x.shape()[*at] == 1).collect(),
     };
     let kept = x.shape().iter().enumerate().filter(|(at, _)| !drops.contains(at));
@@ -121,7 +121,7 @@ pub(crate) fn permuted(x: &Tensor, order: &[usize]) -> Outcome<Tensor> {
 fn transpose(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let x = args.tensor(0)?;
     let order = match args.ints("perm") {
-        Some(order) => order.iter().map(|at| x.axis(*at)).collect::<Outcome<Vec<usize>>>()?,
+        Some(order) => x.axes(order)?,
         None => (0..x.rank()).rev().collect(),
     };
     permuted(x, &order).map(one)

@@ -1,7 +1,7 @@
 use super::{Op, one};
 use crate::error::Outcome;
 use crate::run::Args;
-use crate::tensor::{Tensor, Value, count, strides};
+use crate::tensor::{Tensor, Value, as_size, count, strides};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -55,20 +55,25 @@ pub(crate) fn concat(parts: &[&Tensor], axis: i64) -> Outcome<Tensor> {
     all.take(shape, &places)
 }
 
+/// What stands at some places along an axis.
+pub(crate) fn chosen_along(x: &Tensor, axis: usize, chosen: &[usize]) -> Outcome<Tensor> {
+    let (before, size, behind) = around(x.shape(), axis);
+    let places: Vec<usize> = (0..before)
+        .flat_map(|row| chosen.iter().map(move |at| (row * size + at) * behind))
+        .flat_map(|start| start..start + behind)
+        .collect();
+    let mut shape = x.shape().to_vec();
+    shape[axis] = chosen.len();
+    x.take(shape, &places)
+}
+
 /// So much of a tensor along an axis.
 pub(crate) fn part(x: &Tensor, axis: usize, (start, length): (usize, usize)) -> Outcome<Tensor> {
-    let (before, all, behind) = around(x.shape(), axis);
+    let all = x.shape()[axis];
     if start + length > all {
         return Err(format!("{length} from {start} are not there of {all}"));
     }
-    let mut shape = x.shape().to_vec();
-    shape[axis] = length;
-    let row = |row: usize| {
-        let first = (row * all + start) * behind;
-        first..first + length * behind
-    };
-    let places: Vec<usize> = (0..before).flat_map(row).collect();
-    x.take(shape, &places)
+    chosen_along(x, axis, &(start..start + length).collect::<Vec<_>>())
 }
 
 fn split(args: &Args<'_>) -> Outcome<Vec<Value>> {
@@ -76,10 +81,7 @@ fn split(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let axis = x.axis(args.int("axis", 0))?;
     let size = x.shape()[axis];
     let sizes: Vec<usize> = match args.listed("split", 1)? {
-        Some(sizes) => sizes
-            .into_iter()
-            .map(|size| usize::try_from(size).map_err(|_error| format!("{size} is no size")))
-            .collect::<Outcome<_>>()?,
+        Some(sizes) => sizes.into_iter().map(as_size).collect::<Outcome<_>>()?,
         None => {
             let parts = args.int("num_outputs", args.outputs() as i64).max(1) as usize;
             let each = size.div_ceil(parts);
@@ -168,9 +170,7 @@ fn pad(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let name = if args.has("paddings") { "paddings" } else { "pads" };
     let pads = args.listed(name, 1)?.ok_or_else(|| "pads are missing".to_owned())?;
     let axes = match args.given(3)? {
-        Some(axes) => {
-            axes.integers()?.into_iter().map(|axis| x.axis(axis)).collect::<Outcome<_>>()?
-        }
+        Some(axes) => x.axes(&axes.integers()?)?,
         None => (0..x.rank()).collect::<Vec<usize>>(),
     };
     if pads.len() != 2 * axes.len() {
@@ -196,7 +196,7 @@ pub(crate) fn padded(
 ) -> Outcome<Tensor> {
     let sizes = x.shape().iter().zip(around).map(|(size, (before, behind))| {
         let size = (*size as i64).saturating_add(*before).saturating_add(*behind);
-        usize::try_from(size).map_err(|_error| format!("{size} is no size"))
+        as_size(size)
     });
     let shape: Vec<usize> = sizes.collect::<Outcome<_>>()?;
     let all = count(&shape)?;
@@ -262,7 +262,7 @@ fn center(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let x = args.tensor(0)?;
     let sizes = args.tensor(1)?.sizes()?;
     let axes: Vec<usize> = match args.ints("axes") {
-        Some(axes) => axes.iter().map(|axis| x.axis(*axis)).collect::<Outcome<_>>()?,
+        Some(axes) => x.axes(axes)?,
         None => (0..x.rank()).collect(),
     };
     if axes.len() != sizes.len() {

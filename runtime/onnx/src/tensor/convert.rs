@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::{Data, Kind, Tensor, small};
+use super::{Data, Kind, Tensor, as_size, small};
 use crate::error::Outcome;
 
 /// Does the same with the elements of every type that is a number of the machine's own.
@@ -52,8 +52,7 @@ impl Tensor {
 
     /// As sizes.
     pub(crate) fn sizes(&self) -> Outcome<Vec<usize>> {
-        let size = |size: i64| usize::try_from(size).map_err(|_error| format!("{size} is no size"));
-        self.integers()?.into_iter().map(size).collect()
+        self.integers()?.into_iter().map(as_size).collect()
     }
 
     /// One number.
@@ -118,6 +117,11 @@ impl Tensor {
             return Self::of_data(shape, from_floats(to, &self.floats()?, saturates)?);
         }
         Self::of_integers(to, shape, &self.integers()?)
+    }
+
+    /// With the precision that sums are made in.
+    pub(crate) fn wide(&self) -> Outcome<Self> {
+        self.cast(Kind::F64, true)
     }
 
     fn written(&self) -> Outcome<Vec<String>> {

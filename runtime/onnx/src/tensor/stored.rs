@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{Data, Kind, Tensor, Value, count};
+use super::{Data, Kind, Tensor, Value, as_size, count};
 use crate::error::Outcome;
 use crate::proto;
 
@@ -49,8 +49,7 @@ fn packed(kind: Kind) -> usize {
 /// Reads a tensor; nothing is allocated that the file does not have.
 pub(crate) fn read(stored: &proto::Tensor) -> Outcome<Tensor> {
     let kind = kind_of(i64::from(stored.data_type))?;
-    let size = |size: &i64| usize::try_from(*size).map_err(|_error| format!("{size} is no size"));
-    let shape = stored.dims.iter().map(size).collect::<Outcome<Vec<usize>>>()?;
+    let shape = stored.dims.iter().copied().map(as_size).collect::<Outcome<Vec<usize>>>()?;
     let elements = count(&shape)?;
     if stored.data_location == 1 {
         return Err("its data is in another file".to_owned());

@@ -1,25 +1,20 @@
 use super::counted;
 use crate::error::Outcome;
 use crate::ops::one;
-use crate::ops::slice::around;
+use crate::ops::slice::chosen_along;
 use crate::run::Args;
 use crate::tensor::{Value, count, strides};
 
 pub(super) fn gather(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let (x, indices) = (args.tensor(0)?, args.tensor(1)?);
     let axis = x.axis(args.int("axis", 0))?;
-    let (before, size, behind) = around(x.shape(), axis);
     let mut shape = x.shape()[..axis].to_vec();
     shape.extend(indices.shape());
     shape.extend(&x.shape()[axis + 1..]);
     count(&shape)?;
-    let chosen = indices.integers()?.into_iter().map(|at| counted(at, size));
+    let chosen = indices.integers()?.into_iter().map(|at| counted(at, x.shape()[axis]));
     let chosen: Vec<usize> = chosen.collect::<Outcome<_>>()?;
-    let places: Vec<usize> = (0..before)
-        .flat_map(|row| chosen.iter().map(move |at| (row * size + at) * behind))
-        .flat_map(|start| start..start + behind)
-        .collect();
-    x.take(shape, &places).map(one)
+    chosen_along(x, axis, &chosen)?.reshaped(shape).map(one)
 }
 
 pub(super) fn elements(args: &Args<'_>) -> Outcome<Vec<Value>> {
@@ -98,13 +93,7 @@ pub(super) fn compress(args: &Args<'_>) -> Outcome<Vec<Value>> {
             (&flat, 0)
         }
     };
-    let (before, size, behind) = around(x.shape(), axis);
-    let kept: Vec<usize> = (0..size).filter(|at| flags.get(*at) == Some(&true)).collect();
-    let places: Vec<usize> = (0..before)
-        .flat_map(|row| kept.iter().map(move |at| (row * size + at) * behind))
-        .flat_map(|start| start..start + behind)
-        .collect();
-    let mut shape = x.shape().to_vec();
-    shape[axis] = kept.len();
-    x.take(shape, &places).map(one)
+    let kept: Vec<usize> =
+        (0..x.shape()[axis]).filter(|at| flags.get(*at) == Some(&true)).collect();
+    chosen_along(x, axis, &kept).map(one)
 }

@@ -15,7 +15,7 @@ use crate::meter::Shared;
 use crate::models::Models;
 use crate::outbound::Outbound;
 use crate::spend::Computed;
-use crate::{GuestBody, LimitKind, LogSink, Metering, RequestBody, headers};
+use crate::{GuestBody, LimitKind, LogSink, RequestBody, headers};
 
 /// The fault of a pool that has no slot left for a component that needs several.
 pub(crate) const NO_SLOT: &str = "no instance slot was free";
@@ -124,10 +124,7 @@ impl CallReport {
     /// What the guest has computed, as the call's computing is metered.
     #[must_use]
     pub fn computed(&self) -> Computed {
-        match self.fuel {
-            Some(fuel) => Computed { metering: Metering::Fuel, quantity: fuel.get() },
-            None => Computed { metering: Metering::Cpu, quantity: self.cpu_us },
-        }
+        Computed::of(self.cpu_us, self.fuel.map(NonZeroU64::get))
     }
 
     /// Of a call that has used nothing.

@@ -113,13 +113,7 @@ impl Shared {
 
     /// What is paid of computing, after this much CPU time.
     pub(crate) fn computed(&self, cpu: Duration) -> Computed {
-        match self.fuel() {
-            Some(quantity) => Computed { metering: Metering::Fuel, quantity },
-            None => {
-                let quantity = u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX);
-                Computed { metering: Metering::Cpu, quantity }
-            }
-        }
+        Computed::of(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX), self.fuel())
     }
 
     pub(crate) fn memory_is(&self, bytes: u64) {

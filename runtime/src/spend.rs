@@ -22,6 +22,15 @@ pub struct Computed {
 }
 
 impl Computed {
+    /// What is paid of both: fuel where it was counted.
+    #[must_use]
+    pub fn of(cpu_us: u64, fuel: Option<u64>) -> Self {
+        match fuel {
+            Some(quantity) => Self { metering: Metering::Fuel, quantity },
+            None => Self { metering: Metering::Cpu, quantity: cpu_us },
+        }
+    }
+
     /// Nothing yet.
     #[must_use]
     pub fn nothing(metering: Metering) -> Self {

@@ -209,6 +209,11 @@ impl ModelHost for RemoteModels {
     }
 }
 
+/// There is no process at the moment, and soon there is.
+fn restarting() -> BridgeError {
+    BridgeError::Overloaded("inference is being started again".to_owned())
+}
+
 /// What was asked of a process that has ended since.
 fn failed(Lost: Lost) -> BridgeError {
     BridgeError::Failed
@@ -217,16 +222,15 @@ fn failed(Lost: Lost) -> BridgeError {
 #[async_trait]
 impl Bridge for RemoteModels {
     async fn open(&self, open: Open) -> Result<SessionId, BridgeError> {
-        let gone = || BridgeError::Overloaded("inference is being started again".to_owned());
         let ask = Ask::Open(open);
-        let mut peer = self.peer().await.ok_or_else(gone)?;
+        let mut peer = self.peer().await.ok_or_else(restarting)?;
         let mut opened: Result<Result<SessionId, BridgeError>, Lost> = peer.ask(&ask).await;
         if opened.is_err() {
             // It may have ended before it was asked; nothing is lost with a session that is new.
-            peer = self.peer().await.ok_or_else(gone)?;
+            peer = self.peer().await.ok_or_else(restarting)?;
             opened = peer.ask(&ask).await;
         }
-        let id = opened.map_err(|Lost| gone())??;
+        let id = opened.map_err(|Lost| restarting())??;
         let session = SessionId(self.shared.last_session.fetch_add(1, Ordering::Relaxed));
         let (used, next) = (Mutex::default(), tokio::sync::Mutex::default());
         let opened = Arc::new(Session { peer, id, used, next });
@@ -280,10 +284,9 @@ impl Bridge for RemoteModels {
     }
 
     async fn bring(&self, model: Bytes) -> Result<ModelInfo, BridgeError> {
-        let gone = || BridgeError::Overloaded("inference is being started again".to_owned());
-        let peer = self.peer().await.ok_or_else(gone)?;
+        let peer = self.peer().await.ok_or_else(restarting)?;
         // It may be what has ended the process, so it is not sent to the next one.
-        peer.ask(&Ask::Bring(model)).await.map_err(|Lost| gone())?
+        peer.ask(&Ask::Bring(model)).await.map_err(|Lost| restarting())?
     }
 
     fn model(&self, name: &str) -> Option<ModelInfo> {

@@ -195,7 +195,7 @@ impl Metered {
                 });
             }
             Event::ToolCalls(_) => {}
-            Event::Embeddings { usage, .. } | Event::Done { usage, .. } => {
+            Event::Answer { usage, .. } | Event::Done { usage, .. } => {
                 *usage = self.settle(session, Some(*usage)).unwrap_or(*usage);
             }
         }
@@ -288,7 +288,7 @@ impl Drop for Unfinished<'_> {
 
 /// Whether nothing that a guest reads comes after this.
 fn is_last(event: &Event) -> bool {
-    matches!(event, Event::Embeddings { .. } | Event::Done { .. })
+    matches!(event, Event::Answer { .. } | Event::Done { .. })
 }
 
 /// What a task is in OpenTelemetry's GenAI conventions.
@@ -297,6 +297,9 @@ fn operation(task: &Task) -> &'static str {
         Task::Generate { prompt: Prompt::Messages(_), .. } => "chat",
         Task::Generate { .. } => "text_completion",
         Task::Embed { .. } => "embeddings",
+        Task::Classify { .. } => "classify",
+        Task::Rerank { .. } => "rerank",
+        Task::Run { .. } => "run",
     }
 }
 

@@ -10,6 +10,8 @@ mod context;
 mod error;
 /// The interfaces' functions.
 mod host;
+/// What a guest reads of what a model gave.
+mod output;
 /// Older versions, whose contexts keep inputs and outputs.
 mod stateful;
 /// From named tensors to a task.
@@ -25,7 +27,7 @@ use std::time::Instant;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use crate::bridge::ModelInfo;
+use crate::bridge::{ModelInfo, ModelKind};
 use crate::instance::ComponentState;
 use crate::meter::Shared;
 use crate::models::Models;
@@ -34,9 +36,6 @@ use crate::{Call, Grants, LimitKind, Limits};
 use context::Context;
 use error::GuestError;
 use tensor::TensorBudget;
-
-/// How a GGUF file begins.
-const GGUF_MAGIC: &[u8] = b"GGUF";
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -100,10 +99,6 @@ impl NnCtx {
     /// Takes a model from the guest's memory. What it says of the encoding is not looked at: the bytes
     /// say it themselves.
     async fn bring(&self, model: Vec<u8>) -> Result<ModelInfo, GuestError> {
-        if !model.starts_with(GGUF_MAGIC) {
-            let prose = "only GGUF is loaded from memory, and these bytes do not begin as it does";
-            return Err(GuestError::bad_model(prose));
-        }
         let began = Instant::now();
         let brought = self.reach.models.bring(model.into()).await;
         self.waited(began);
@@ -120,7 +115,7 @@ impl NnCtx {
     }
 
     /// A context that counts as open from now on, until `close`.
-    fn open(&mut self, model: String) -> Result<Context, GuestError> {
+    fn open(&mut self, model: String, kind: ModelKind) -> Result<Context, GuestError> {
         let max = self.contexts_max;
         if self.contexts >= max {
             let prose = format!("a call may have {max} contexts open at the same time");
@@ -128,7 +123,7 @@ impl NnCtx {
             return Err(GuestError::overloaded(&prose));
         }
         self.contexts += 1;
-        Ok(Context::new(model))
+        Ok(Context::new(model, kind))
     }
 
     /// The guest has waited for a model since then.

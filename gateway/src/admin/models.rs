@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use emberbox_catalog::NewModel;
-use emberbox_runtime::bridge::{ModelInfo, ModelKind};
+use emberbox_runtime::bridge::ModelInfo;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
@@ -42,7 +42,7 @@ pub(super) async fn add(app: &App, body: Body) -> Result<Response, ApiError> {
         name: name.clone(),
         source: path.display().to_string(),
         digest: info.digest.clone(),
-        kind: kind(&info),
+        kind: info.kind.name().to_owned(),
     };
     if let Err(error) = app.catalog.add_model(new).await {
         app.models.remove(&name);
@@ -59,13 +59,6 @@ async fn load(app: &App, name: &str, path: PathBuf) -> Result<ModelInfo, ApiErro
         OfferError::Overloaded(what) => ApiError::Overloaded(what),
         OfferError::Model(what) => ApiError::field("path", what),
     })
-}
-
-fn kind(info: &ModelInfo) -> String {
-    match info.kind {
-        ModelKind::Generation => "generation".to_owned(),
-        ModelKind::Embedding => "embedding".to_owned(),
-    }
 }
 
 /// Offers a model no longer.

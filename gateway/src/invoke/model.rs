@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use emberbox_billing::{Ending, Hold, Meter};
-use emberbox_runtime::bridge::{Event, FinishReason, Task, TokenLogprobs, ToolCall, Usage};
+use emberbox_runtime::bridge::{Answer, Event, FinishReason, Task, TokenLogprobs, ToolCall, Usage};
 use tokio::sync::mpsc;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -43,8 +43,8 @@ pub(crate) enum Step {
     Piece { choice: u32, text: String, tokens: u32, logprobs: Vec<TokenLogprobs> },
     /// The functions to be called by one of the answers.
     ToolCalls { choice: u32, calls: Vec<ToolCall> },
-    /// All vectors, as little-endian f32.
-    Vectors { dims: u32, data: Vec<u8> },
+    /// A result that is not a text, whole.
+    Answer(Answer),
     /// The end, after the charge.
     Done(Box<Finished>),
 }
@@ -103,7 +103,7 @@ pub(crate) async fn start(app: &Arc<App>, call: ModelCall) -> Result<Run, ApiErr
 fn span(call: &ModelCall) -> Span {
     let max_tokens = match &call.task {
         Task::Generate { options, .. } => options.max_tokens,
-        Task::Embed { .. } => None,
+        Task::Embed { .. } | Task::Classify { .. } | Task::Rerank { .. } | Task::Run { .. } => None,
     };
     tracing::info_span!(
         "model_call",
@@ -247,9 +247,7 @@ async fn deliver(
                 client.send(Step::Piece { choice, text, tokens, logprobs }).await?;
             }
             Event::ToolCalls(calls) => client.send(Step::ToolCalls { choice, calls }).await?,
-            Event::Embeddings { dims, data, .. } => {
-                client.send(Step::Vectors { dims, data }).await?;
-            }
+            Event::Answer { answer, .. } => client.send(Step::Answer(answer)).await?,
             // Nobody here has cancelled: the model was removed, or its thread has ended.
             Event::Done { finish_reason: FinishReason::Cancelled, .. } => {
                 let gone = "the model was stopped in the middle of the call";

@@ -79,7 +79,7 @@ async fn whole(mut run: Run, shape: &Shape) -> Result<Response, ApiError> {
                 finished.charged.write(response.headers_mut());
                 return Ok(response);
             }
-            Step::Started | Step::Vectors { .. } => {}
+            Step::Started | Step::Answer(_) => {}
         }
     }
     Err(ApiError::Internal)

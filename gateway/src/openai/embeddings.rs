@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use emberbox_billing::Nano;
 use emberbox_catalog::Principal;
-use emberbox_runtime::bridge::Task;
+use emberbox_runtime::bridge::{Answer, Input, Task};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ const TEXTS_MAX: usize = 2_048;
 /// A request, read.
 pub(crate) struct Asked {
     pub(crate) model: String,
-    pub(crate) texts: Vec<String>,
+    pub(crate) texts: Vec<Input>,
     pub(crate) max_cost: Option<Nano>,
     base64: bool,
     dimensions: Option<u32>,
@@ -54,13 +54,15 @@ pub(crate) async fn post(
     let mut vectors = Vec::new();
     while let Some(step) = run.next().await {
         match step? {
-            Step::Vectors { dims, data } => vectors = rows(dims, &data, asked.base64),
+            Step::Answer(Answer::Embeddings { dims, data, .. }) => {
+                vectors = rows(cut(dims, data, asked.dimensions), asked.base64);
+            }
             Step::Done(finished) => {
                 let mut response = respond::ok(&reply(&asked.model, vectors, &finished))?;
                 finished.charged.write(response.headers_mut());
                 return Ok(response);
             }
-            Step::Started | Step::Piece { .. } | Step::ToolCalls { .. } => {}
+            Step::Started | Step::Answer(_) | Step::Piece { .. } | Step::ToolCalls { .. } => {}
         }
     }
     Err(ApiError::Internal)
@@ -79,41 +81,71 @@ pub(crate) fn parse(fields: &Object<'_>) -> Result<Asked, ApiError> {
     Ok(Asked { model, texts: texts(fields)?, max_cost, base64, dimensions })
 }
 
-fn texts(fields: &Object<'_>) -> Result<Vec<String>, ApiError> {
-    let list = match fields.get("input") {
-        Some(Value::String(text)) => vec![text.clone()],
-        Some(Value::Array(list)) if (1..=TEXTS_MAX).contains(&list.len()) => list
-            .iter()
-            .map(|item| item.as_str().map(str::to_owned))
-            .collect::<Option<Vec<String>>>()
-            .ok_or_else(|| fields.wrong("input", "must be text: tokens are not supported"))?,
-        _ => {
-            let reason = format!("must be a string or a list of 1 to {TEXTS_MAX} strings");
-            return Err(fields.wrong("input", &reason));
-        }
+/// A text, a list of tokens, or a list of texts or of lists of tokens.
+pub(super) fn texts(fields: &Object<'_>) -> Result<Vec<Input>, ApiError> {
+    let wrong = || {
+        let what = "a string, a list of tokens, or a list of 1 to";
+        fields.wrong("input", &format!("must be {what} {TEXTS_MAX} strings or lists of tokens"))
     };
-    match list.iter().any(String::is_empty) {
-        true => Err(fields.wrong("input", "must not have an empty string")),
+    let list = match fields.get("input") {
+        Some(Value::String(text)) => vec![Input::Text(text.clone())],
+        Some(Value::Array(list)) if list.first().is_some_and(Value::is_number) => {
+            vec![tokens(list).ok_or_else(wrong)?]
+        }
+        Some(Value::Array(list)) if (1..=TEXTS_MAX).contains(&list.len()) => {
+            let text = |item: &Value| match item {
+                Value::String(text) => Some(Input::Text(text.clone())),
+                Value::Array(list) => tokens(list),
+                _ => None,
+            };
+            list.iter().map(text).collect::<Option<_>>().ok_or_else(wrong)?
+        }
+        _ => return Err(wrong()),
+    };
+    let empty = |input: &Input| match input {
+        Input::Text(text) => text.is_empty(),
+        Input::Tokens(tokens) => tokens.is_empty(),
+    };
+    match list.iter().any(empty) {
+        true => Err(fields.wrong("input", "must not have an empty string or list")),
         false => Ok(list),
     }
 }
 
-/// Models here have one length of vector each; asking for it is fine, for another is not.
+fn tokens(list: &[Value]) -> Option<Input> {
+    let token = |value: &Value| u32::try_from(value.as_u64()?).ok();
+    list.iter().map(token).collect::<Option<_>>().map(Input::Tokens)
+}
+
+/// A vector can be cut short, as OpenAI's are, but not made longer.
 fn check_dimensions(app: &App, asked: &Asked) -> Result<(), ApiError> {
     let (Some(dimensions), Some(info)) = (asked.dimensions, app.bridge.model(&asked.model)) else {
         return Ok(());
     };
-    match dimensions == info.embedding_dims {
+    match dimensions <= info.embedding_dims {
         true => Ok(()),
         false => Err(ApiError::field(
             "dimensions",
-            format!("dimensions must be {} for this model", info.embedding_dims),
+            format!("dimensions must be at most {} for this model", info.embedding_dims),
         )),
     }
 }
 
+/// The first dimensions of each vector, scaled to the length of one; all of it as it is.
+fn cut(dims: u32, data: Vec<u8>, dimensions: Option<u32>) -> (u32, Vec<u8>) {
+    let Some(kept) = dimensions.filter(|kept| *kept < dims) else { return (dims, data) };
+    let numbers: Vec<f32> = data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let mut out = Vec::with_capacity(data.len());
+    for row in numbers.chunks_exact(dims as usize) {
+        let row = &row[..kept as usize];
+        let length = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+        out.extend(row.iter().flat_map(|v| (v / length).to_le_bytes()));
+    }
+    (kept, out)
+}
+
 /// One JSON value for each vector: a list of numbers, or base64 of little-endian f32.
-fn rows(dims: u32, data: &[u8], base64: bool) -> Vec<Value> {
+fn rows((dims, data): (u32, Vec<u8>), base64: bool) -> Vec<Value> {
     let row_bytes = (dims as usize).saturating_mul(4).max(4);
     let row = |bytes: &[u8]| match base64 {
         true => Value::from(BASE64_STANDARD.encode(bytes)),
@@ -160,7 +192,9 @@ mod tests {
             (r#"{"model":"m","input":[]}"#, "input"),
             (r#"{"model":"m","input":""}"#, "input"),
             (r#"{"model":"m","input":["a",""]}"#, "input"),
-            (r#"{"model":"m","input":[1,2]}"#, "input"),
+            (r#"{"model":"m","input":[1,"a"]}"#, "input"),
+            (r#"{"model":"m","input":[[1],[]]}"#, "input"),
+            (r#"{"model":"m","input":[1,-2]}"#, "input"),
             (r#"{"model":"m","input":"x","encoding_format":"int8"}"#, "encoding_format"),
             (r#"{"model":"m","input":"x","dimensions":0}"#, "dimensions"),
             (r#"{"model":"m","input":"x","max_cost":1}"#, "max_cost"),
@@ -180,9 +214,26 @@ mod tests {
     fn both_encodings_carry_the_same_numbers() {
         let data: Vec<u8> =
             [0.5_f32, -1.0, 2.0, 0.1].iter().flat_map(|n| n.to_le_bytes()).collect();
-        let plain = rows(2, &data, false);
+        let plain = rows((2, data.clone()), false);
         assert_eq!(plain, [json!([0.5_f32, -1.0_f32]), json!([2.0_f32, 0.1_f32])]);
-        let encoded = rows(2, &data, true);
+        let encoded = rows((2, data.clone()), true);
         assert_eq!(encoded[1], json!(BASE64_STANDARD.encode(&data[8..])));
+    }
+
+    #[test]
+    fn a_vector_that_is_cut_short_has_length_one_again() {
+        let data: Vec<u8> = [0.6_f32, 0.8, 9.0].iter().flat_map(|n| n.to_le_bytes()).collect();
+        assert_eq!(rows(cut(3, data.clone(), Some(1)), false), [json!([1.0_f32])]);
+        assert_eq!(cut(3, data.clone(), Some(3)), (3, data));
+    }
+
+    #[test]
+    fn texts_may_come_as_tokens() {
+        let of = |input: Value| {
+            let body = json!({ "model": "m", "input": input });
+            parse(&Object::of(&body).unwrap()).unwrap().texts
+        };
+        assert_eq!(of(json!([1, 2])), [Input::Tokens(vec![1, 2])]);
+        assert_eq!(of(json!([[1], "a"])), [Input::Tokens(vec![1]), "a".into()]);
     }
 }

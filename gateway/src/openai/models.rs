@@ -39,9 +39,13 @@ pub(crate) async fn one(
 /// A model with the prices in force for an organisation.
 fn shown(app: &App, info: &ModelInfo, (book, org): (&PriceBook, &OrgId)) -> Value {
     let rates = book.rates(org, &info.name);
-    let output = match info.kind {
-        ModelKind::Generation => json!(["text", "embedding"]),
-        ModelKind::Embedding => json!(["embedding"]),
+    let input = if info.kind == ModelKind::Graph { "tensor" } else { "text" };
+    let output: &[&str] = match info.kind {
+        ModelKind::Generation => &["text", "embedding"],
+        ModelKind::Embedding => &["embedding"],
+        ModelKind::Classification | ModelKind::TokenClassification => &["class"],
+        ModelKind::Reranking => &["score"],
+        ModelKind::Graph => &["tensor"],
     };
     json!({
         "id": info.name,
@@ -56,7 +60,7 @@ fn shown(app: &App, info: &ModelInfo, (book, org): (&PriceBook, &OrgId)) -> Valu
         "context_length": info.context_length,
         "max_tokens_default": app.config.limits.output_tokens_default,
         "embedding_dims": info.embedding_dims,
-        "input_modalities": ["text"],
+        "input_modalities": [input],
         "output_modalities": output,
         "pricing": {
             "input_token": rates.input_token,

@@ -227,6 +227,8 @@ impl Bridge for Nothing {
             quantisation: "F32".to_owned(),
             digest: String::new(),
             chat_template: false,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
         })
     }
 }

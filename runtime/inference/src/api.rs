@@ -124,6 +124,90 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
+/// A text for an encoder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// To be tokenised, with the model's special tokens around it.
+    Text(String),
+    /// Token ids, taken as they are.
+    Tokens(Vec<u32>),
+}
+
+impl Input {
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Tokens(tokens) => tokens.len() * size_of::<u32>(),
+        }
+    }
+}
+
+impl From<&str> for Input {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it: kind and bits")]
+pub enum ElementKind {
+    Bool,
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+impl ElementKind {
+    /// Bytes of one element.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
+}
+
+/// A dense tensor with a name: row-major, little-endian.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedTensor {
+    /// Its name in the graph.
+    pub name: String,
+    /// The type of its elements.
+    pub kind: ElementKind,
+    /// Sizes of its dimensions.
+    pub shape: Vec<u32>,
+    /// `product(shape)` elements.
+    #[serde(with = "serde_bytes")]
+    pub data: Vec<u8>,
+}
+
+/// What a graph takes or gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorSpec {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements, where it is one that can be passed in and out.
+    pub kind: Option<ElementKind>,
+    /// Sizes of its dimensions, `None` where any size will do; absent where the file says nothing.
+    pub shape: Option<Vec<Option<u32>>>,
+}
+
 /// One piece of work for a session.
 #[expect(clippy::large_enum_variant, reason = "one for each call, and moved a few times at most")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,7 +225,24 @@ pub enum Task {
     /// generation model takes the mean of its tokens' states after the last norm.
     Embed {
         /// The texts, one row of the result each.
-        texts: Vec<String>,
+        texts: Vec<Input>,
+    },
+    /// Ask a classifier which of its classes each text, or each of its words, belongs to.
+    Classify {
+        /// The texts.
+        texts: Vec<Input>,
+    },
+    /// Ask a cross-encoder how well each document answers a query.
+    Rerank {
+        /// The query.
+        query: String,
+        /// The documents, one score each.
+        documents: Vec<String>,
+    },
+    /// Run a graph.
+    Run {
+        /// Its inputs.
+        inputs: Vec<NamedTensor>,
     },
 }
 
@@ -217,15 +318,10 @@ pub enum Event {
     },
     /// The functions that the model asks for, after all text. A `Done` follows it.
     ToolCalls(Vec<ToolCall>),
-    /// All vectors of an embedding task. A `Done` follows it.
-    Embeddings {
-        /// One row for each text, in order.
-        rows: u32,
-        /// Length of a row.
-        dims: u32,
-        /// `rows * dims` little-endian f32.
-        #[serde(with = "serde_bytes")]
-        data: Vec<u8>,
+    /// The result of a task that has one, whole. A `Done` follows it.
+    Answer {
+        /// What was asked for.
+        answer: Answer,
         /// What it took.
         usage: Usage,
     },
@@ -238,14 +334,83 @@ pub enum Event {
     },
 }
 
+/// The result of a task that is not a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Of `Embed`.
+    Embeddings {
+        /// One row for each text, in order.
+        rows: u32,
+        /// Length of a row.
+        dims: u32,
+        /// `rows * dims` little-endian f32.
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+    },
+    /// Of `Classify`.
+    Classes {
+        /// The model's classes.
+        labels: Vec<String>,
+        /// What each row is about.
+        parts: Vec<Part>,
+        /// `parts * labels` little-endian f32: probabilities, which sum to one in a row unless the
+        /// model's classes do not exclude each other.
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+    },
+    /// Of `Rerank`.
+    Scores {
+        /// One little-endian f32 for each document, in order: 0 to 1, the higher the better.
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+    },
+    /// Of `Run`: what the graph gives.
+    Tensors(Vec<NamedTensor>),
+}
+
+/// A text that was classified, or a token of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Which text.
+    pub text: u32,
+    /// Its first byte in the text, or the number of the token in a text that came as tokens.
+    pub start: u32,
+    /// The byte, or the token, after its last.
+    pub end: u32,
+}
+
 /// What a model is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum ModelKind {
     /// Continues text; it can turn text into vectors too.
     Generation,
     /// Turns text into vectors.
     Embedding,
+    /// Says which class a text belongs to.
+    Classification,
+    /// Says which class each word of a text belongs to.
+    TokenClassification,
+    /// Says how well documents answer a query.
+    Reranking,
+    /// Turns tensors into tensors.
+    Graph,
+}
+
+impl ModelKind {
+    /// Its name, as configuration, catalogues and messages have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generation => "generation",
+            Self::Embedding => "embedding",
+            Self::Classification => "classification",
+            Self::TokenClassification => "token_classification",
+            Self::Reranking => "reranking",
+            Self::Graph => "graph",
+        }
+    }
 }
 
 /// Whether a model can run now.
@@ -283,7 +448,7 @@ pub struct ModelInfo {
     pub name: String,
     /// What it is for.
     pub kind: ModelKind,
-    /// `llama` or `bert`.
+    /// `llama`, `bert`, `onnx`, …
     pub architecture: String,
     /// Number of weights.
     pub parameters: u64,
@@ -299,4 +464,8 @@ pub struct ModelInfo {
     pub digest: String,
     /// Whether messages can be rendered by a template of the model's own.
     pub chat_template: bool,
+    /// What a graph takes; nothing for other kinds.
+    pub inputs: Vec<TensorSpec>,
+    /// What a graph gives.
+    pub outputs: Vec<TensorSpec>,
 }

@@ -24,8 +24,8 @@ pub enum InferenceError {
         /// Tokens there is room for.
         max: u32,
     },
-    /// A generation was asked of an embedding model, or the other way round.
-    #[error("model `{model}` is for {actual:?}")]
+    /// A model was asked for what it is not for, such as a text of an embedding model.
+    #[error("model `{model}` is for {}", .actual.name())]
     WrongKind {
         /// The model's name.
         model: String,

@@ -263,6 +263,6 @@ fn deadline(task: &Task, now: Instant) -> Option<Instant> {
         Task::Generate { options, .. } => {
             now.checked_add(Duration::from_millis(options.deadline_ms?))
         }
-        Task::Embed { .. } => None,
+        Task::Embed { .. } | Task::Classify { .. } | Task::Rerank { .. } | Task::Run { .. } => None,
     }
 }

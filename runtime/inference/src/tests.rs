@@ -67,7 +67,7 @@ async fn finish(engine: &Inference, session: SessionId) -> Answer {
                 assert_eq!(usage, engine.usage(session));
                 return Answer { text, tokens, usage, finish_reason };
             }
-            Event::ToolCalls(_) | Event::Embeddings { .. } => panic!("not asked for"),
+            Event::ToolCalls(_) | Event::Answer { .. } => panic!("not asked for"),
         }
     }
 }

@@ -1,11 +1,20 @@
 use crate::Level;
 use crate::pool::Pool;
 
-mod pack;
+mod finish;
 mod gemm;
+mod left;
+mod pack;
+mod patches;
 mod product;
 
+pub use finish::{Activation, Bias, Finish, Stop};
+pub use left::Tiles;
 pub use pack::Kind;
+pub use patches::{Patches, Window};
+
+pub(crate) use finish::{activate, gated, put, take};
+use gemm::Task;
 
 /// A matrix of weights, packed by [`Kind::pack`].
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +41,55 @@ pub fn packed_linear(level: Level, pool: &Pool, x: &[f32], w: &Weights<'_>, y: &
     let size = w.kind.packed_bytes(w.rows, w.columns);
     assert_eq!(w.packed.len(), size, "the weights have the wrong size");
     let right = gemm::Right::Packed(w.kind, w.packed);
-    gemm::multiply((level, pool), x, (right, w.columns, w.rows), y);
+    let task = Task { right, inner: w.columns, columns: w.rows, finish: Finish::default() };
+    gemm::multiply((level, pool), gemm::Left::Plain(x), task, y);
+}
+
+/// As [`packed_linear`], and what follows a layer.
+///
+/// # Panics
+/// When the sizes do not agree.
+pub fn finished_linear(
+    (level, pool): (Level, &Pool),
+    x: &[f32],
+    w: &Weights<'_>,
+    finish: Finish<'_>,
+    y: &mut [f32],
+) {
+    let size = w.kind.packed_bytes(w.rows, w.columns);
+    assert_eq!(w.packed.len(), size, "the weights have the wrong size");
+    let right = gemm::Right::Packed(w.kind, w.packed);
+    let task = Task { right, inner: w.columns, columns: w.rows, finish };
+    gemm::multiply((level, pool), gemm::Left::Plain(x), task, y);
+}
+
+/// A convolution of one image: `y[m, place] = sum over k of w[m, k] * patches[k, place]`.
+///
+/// # Panics
+/// When the sizes do not agree.
+pub fn convolve(
+    (level, pool): (Level, &Pool),
+    w: &Tiles,
+    patches: &Patches<'_>,
+    finish: Finish<'_>,
+    y: &mut [f32],
+) {
+    patches.check();
+    let (inner, columns) = (patches.inner(), patches.columns());
+    let plain = Window {
+        kernel: [1, 1],
+        stride: [1, 1],
+        dilation: patches.window.dilation,
+        before: [0, 0],
+        places: [patches.size[1], patches.size[2]],
+    };
+    // The matrix of a window of one value is the image.
+    let right = match patches.window == plain {
+        true => gemm::Right::Plain(patches.image),
+        false => gemm::Right::Patches(patches),
+    };
+    let task = Task { right, inner, columns, finish };
+    gemm::multiply((level, pool), gemm::Left::Tiles(w), task, y);
 }
 
 /// The second operand of [`multiply`], row-major f32.
@@ -63,7 +120,8 @@ pub fn multiply(
     };
     let columns = len.checked_div(inner).unwrap_or(0);
     assert_eq!(columns * inner, len, "b is not whole rows");
-    gemm::multiply((level, pool), a, (right, inner, columns), c);
+    let task = Task { right, inner, columns, finish: Finish::default() };
+    gemm::multiply((level, pool), gemm::Left::Plain(a), task, c);
 }
 
 /// The larger of two; unlike `f32::max` it is one instruction, and takes `b` where one is NaN.

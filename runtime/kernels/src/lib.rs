@@ -17,6 +17,10 @@ pub mod linear;
 pub mod attention;
 /// Linear layers with weights in f32, f16 or bf16, and products of matrices.
 pub mod dense;
+/// Arithmetic and functions, value by value.
+pub mod map;
+/// Windows over each channel of an image: depthwise convolution, pooling.
+pub mod slide;
 mod level;
 mod shared;
 mod simd;

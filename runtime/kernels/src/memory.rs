@@ -21,6 +21,12 @@ pub fn bytes(words: &mut [u128]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
 }
 
+/// The same, to read.
+pub fn read(words: &[u128]) -> &[u8] {
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
 /// Asks for huge pages in what lies inside of the slice. It is a wish: without them all is as
 /// before, only slower.
 #[cfg(target_os = "linux")]

@@ -135,6 +135,24 @@ impl Pool {
         }
     }
 
+    /// Runs `work(i, part)` for each part of `len` values; the last may be shorter.
+    ///
+    /// # Panics
+    /// When `len` is zero and there are values.
+    pub fn parts<T: Send>(
+        &self,
+        all: &mut [T],
+        len: usize,
+        work: &(dyn Fn(usize, &mut [T]) + Sync),
+    ) {
+        let count = all.len();
+        let all = crate::shared::Shared::new(all);
+        self.run(count.div_ceil(len), &|i| {
+            // SAFETY: the parts are disjoint.
+            work(i, unsafe { all.part(i * len..count.min((i + 1) * len)) });
+        });
+    }
+
     /// Makes this the calling thread's pool, which [`current`] gives, until the guard is dropped.
     #[must_use = "the pool is current until the guard is dropped"]
     pub fn enter(pool: Arc<Self>) -> Entered {

@@ -1,7 +1,7 @@
-use std::f32::consts::FRAC_1_SQRT_2;
 use std::ops::Range;
 
 use crate::Level;
+use crate::dense::{Activation, activate, gated};
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::simd::{LANES, Simd, dispatch};
@@ -87,9 +87,7 @@ pub fn gelu_tanh_mul(level: Level, pool: &Pool, x: &[f32], width: usize, y: &mut
     run((level, pool), Op::GeluTanhMul, (x, 2 * width), (y, width), None);
 }
 
-/// `y = x / 2 * (1 + erf(x / sqrt(2)))`, erf within 2e-7: BERT's activation.
-///
-/// Sources: Hendrycks and Gimpel 2016; Abramowitz and Stegun, 7.1.26.
+/// `y = x / 2 * (1 + erf(x / sqrt(2)))`, BERT's activation. Source: Hendrycks and Gimpel 2016.
 pub fn gelu(level: Level, pool: &Pool, x: &[f32], y: &mut [f32]) {
     // Values stand alone, so a row is any number of them.
     run((level, pool), Op::Gelu, (x, LANES), (y, LANES), None);
@@ -268,13 +266,6 @@ fn softmax_row<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `x / (1 + e^-z)`.
-#[inline(always)]
-fn gated<S: Simd>(s: S, x: S::F, z: S::F) -> S::F {
-    let one = s.splat(1.0);
-    s.div(x, s.add(one, s.exp(s.sub(s.splat(0.0), z))))
-}
-
 #[inline(always)]
 fn silu_row<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
     let (gate, up) = x.split_at(y.len());
@@ -303,20 +294,9 @@ fn gelu_tanh_row<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
 
 #[inline(always)]
 fn gelu_row<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
-    let (zero, one) = (s.splat(0.0), s.splat(1.0));
     let mut at = 0;
     while at < y.len() {
-        let x = take(s, x, at, 0.0);
-        let size = s.max(x, s.sub(zero, x));
-        let z = s.mul(size, s.splat(FRAC_1_SQRT_2));
-        let t = s.div(one, s.fma(s.splat(0.327_591_1), z, one));
-        let mut p = s.splat(1.061_405_4);
-        for c in [-1.453_152, 1.421_413_8, -0.284_496_74, 0.254_829_6] {
-            p = s.fma(p, t, s.splat(c));
-        }
-        let power = s.exp(s.sub(zero, s.mul(z, z)));
-        let erf = s.sub(one, s.mul(s.mul(p, t), power));
-        put(s, s.mul(s.splat(0.5), s.fma(size, erf, x)), y, at);
+        put(s, activate(s, Activation::Gelu, take(s, x, at, 0.0)), y, at);
         at += LANES;
     }
 }

@@ -34,6 +34,9 @@ pub enum OnnxError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The caller has asked for the end.
+    #[error("the run was stopped")]
+    Stopped,
     /// A bound was reached.
     #[error("the graph is over its limit: {0}")]
     Limit(String),

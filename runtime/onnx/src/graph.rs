@@ -1,11 +1,13 @@
 //! A graph as it is run: nodes in their order, values by number.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use crate::error::{OnnxError, Outcome};
+use crate::fuse::{self, Prepared};
 use crate::ops::{self, Op};
 use crate::proto;
-use crate::tensor::{Tensor, stored};
+use crate::tensor::{Kind, Tensor, stored};
 
 /// How deep graphs may lie within graphs.
 const DEPTH_MAX: usize = 16;
@@ -23,8 +25,10 @@ pub(crate) struct Graph {
     pub(crate) slots: usize,
     pub(crate) inputs: Vec<(String, usize)>,
     /// What each of them is.
-    pub(crate) forms: Vec<Form>,
+    pub(crate) specs: Vec<Spec>,
     pub(crate) outputs: Vec<(String, usize)>,
+    /// What each of them is.
+    pub(crate) gives: Vec<Spec>,
     pub(crate) constants: Vec<(usize, Tensor)>,
     /// What it uses of the graph around it: the value's number there, and here.
     pub(crate) captures: Vec<(usize, usize)>,
@@ -51,14 +55,91 @@ impl Form {
     }
 }
 
+/// What an input or an output is, as far as the file says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a tensor.
+    pub form: Form,
+    /// The type of its elements.
+    pub kind: Option<Kind>,
+    /// Sizes of its dimensions, `None` where any size will do.
+    pub shape: Option<Vec<Option<usize>>>,
+}
+
+impl Spec {
+    fn of(info: &proto::ValueInfo) -> Self {
+        let tensor = info.r#type.as_ref().and_then(|of| of.tensor_type.as_ref());
+        let size =
+            |dim: &proto::Dimension| dim.dim_value.and_then(|size| usize::try_from(size).ok());
+        let shape = tensor.and_then(|tensor| tensor.shape.as_ref());
+        Self {
+            name: info.name.clone(),
+            form: Form::of(info.r#type.as_ref()),
+            kind: tensor.and_then(|tensor| stored::kind_of(i64::from(tensor.elem_type)).ok()),
+            shape: shape.map(|shape| shape.dim.iter().map(size).collect()),
+        }
+    }
+
+    /// Whether a tensor is of this type and shape.
+    pub(crate) fn check(&self, tensor: &Tensor) -> Outcome<()> {
+        let kind = self.kind.is_none_or(|kind| kind == tensor.kind());
+        let shape = self.shape.as_ref().is_none_or(|shape| {
+            let fits = |(wanted, size): (&Option<usize>, &usize)| wanted.is_none_or(|w| w == *size);
+            shape.len() == tensor.rank() && shape.iter().zip(tensor.shape()).all(fits)
+        });
+        match kind && shape {
+            true => Ok(()),
+            false => {
+                Err(format!("{self} is expected, not {:?} {:?}", tensor.kind(), tensor.shape()))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Some(kind) => write!(f, "{kind:?}")?,
+            None => f.write_str("a tensor")?,
+        }
+        let Some(shape) = &self.shape else { return Ok(()) };
+        let size = |size: &Option<usize>| size.map_or("any".to_owned(), |size| size.to_string());
+        let sizes: Vec<String> = shape.iter().map(size).collect();
+        write!(f, " [{}]", sizes.join(", "))
+    }
+}
+
+/// Refuses a file with too many nodes, before anything is made of them.
+pub(crate) fn check_count(graph: &proto::Graph, max: usize) -> Result<(), OnnxError> {
+    fn within(graph: &proto::Graph, depth: usize) -> usize {
+        if depth > DEPTH_MAX {
+            return 0;
+        }
+        let graphs =
+            graph.node.iter().flat_map(|node| &node.attribute).filter_map(|a| a.g.as_ref());
+        graph.node.len() + graphs.map(|graph| within(graph, depth + 1)).sum::<usize>()
+    }
+    let count = within(graph, 0);
+    match count <= max {
+        true => Ok(()),
+        false => Err(OnnxError::Limit(format!("it has {count} nodes; {max} are allowed"))),
+    }
+}
+
 /// One computation.
 #[derive(Debug)]
 pub(crate) struct Node {
+    /// The operator's name.
+    pub(crate) kind: String,
     /// For messages: its name, or what it is and gives.
     pub(crate) label: String,
     /// The version of its set of operators.
     pub(crate) version: i64,
     pub(crate) op: Op,
+    /// What was made of its constants.
+    pub(crate) prepared: Option<Prepared>,
     pub(crate) attributes: BTreeMap<String, Attribute>,
     pub(crate) inputs: Vec<Option<usize>>,
     pub(crate) outputs: Vec<Option<usize>>,
@@ -114,7 +195,7 @@ fn read_inner(graph: &proto::Graph, versions: &Versions, depth: usize) -> Read {
             .map_err(|why| OnnxError::Invalid(format!("initializer `{}`: {why}", stored.name)))?;
         constants.push((scope.define(&stored.name)?, tensor));
     }
-    let (mut inputs, mut forms) = (Vec::new(), Vec::new());
+    let (mut inputs, mut specs) = (Vec::new(), Vec::new());
     for input in &graph.input {
         // An initializer of the same name is its default.
         let slot = match scope.names.get(&input.name) {
@@ -122,7 +203,7 @@ fn read_inner(graph: &proto::Graph, versions: &Versions, depth: usize) -> Read {
             None => scope.define(&input.name)?,
         };
         inputs.push((input.name.clone(), slot));
-        forms.push(Form::of(input.r#type.as_ref()));
+        specs.push(Spec::of(input));
     }
     let mut nodes = Vec::new();
     for node in &graph.node {
@@ -132,9 +213,11 @@ fn read_inner(graph: &proto::Graph, versions: &Versions, depth: usize) -> Read {
     for output in &graph.output {
         outputs.push((output.name.clone(), scope.find(&output.name)));
     }
+    let gives = graph.output.iter().map(Spec::of).collect();
     let Scope { slots, wanted, .. } = scope;
     let captures = Vec::new();
-    let mut graph = Graph { nodes, slots, inputs, forms, outputs, constants, captures };
+    let mut graph = Graph { nodes, slots, inputs, specs, outputs, gives, constants, captures };
+    fuse::fuse(&mut graph);
     graph.note_last_uses();
     Ok((graph, wanted))
 }
@@ -195,7 +278,8 @@ impl Scope<'_> {
         for name in &node.output {
             outputs.push(if name.is_empty() { None } else { Some(self.define(name)?) });
         }
-        Ok(Node { label, version, op, attributes, inputs, outputs, frees: Vec::new() })
+        let (kind, frees) = (node.op_type.clone(), Vec::new());
+        Ok(Node { kind, label, version, op, prepared: None, attributes, inputs, outputs, frees })
     }
 
     /// A graph within this one.
@@ -233,8 +317,15 @@ fn attribute(stored: &proto::Attribute) -> Outcome<Attribute> {
 }
 
 impl Graph {
+    /// Bytes of constants and of what was made of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        let constants = self.constants.iter().map(|(_, tensor)| tensor.bytes());
+        let prepared = self.nodes.iter().filter_map(|node| node.prepared.as_ref());
+        constants.chain(prepared.map(Prepared::bytes)).fold(0, u64::saturating_add)
+    }
+
     /// After which node each value is not needed any more.
-    fn note_last_uses(&mut self) {
+    pub(crate) fn note_last_uses(&mut self) {
         let mut seen = vec![false; self.slots];
         for (_, slot) in &self.outputs {
             seen[*slot] = true;
@@ -250,12 +341,17 @@ impl Graph {
 
 impl Node {
     /// All values that it uses or gives.
-    fn touched(&self) -> Vec<usize> {
+    pub(crate) fn touched(&self) -> Vec<usize> {
+        let own = self.inputs.iter().chain(&self.outputs).flatten().copied();
+        own.chain(self.captured()).collect()
+    }
+
+    /// Values that graphs within it use.
+    pub(crate) fn captured(&self) -> impl Iterator<Item = usize> {
         let within = self.attributes.values().filter_map(|attribute| match attribute {
             Attribute::Graph(graph) => Some(graph.captures.iter().map(|(outer, _)| *outer)),
             _ => None,
         });
-        let own = self.inputs.iter().chain(&self.outputs).flatten().copied();
-        own.chain(within.flatten()).collect()
+        within.flatten()
     }
 }

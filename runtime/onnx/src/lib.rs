@@ -6,8 +6,14 @@
 
 /// Errors.
 mod error;
+/// Operators by the kernels.
+mod fast;
+/// Fewer and faster nodes for the same graph.
+mod fuse;
 /// Graphs as they are run.
 mod graph;
+/// What graphs give and cost, before they run.
+mod infer;
 /// Operators.
 mod ops;
 /// The file's messages.
@@ -22,22 +28,26 @@ use std::collections::HashMap;
 use prost::Message;
 
 pub use error::OnnxError;
-pub use graph::Form;
+pub use graph::{Form, Spec};
+pub use infer::Cost;
+pub use run::Bounds;
 pub use tensor::{Data, Kind, Tensor, Value};
 
 use graph::{Graph, STANDARD};
+use infer::Fact;
 use run::Run;
 
 #[cfg(test)]
 mod tests;
 
-/// Most nodes of one run, those of loops each time.
-const NODES_MAX: u64 = 10_000_000;
+/// Most nodes of a file, those of graphs within graphs too.
+const NODES_MAX: usize = 100_000;
 
 /// A graph that can be run.
 #[derive(Debug)]
 pub struct Model {
     graph: Graph,
+    parameters: u64,
 }
 
 impl Model {
@@ -54,37 +64,89 @@ impl Model {
             let domain = if set.domain == "ai.onnx" { STANDARD } else { &set.domain };
             versions.insert(domain.to_owned(), set.version);
         }
-        Ok(Self { graph: graph::read(&graph, &versions)? })
+        graph::check_count(&graph, NODES_MAX)?;
+        let stored = graph.initializer.iter();
+        let count =
+            stored.map(|t| t.dims.iter().fold(1u64, |p, d| p.saturating_mul(d.unsigned_abs())));
+        let parameters = count.fold(0, u64::saturating_add);
+        Ok(Self { graph: graph::read(&graph, &versions)?, parameters })
     }
 
-    /// Names of the inputs, those with a default too.
-    pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.graph.inputs.iter().map(|(name, _)| name.as_str())
+    /// The inputs, those with a default too.
+    pub fn inputs(&self) -> &[Spec] {
+        &self.graph.specs
     }
 
-    /// What the inputs are, in their order.
-    pub fn forms(&self) -> &[Form] {
-        &self.graph.forms
+    /// The outputs.
+    pub fn outputs(&self) -> &[Spec] {
+        &self.graph.gives
     }
 
-    /// Names of the outputs.
-    pub fn outputs(&self) -> impl Iterator<Item = &str> {
-        self.graph.outputs.iter().map(|(name, _)| name.as_str())
+    /// Bytes that its weights take.
+    pub fn bytes(&self) -> u64 {
+        self.graph.bytes()
     }
 
-    /// Runs the graph; gives its outputs in their order.
+    /// Numbers of its weights.
+    pub fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// Checks inputs: their names, types and shapes.
     ///
     /// # Errors
-    /// `Input` for a name that the graph does not have, `Node` says which node failed and why.
-    pub fn run(&self, inputs: HashMap<String, Value>) -> Result<Vec<Value>, OnnxError> {
+    /// `Input` names the input and says what was expected.
+    pub fn check(&self, inputs: &HashMap<String, Value>) -> Result<(), OnnxError> {
+        let wrong =
+            |name: &str, reason: String| Err(OnnxError::Input { name: name.to_owned(), reason });
+        if let Some(name) =
+            inputs.keys().find(|name| !self.inputs().iter().any(|s| s.name == **name))
+        {
+            let known: Vec<&str> = self.inputs().iter().map(|spec| spec.name.as_str()).collect();
+            let reason = format!("the graph has no such input; it has {}", known.join(", "));
+            return wrong(name, reason);
+        }
+        for (spec, (_, slot)) in self.graph.specs.iter().zip(&self.graph.inputs) {
+            let has_default = || self.graph.constants.iter().any(|(constant, _)| constant == slot);
+            match inputs.get(&spec.name) {
+                Some(Value::Tensor(tensor)) if spec.form == Form::Tensor => {
+                    spec.check(tensor).or_else(|reason| wrong(&spec.name, reason))?;
+                }
+                None if spec.form != Form::Optional && !has_default() => {
+                    return wrong(&spec.name, format!("is missing; {spec} is expected"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What a run on these inputs will cost, from their shapes.
+    pub fn cost(&self, inputs: &HashMap<String, Value>) -> Cost {
+        let fact = |spec: &Spec| match inputs.get(&spec.name) {
+            Some(Value::Tensor(tensor)) => Some(Fact::of(tensor)),
+            _ => None,
+        };
+        let given: Vec<Option<Fact>> = self.graph.specs.iter().map(fact).collect();
+        infer::cost(&self.graph, &given)
+    }
+
+    /// Runs the graph within bounds; gives its outputs in their order, and what it took.
+    ///
+    /// # Errors
+    /// As [`Model::check`]; `Node` says which node failed and why, `Limit` which bound was reached.
+    pub fn run(
+        &self,
+        inputs: HashMap<String, Value>,
+        bounds: &Bounds<'_>,
+    ) -> Result<(Vec<Value>, u64), OnnxError> {
+        self.check(&inputs)?;
         let mut inputs = inputs;
         let given = self.graph.inputs.iter().map(|(name, _)| inputs.remove(name)).collect();
-        if let Some(name) = inputs.into_keys().next() {
-            let known: Vec<&str> = self.inputs().collect();
-            let reason = format!("the graph has no such input; it has {}", known.join(", "));
-            return Err(OnnxError::Input { name, reason });
-        }
-        Run::new(NODES_MAX).graph(&self.graph, given, &[])
+        let run = Run::new(*bounds);
+        let outputs = run.graph(&self.graph, given, &[]);
+        fast::buffer::clear();
+        Ok((outputs?, run.operations()))
     }
 }
 

@@ -5,13 +5,13 @@ use crate::run::Args;
 use crate::tensor::{Tensor, Value};
 
 /// Sums, products and the like, with broadcasting.
-mod arithmetic;
+pub(crate) mod arithmetic;
 /// Between types, and quantised numbers.
 mod cast;
 /// Graphs within graphs, sequences, and what may not be there.
 mod control;
 /// Convolutions.
-mod conv;
+pub(crate) mod conv;
 /// Losses.
 mod loss;
 /// Attention, and where a token stands.
@@ -29,7 +29,7 @@ mod gather;
 /// Comparisons, and bits.
 mod logic;
 /// Functions of one number.
-mod math;
+pub(crate) mod math;
 /// Normalisations.
 mod norm;
 /// Pooling.
@@ -43,11 +43,14 @@ mod shape;
 /// Slices, and what is put around them.
 mod slice;
 
+pub(crate) use arithmetic::walk;
+pub(crate) use shape::reshaped;
+
 /// What a node does with its inputs.
 pub(crate) type Op = fn(&Args<'_>) -> Outcome<Vec<Value>>;
 
 /// One tensor as an operator's outputs.
-fn one(tensor: Tensor) -> Vec<Value> {
+pub(crate) fn one(tensor: Tensor) -> Vec<Value> {
     vec![tensor.into()]
 }
 

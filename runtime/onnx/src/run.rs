@@ -2,28 +2,65 @@
 
 use std::cell::Cell;
 
+use emberbox_kernels::dense::{Activation, Stop};
+
 use crate::error::{OnnxError, Outcome};
+use crate::fast;
 use crate::graph::{Attribute, Graph, Node};
+use crate::infer::{self, Fact};
 use crate::tensor::{Tensor, Value};
 
-/// What one run may do.
-pub(crate) struct Run {
-    /// Nodes that may still be run, those of loops each time.
-    nodes_left: Cell<u64>,
+/// What a run may take.
+#[derive(Clone, Copy)]
+pub struct Bounds<'a> {
+    /// Nodes, those of loops each time.
+    pub nodes: u64,
+    /// Floating-point operations and moved elements; see [`Cost`](crate::Cost).
+    pub operations: u64,
+    /// Bytes of the values that live at the same time.
+    pub bytes: u64,
+    /// Asked before every node, and within large ones: whether to end.
+    pub stop: Option<&'a (dyn Fn() -> bool + Sync)>,
+}
+
+impl Default for Bounds<'_> {
+    fn default() -> Self {
+        Self { nodes: 10_000_000, operations: 1 << 44, bytes: 4 << 30, stop: None }
+    }
+}
+
+/// One run.
+pub(crate) struct Run<'b> {
+    bounds: Bounds<'b>,
+    nodes: Cell<u64>,
+    operations: Cell<u64>,
+    live: Cell<u64>,
 }
 
 /// What an operator works on.
 pub(crate) struct Args<'a> {
     pub(crate) node: &'a Node,
     pub(crate) inputs: Vec<Option<&'a Value>>,
-    run: &'a Run,
+    run: &'a Run<'a>,
     /// The values of the graph around it.
     values: &'a [Option<Value>],
 }
 
-impl Run {
-    pub(crate) fn new(nodes_max: u64) -> Self {
-        Self { nodes_left: Cell::new(nodes_max) }
+impl<'b> Run<'b> {
+    pub(crate) fn new(bounds: Bounds<'b>) -> Self {
+        Self { bounds, nodes: Cell::new(0), operations: Cell::new(0), live: Cell::new(0) }
+    }
+
+    /// Operations so far.
+    pub(crate) fn operations(&self) -> u64 {
+        self.operations.get()
+    }
+
+    /// Runs one node by itself.
+    pub(crate) fn alone(node: &Node, inputs: &[Option<Value>]) -> Outcome<Vec<Value>> {
+        let run = Run::new(Bounds::default());
+        let inputs = inputs.iter().map(Option::as_ref).collect();
+        (node.op)(&Args { node, inputs, run: &run, values: &[] })
     }
 
     /// Runs a graph on values for its inputs.
@@ -45,30 +82,118 @@ impl Run {
             values[*slot] = value.or(values[*slot].take());
         }
         for node in &graph.nodes {
-            let at = |reason: String| OnnxError::Node { node: node.label.clone(), reason };
-            let left = self.nodes_left.get().checked_sub(1);
-            self.nodes_left
-                .set(left.ok_or_else(|| OnnxError::Limit("it runs for too long".to_owned()))?);
-            let inputs = node.inputs.iter().map(|slot| values[(*slot)?].as_ref()).collect();
-            let args = Args { node, inputs, run: self, values: &values };
-            let outputs = (node.op)(&args).map_err(at)?;
-            let named = node.outputs.iter().zip(outputs);
-            for (slot, value) in named.filter_map(|(slot, value)| Some(((*slot)?, value))) {
-                values[slot] = Some(value);
-            }
-            for slot in &node.frees {
-                values[*slot] = None;
-            }
+            self.step(node, &mut values)?;
         }
         let output = |(name, slot): &(String, usize)| {
             let value = values[*slot].clone();
             value.ok_or_else(|| OnnxError::Invalid(format!("nothing gives the output `{name}`")))
         };
-        graph.outputs.iter().map(output).collect()
+        let outputs = graph.outputs.iter().map(output).collect();
+        let left: u64 = values.iter().flatten().map(Value::bytes).sum();
+        self.live.set(self.live.get().saturating_sub(left));
+        outputs
+    }
+
+    fn step(&self, node: &Node, values: &mut [Option<Value>]) -> Result<(), OnnxError> {
+        let inputs = node.inputs.iter().map(|slot| values[(*slot)?].as_ref()).collect();
+        let args = Args { node, inputs, run: self, values };
+        let known = self.admit(&args)?;
+        let at = |reason: String| OnnxError::Node { node: node.label.clone(), reason };
+        let outputs = (node.op)(&args).map_err(|reason| match self.stopped() {
+            true => OnnxError::Stopped,
+            false => at(reason),
+        })?;
+        if self.stopped() {
+            // What was left out is not to be seen.
+            return Err(OnnxError::Stopped);
+        }
+        if !known {
+            // Its rule is not known: what it gave says what it took.
+            let given: u64 = outputs.iter().map(Value::elements).sum();
+            self.spend(given.saturating_mul(4))?;
+        }
+        let named = node.outputs.iter().zip(outputs);
+        for (slot, value) in named.filter_map(|(slot, value)| Some(((*slot)?, value))) {
+            self.live.set(self.live.get().saturating_add(value.bytes()));
+            values[slot] = Some(value);
+        }
+        if self.live.get() > self.bounds.bytes {
+            return Err(self.too_large(node, self.live.get()));
+        }
+        for slot in &node.frees {
+            let Some(value) = values[*slot].take() else { continue };
+            self.live.set(self.live.get().saturating_sub(value.bytes()));
+            fast::recycle(value);
+        }
+        Ok(())
+    }
+
+    /// Checks what a node will take before it takes it; whether that is known.
+    fn admit(&self, args: &Args<'_>) -> Result<bool, OnnxError> {
+        if self.stopped() {
+            return Err(OnnxError::Stopped);
+        }
+        self.nodes.set(self.nodes.get() + 1);
+        if self.nodes.get() > self.bounds.nodes {
+            return Err(OnnxError::Limit("it runs for too long".to_owned()));
+        }
+        let fact = |value: &Option<&Value>| match value {
+            Some(Value::Tensor(tensor)) => Some(Fact::of(tensor)),
+            _ => None,
+        };
+        let inputs: Vec<Option<Fact>> = args.inputs.iter().map(fact).collect();
+        let Some(outputs) = infer::outputs(args, &inputs) else { return Ok(false) };
+        let bytes = outputs.iter().map(Fact::bytes).fold(self.live.get(), u64::saturating_add);
+        if bytes > self.bounds.bytes {
+            return Err(self.too_large(args.node, bytes));
+        }
+        self.spend(infer::operations(args, &inputs, &outputs))?;
+        Ok(true)
+    }
+
+    fn spend(&self, operations: u64) -> Result<(), OnnxError> {
+        let spent = self.operations.get().saturating_add(operations);
+        let max = self.bounds.operations;
+        if spent > max {
+            let reason = format!("{spent} operations are more than {max}");
+            return Err(OnnxError::Limit(reason));
+        }
+        self.operations.set(spent);
+        Ok(())
+    }
+
+    fn too_large(&self, node: &Node, bytes: u64) -> OnnxError {
+        let max = self.bounds.bytes;
+        OnnxError::Limit(format!(
+            "{}: its values take {bytes} bytes; {max} are allowed",
+            node.label
+        ))
+    }
+
+    fn stopped(&self) -> bool {
+        self.bounds.stop.is_some_and(|stop| stop())
     }
 }
 
+/// The kernel of an activation whose inputs but the first are known.
+pub(crate) fn kernel_of(node: &Node, rest: &[Option<Value>]) -> Option<Activation> {
+    let run = Run::new(Bounds::default());
+    let inputs = std::iter::once(None).chain(rest.iter().map(Option::as_ref)).collect();
+    let args = Args { node, inputs, run: &run, values: &[] };
+    crate::ops::math::kernel_of(&args).ok()?
+}
+
 impl<'a> Args<'a> {
+    /// For questions about a node's attributes.
+    pub(crate) fn about(node: &'a Node, run: &'a Run<'a>) -> Self {
+        Self { node, inputs: Vec::new(), run, values: &[] }
+    }
+
+    /// Whether the run is to end: asked within large products.
+    pub(crate) fn stop(&self) -> Stop<'a> {
+        Stop(self.run.bounds.stop)
+    }
+
     /// An input that may be left out.
     pub(crate) fn value(&self, at: usize) -> Option<&'a Value> {
         self.inputs.get(at).copied().flatten()

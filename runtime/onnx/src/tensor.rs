@@ -49,6 +49,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Bytes of one element in memory; of a text those of its handle.
+    pub(crate) fn bytes(self) -> u64 {
+        use Kind::{Bf16, F16, F32, F64, I16, I32, I64, Text, U16, U32, U64};
+        match self {
+            F64 | I64 | U64 => 8,
+            F32 | I32 | U32 => 4,
+            F16 | Bf16 | I16 | U16 => 2,
+            Text => 24,
+            _ => 1,
+        }
+    }
+
     pub(crate) fn is_float(self) -> bool {
         use Kind::{Bf16, F4E2M1, F8E4M3Fn, F8E4M3FnUz, F8E5M2, F8E5M2FnUz, F8E8M0, F16, F32, F64};
         matches!(
@@ -215,6 +227,10 @@ impl Tensor {
         &self.data
     }
 
+    pub(crate) fn into_data(self) -> Data {
+        self.data
+    }
+
     /// The type of the elements.
     pub fn kind(&self) -> Kind {
         self.data.kind()
@@ -226,6 +242,11 @@ impl Tensor {
 
     pub(crate) fn len(&self) -> usize {
         self.data.len()
+    }
+
+    /// Bytes of the elements.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.len() as u64).saturating_mul(self.kind().bytes())
     }
 
     /// The elements, where they are of this type.
@@ -286,6 +307,26 @@ pub enum Value {
     Sequence(Vec<Value>),
     /// A value that may not be there.
     Optional(Option<Box<Value>>),
+}
+
+impl Value {
+    /// Bytes of its elements.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Tensor(tensor) => tensor.bytes(),
+            Self::Sequence(values) => values.iter().map(Self::bytes).sum(),
+            Self::Optional(value) => value.as_ref().map_or(0, |value| value.bytes()),
+        }
+    }
+
+    /// How many elements it has.
+    pub(crate) fn elements(&self) -> u64 {
+        match self {
+            Self::Tensor(tensor) => tensor.len() as u64,
+            Self::Sequence(values) => values.iter().map(Self::elements).sum(),
+            Self::Optional(value) => value.as_ref().map_or(0, |value| value.elements()),
+        }
+    }
 }
 
 impl From<Tensor> for Value {

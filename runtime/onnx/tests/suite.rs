@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use emberbox_onnx::{Data, Form, Kind, Model, Tensor, Value, read_value};
+use emberbox_onnx::{Bounds, Data, Form, Kind, Model, Tensor, Value, read_value};
 
 const GROUPS: [&str; 4] = ["node", "simple", "pytorch-converted", "pytorch-operator"];
 
@@ -73,13 +73,16 @@ fn run(folder: &Path) -> Result<(), String> {
     let bytes = std::fs::read(folder.join("model.onnx")).map_err(|error| error.to_string())?;
     let model = Model::read(&bytes).map_err(|error| error.to_string())?;
     for set in folders(folder) {
-        let inputs = numbered(&set, "input").into_iter().zip(model.inputs().zip(model.forms()));
+        let inputs = numbered(&set, "input").into_iter().zip(model.inputs());
         let mut given = HashMap::new();
-        for (bytes, (name, form)) in inputs {
-            let value = read_value(&bytes, *form).map_err(|error| error.to_string())?;
-            given.insert(name.to_owned(), value);
+        for (bytes, spec) in inputs {
+            let value = read_value(&bytes, spec.form).map_err(|error| error.to_string())?;
+            given.insert(spec.name.clone(), value);
         }
-        let found = model.run(given).map_err(|error| error.to_string())?;
+        let found = model
+            .run(given, &Bounds::default())
+            .map(|(outputs, _)| outputs)
+            .map_err(|error| error.to_string())?;
         for (at, bytes) in numbered(&set, "output").into_iter().enumerate() {
             let expect = match &found[at] {
                 Value::Tensor(_) => read_value(&bytes, Form::Tensor),

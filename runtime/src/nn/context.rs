@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
-use crate::bridge::{BridgeError, Event, FinishReason, Plan, SessionId, Usage};
+use crate::bridge::{Answer, BridgeError, Event, ModelKind, Plan, SessionId, Usage};
 use crate::models::{Delivery, Models, Refusal};
 
 use super::Reach;
-use super::bindings::wasi::nn::tensor::TensorType;
 use super::error::GuestError;
+use super::output;
 use super::task::{self, Asked};
 use super::tensor::{HostTensor, TensorBudget};
 
@@ -17,6 +17,7 @@ pub(super) type Named = Vec<(String, HostTensor)>;
 /// that are never used cost nothing.
 pub(super) struct Context {
     model: String,
+    kind: ModelKind,
     session: Option<Session>,
     /// Whether a generation is streaming.
     running: bool,
@@ -24,8 +25,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(model: String) -> Self {
-        Self { model, session: None, running: false, answered: false }
+    pub(super) fn new(model: String, kind: ModelKind) -> Self {
+        Self { model, kind, session: None, running: false, answered: false }
+    }
+
+    /// What its inputs ask for.
+    pub(super) fn read(&self, inputs: &Named) -> Result<Asked, GuestError> {
+        task::read(self.kind, inputs)
     }
 
     /// Starts a task, or goes on with the one that is streaming when there are no inputs.
@@ -38,7 +44,7 @@ impl Context {
         if inputs.is_empty() {
             return self.next_piece(tensors).await;
         }
-        let asked = task::read(&inputs)?;
+        let asked = self.read(&inputs)?;
         // The texts are copied; the tensors' bytes count for as long as they are held.
         drop(inputs);
         self.start(reach, tensors, asked).await
@@ -108,8 +114,8 @@ impl Context {
         if !self.answered {
             return Err(GuestError::budget(&self.model, plan.input_tokens, plan.output_tokens_max));
         }
-        let mut outputs = piece(String::new(), &[], tensors)?;
-        outputs.extend(end("budget", Usage::default(), tensors)?);
+        let mut outputs = output::piece(String::new(), &[], tensors)?;
+        outputs.extend(output::end("budget", Usage::default(), tensors)?);
         Ok(outputs)
     }
 
@@ -135,20 +141,20 @@ impl Context {
     fn outputs(&mut self, event: Event, tensors: &TensorBudget) -> Result<Named, GuestError> {
         match event {
             Event::Piece { text, tokens, .. } => {
-                let outputs = piece(text, &tokens, tensors)?;
+                let outputs = output::piece(text, &tokens, tensors)?;
                 self.running = true;
                 Ok(outputs)
             }
             Event::ToolCalls(calls) => {
-                let mut outputs = piece(String::new(), &[], tensors)?;
-                outputs.push(json("tool_calls", &calls, tensors)?);
+                let mut outputs = output::piece(String::new(), &[], tensors)?;
+                outputs.push(output::json("tool_calls", &calls, tensors)?);
                 self.running = true;
                 Ok(outputs)
             }
-            Event::Embeddings { rows, dims, data, .. } => embeddings(rows, dims, data, tensors),
+            Event::Answer { answer, .. } => output::answer(answer, tensors),
             Event::Done { finish_reason, usage } => {
-                let mut outputs = piece(String::new(), &[], tensors)?;
-                outputs.extend(end(word(finish_reason), usage, tensors)?);
+                let mut outputs = output::piece(String::new(), &[], tensors)?;
+                outputs.extend(output::end(output::word(finish_reason), usage, tensors)?);
                 Ok(outputs)
             }
         }
@@ -167,77 +173,26 @@ fn whole(events: impl Iterator<Item = Event>, tensors: &TensorBudget) -> Result<
                 all_tokens.extend(tokens);
             }
             Event::ToolCalls(calls) => all_calls = calls,
-            Event::Embeddings { rows, dims, data, usage } => {
-                let mut outputs = embeddings(rows, dims, data, tensors)?;
-                outputs.push(json("usage", &usage, tensors)?);
+            Event::Answer { answer, usage } => {
+                // A graph's outputs have the names that its author gave them, and nothing is added.
+                let graph = matches!(answer, Answer::Tensors(_));
+                let mut outputs = output::answer(answer, tensors)?;
+                if !graph {
+                    outputs.push(output::json("usage", &usage, tensors)?);
+                }
                 return Ok(outputs);
             }
             Event::Done { finish_reason, usage } => {
-                let mut outputs = piece(all_text, &all_tokens, tensors)?;
+                let mut outputs = output::piece(all_text, &all_tokens, tensors)?;
                 if !all_calls.is_empty() {
-                    outputs.push(json("tool_calls", &all_calls, tensors)?);
+                    outputs.push(output::json("tool_calls", &all_calls, tensors)?);
                 }
-                outputs.extend(end(word(finish_reason), usage, tensors)?);
+                outputs.extend(output::end(output::word(finish_reason), usage, tensors)?);
                 return Ok(outputs);
             }
         }
     }
     Err(BridgeError::Failed.into())
-}
-
-fn word(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::ToolCalls => "tool_calls",
-        FinishReason::Length => "length",
-        FinishReason::Cancelled => "cancelled",
-        FinishReason::Deadline => "deadline",
-    }
-}
-
-fn piece(text: String, tokens: &[u32], tensors: &TensorBudget) -> Result<Named, GuestError> {
-    let ids: Vec<u8> = tokens.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect();
-    let count = length(tokens.len());
-    let ids = HostTensor::for_guest(vec![count], TensorType::I64, ids, tensors)?;
-    Ok(vec![bytes("text", text.into_bytes(), tensors)?, ("tokens".to_owned(), ids)])
-}
-
-fn end(reason: &str, usage: Usage, tensors: &TensorBudget) -> Result<Named, GuestError> {
-    Ok(vec![json("usage", &usage, tensors)?, json("finish_reason", &reason, tensors)?])
-}
-
-fn embeddings(
-    rows: u32,
-    dims: u32,
-    data: Vec<u8>,
-    tensors: &TensorBudget,
-) -> Result<Named, GuestError> {
-    let tensor = HostTensor::for_guest(vec![rows, dims], TensorType::Fp32, data, tensors)?;
-    Ok(vec![("embeddings".to_owned(), tensor)])
-}
-
-fn json(
-    name: &str,
-    value: &impl serde::Serialize,
-    tensors: &TensorBudget,
-) -> Result<(String, HostTensor), GuestError> {
-    let text = serde_json::to_vec(value)
-        .map_err(|error| GuestError::unsupported(&format!("output `{name}`: {error}")))?;
-    bytes(name, text, tensors)
-}
-
-fn bytes(
-    name: &str,
-    data: Vec<u8>,
-    tensors: &TensorBudget,
-) -> Result<(String, HostTensor), GuestError> {
-    let dimensions = vec![length(data.len())];
-    Ok((name.to_owned(), HostTensor::for_guest(dimensions, TensorType::U8, data, tensors)?))
-}
-
-/// A length that does not fit is over every limit, and the tensor's own check refuses it.
-fn length(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// An open session, closed when it is dropped: with its context, or with the store.

@@ -76,10 +76,6 @@ impl GuestError {
         Self::new(ErrorCode::Security, "load_not_granted", prose)
     }
 
-    pub(super) fn bad_model(prose: &str) -> Self {
-        Self::new(ErrorCode::InvalidEncoding, "bad_model", prose)
-    }
-
     pub(super) fn overloaded(prose: &str) -> Self {
         Self::new(ErrorCode::RuntimeError, "overloaded", prose)
     }

@@ -7,11 +7,20 @@ use super::bindings::wasi::nn::{errors, graph, inference, tensor};
 use super::context::{Context, Named};
 use super::error::GuestError;
 use super::tensor::HostTensor;
+use crate::bridge::{ModelInfo, ModelKind};
 
 /// A model that the guest has loaded.
+#[derive(Clone)]
 #[expect(unreachable_pub, reason = "the generated bindings export it")]
 pub struct Graph {
     model: String,
+    kind: ModelKind,
+}
+
+impl Graph {
+    fn of(info: ModelInfo) -> Self {
+        Self { model: info.name, kind: info.kind }
+    }
 }
 
 /// Where a context lives in the table. It is taken out while it computes, so that a call that is
@@ -43,22 +52,22 @@ impl NnView<'_> {
 impl NnView<'_> {
     pub(super) async fn load(&mut self, parts: Vec<Vec<u8>>) -> Answer<Resource<Graph>> {
         match self.bring(parts).await {
-            Ok(model) => Ok(Ok(self.table.push(Graph { model })?)),
+            Ok(info) => Ok(Ok(self.table.push(Graph::of(info))?)),
             Err(error) => self.refuse(error),
         }
     }
 
-    async fn bring(&mut self, mut parts: Vec<Vec<u8>>) -> Result<String, GuestError> {
+    async fn bring(&mut self, mut parts: Vec<Vec<u8>>) -> Result<ModelInfo, GuestError> {
         self.ctx.admit(parts.iter().map(Vec::len).sum())?;
         let (Some(model), true) = (parts.pop(), parts.is_empty()) else {
             return Err(GuestError::invalid("a model is one list of bytes"));
         };
-        Ok(self.ctx.bring(model).await?.name)
+        self.ctx.bring(model).await
     }
 
     pub(super) fn graph(&mut self, name: String) -> Answer<Resource<Graph>> {
         match self.ctx.find(&name) {
-            Ok(_) => Ok(Ok(self.table.push(Graph { model: name })?)),
+            Ok(info) => Ok(Ok(self.table.push(Graph::of(info))?)),
             Err(error) => self.refuse(error),
         }
     }
@@ -68,8 +77,8 @@ impl NnView<'_> {
         &mut self,
         graph: &Resource<Graph>,
     ) -> wasmtime::Result<Result<Context, GuestError>> {
-        let model = self.table.get(graph)?.model.clone();
-        Ok(self.ctx.open(model))
+        let Graph { model, kind } = self.table.get(graph)?.clone();
+        Ok(self.ctx.open(model, kind))
     }
 }
 

@@ -11,7 +11,7 @@ use super::context::{Context, Named};
 use super::error::GuestError;
 use super::host::{Answer, Graph};
 use super::tensor::HostTensor;
-use super::{HasNn, NnView, task};
+use super::{HasNn, NnView};
 use crate::instance::ComponentState;
 
 /// Inputs that a context may have, and bytes of the name of each.
@@ -91,7 +91,7 @@ impl NnView<'_> {
         // The outputs' bytes are free for those to come.
         held.outputs = Vec::new();
         let goes_on = !std::mem::take(&mut held.fresh) && context.is_running();
-        let asked = if goes_on { None } else { Some(task::read(&held.inputs)) };
+        let asked = if goes_on { None } else { Some(context.read(&held.inputs)) };
         let began = Instant::now();
         let outcome = match asked {
             None => context.next_piece(&self.ctx.tensors).await,

@@ -1,11 +1,13 @@
 use serde_json::{Map, Value};
 
-use crate::bridge::{GenerateOptions, Prompt, Task};
+use crate::bridge::{ElementKind, GenerateOptions, Input, ModelKind, NamedTensor, Prompt, Task};
 
+use super::bindings::wasi::nn::tensor::TensorType;
 use super::error::{GuestError, short};
 use super::tensor::HostTensor;
 
 const INPUTS: &str = "`prompt`, `messages`, `tokens` or `texts`, and `options`";
+const RANKED: &str = "`query` and `documents`";
 
 /// What a guest's inputs ask for.
 #[derive(Debug, PartialEq)]
@@ -15,8 +17,91 @@ pub(super) struct Asked {
     pub(super) stream: bool,
 }
 
-/// Reads the inputs of one `compute`: exactly one kind of input, and perhaps options.
-pub(super) fn read(inputs: &[(String, HostTensor)]) -> Result<Asked, GuestError> {
+impl Asked {
+    /// A task whose result comes whole.
+    pub(super) fn whole(task: Task) -> Self {
+        Self { task, stream: false }
+    }
+}
+
+/// Reads the inputs of one `compute` on a model of some kind.
+pub(super) fn read(kind: ModelKind, inputs: &[(String, HostTensor)]) -> Result<Asked, GuestError> {
+    match kind {
+        ModelKind::Graph => tensors(inputs).map(|inputs| Asked::whole(Task::Run { inputs })),
+        ModelKind::Reranking => ranked(inputs).map(Asked::whole),
+        ModelKind::Classification | ModelKind::TokenClassification => {
+            let texts = only("texts", inputs)?;
+            Ok(Asked::whole(Task::Classify { texts }))
+        }
+        ModelKind::Generation | ModelKind::Embedding => written(inputs),
+    }
+}
+
+/// What a graph takes: whatever it is given.
+fn tensors(inputs: &[(String, HostTensor)]) -> Result<Vec<NamedTensor>, GuestError> {
+    inputs.iter().map(|(name, tensor)| named(name, tensor)).collect()
+}
+
+/// An input of a graph.
+pub(super) fn named(name: &str, tensor: &HostTensor) -> Result<NamedTensor, GuestError> {
+    tensor.sound(name)?;
+    Ok(NamedTensor {
+        name: name.to_owned(),
+        kind: kind_of(tensor.ty()),
+        shape: tensor.dimensions().to_vec(),
+        data: tensor.data().to_vec(),
+    })
+}
+
+/// A type of wasi:nn as an element's.
+fn kind_of(ty: TensorType) -> ElementKind {
+    match ty {
+        TensorType::Fp16 => ElementKind::F16,
+        TensorType::Fp32 => ElementKind::F32,
+        TensorType::Fp64 => ElementKind::F64,
+        TensorType::Bf16 => ElementKind::Bf16,
+        TensorType::U8 => ElementKind::U8,
+        TensorType::I32 => ElementKind::I32,
+        TensorType::I64 => ElementKind::I64,
+    }
+}
+
+/// A query and documents.
+fn ranked(inputs: &[(String, HostTensor)]) -> Result<Task, GuestError> {
+    let (mut query, mut documents) = (None, None);
+    for (name, tensor) in inputs {
+        tensor.sound(name)?;
+        match name.as_str() {
+            "query" => query = Some(tensor.text(name)?.to_owned()),
+            "documents" => documents = Some(strings(name, tensor)?),
+            other => return Err(unknown(other, RANKED)),
+        }
+    }
+    match (query, documents) {
+        (Some(query), Some(documents)) => Ok(Task::Rerank { query, documents }),
+        _ => Err(GuestError::invalid(&format!("this model compares; give it {RANKED}"))),
+    }
+}
+
+/// Texts, and nothing else.
+fn only(expected: &str, inputs: &[(String, HostTensor)]) -> Result<Vec<Input>, GuestError> {
+    let [(name, tensor)] = inputs else {
+        let prose = format!("this model takes one input, `{expected}`, not {}", inputs.len());
+        return Err(GuestError::invalid(&prose));
+    };
+    tensor.sound(name)?;
+    if name != expected {
+        return Err(unknown(name, &format!("`{expected}`")));
+    }
+    read_texts(tensor)
+}
+
+fn unknown(name: &str, known: &str) -> GuestError {
+    GuestError::invalid(&format!("there is no input `{}`; there are {known}", short(name)))
+}
+
+/// Exactly one kind of input, and perhaps options.
+fn written(inputs: &[(String, HostTensor)]) -> Result<Asked, GuestError> {
     let mut kind: Option<(&str, &HostTensor)> = None;
     let mut options: Option<&HostTensor> = None;
     for (name, tensor) in inputs {
@@ -26,10 +111,7 @@ pub(super) fn read(inputs: &[(String, HostTensor)]) -> Result<Asked, GuestError>
                 kind.replace((name, tensor)).map(|(other, _)| other)
             }
             "options" => options.replace(tensor).map(|_| "options"),
-            other => {
-                let prose = format!("there is no input `{}`; there are {INPUTS}", short(other));
-                return Err(GuestError::invalid(&prose));
-            }
+            other => return Err(unknown(other, INPUTS)),
         };
         if let Some(other) = twice {
             let prose = format!("`{name}` and `{other}` cannot be given together");
@@ -44,17 +126,21 @@ pub(super) fn read(inputs: &[(String, HostTensor)]) -> Result<Asked, GuestError>
         "prompt" => Prompt::Text(tensor.text(name)?.to_owned()),
         "messages" => Prompt::Messages(tensor.text(name)?.to_owned()),
         "tokens" => Prompt::Tokens(tensor.tokens(name)?),
-        _ => return Ok(Asked { task: Task::Embed { texts: read_texts(tensor)? }, stream: false }),
+        _ => return Ok(Asked::whole(Task::Embed { texts: read_texts(tensor)? })),
     };
     Ok(Asked { task: Task::Generate { prompt, options }, stream })
 }
 
-fn read_texts(tensor: &HostTensor) -> Result<Vec<String>, GuestError> {
-    let texts: Vec<String> = serde_json::from_str(tensor.text("texts")?).map_err(|error| {
-        GuestError::invalid(&format!("`texts` must be a JSON array of strings: {error}"))
+fn read_texts(tensor: &HostTensor) -> Result<Vec<Input>, GuestError> {
+    Ok(strings("texts", tensor)?.into_iter().map(Input::Text).collect())
+}
+
+fn strings(name: &str, tensor: &HostTensor) -> Result<Vec<String>, GuestError> {
+    let texts: Vec<String> = serde_json::from_str(tensor.text(name)?).map_err(|error| {
+        GuestError::invalid(&format!("`{name}` must be a JSON array of strings: {error}"))
     })?;
     if texts.is_empty() {
-        return Err(GuestError::invalid("`texts` is empty"));
+        return Err(GuestError::invalid(&format!("`{name}` is empty")));
     }
     Ok(texts)
 }

@@ -3,6 +3,8 @@
 //! gives to inputs and outputs. Input 0 is the prompt as UTF-8 and input 1 options as JSON; output
 //! 0 is the text, output 1 a JSON object with `input_tokens` and `output_tokens`.
 //!
+//! Of a graph, inputs and outputs are its own, by their places.
+//!
 //! Every pointer is a guest's and leads nowhere until it is checked. A guest gets a number; what
 //! it means in words goes to its log.
 
@@ -12,19 +14,19 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use super::bindings::wasi::nn::errors::ErrorCode;
 use super::bindings::wasi::nn::tensor::TensorType;
 use super::context::{Context, Named};
 use super::error::GuestError;
-use super::task::Asked;
+use super::task::{self, Asked};
 use super::tensor::HostTensor;
 use super::{NnCtx, TensorBudget};
-use crate::bridge::{ModelInfo, ModelKind, Prompt, Task};
+use crate::bridge::{Input, ModelInfo, ModelKind, NamedTensor, Prompt, Task};
 use crate::log::LogStream;
 use crate::meter::Shared;
 use crate::{Call, Grants, LimitKind, Limits};
 
 use options::Options;
+use refused::{Errno, Refused};
 
 pub(crate) use exports::add_to_linker;
 
@@ -34,59 +36,12 @@ mod exports;
 mod memory;
 /// Options as `WasmEdge` names them.
 mod options;
+/// Refusals, as numbers and words.
+mod refused;
 
 /// Inputs and outputs by their numbers.
 const PROMPT: u32 = 0;
 const METADATA: u32 = 1;
-
-/// What a guest is told: `nn_errno` of the witx description, and from 100 on `WasmEdge`'s own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-enum Errno {
-    Success = 0,
-    InvalidArgument = 1,
-    InvalidEncoding = 2,
-    MissingMemory = 3,
-    Busy = 4,
-    RuntimeError = 5,
-    UnsupportedOperation = 6,
-    TooLarge = 7,
-    NotFound = 8,
-    EndOfSequence = 100,
-    PromptTooLong = 102,
-    ModelNotFound = 103,
-}
-
-/// A refusal: its number for the guest, its words for the log.
-struct Refused(Errno, String);
-
-impl Refused {
-    fn new(errno: Errno, why: impl Into<String>) -> Self {
-        Self(errno, why.into())
-    }
-
-    fn handle(what: &str, handle: u32) -> Self {
-        Self::new(Errno::InvalidArgument, format!("there is no {what} {handle}"))
-    }
-}
-
-impl From<GuestError> for Refused {
-    fn from(error: GuestError) -> Self {
-        let errno = match error.code {
-            ErrorCode::InvalidArgument if error.is_context_length() => Errno::PromptTooLong,
-            ErrorCode::InvalidArgument => Errno::InvalidArgument,
-            ErrorCode::InvalidEncoding => Errno::InvalidEncoding,
-            ErrorCode::UnsupportedOperation => Errno::UnsupportedOperation,
-            ErrorCode::TooLarge => Errno::TooLarge,
-            ErrorCode::NotFound => Errno::NotFound,
-            ErrorCode::Timeout
-            | ErrorCode::RuntimeError
-            | ErrorCode::Security
-            | ErrorCode::Unknown => Errno::RuntimeError,
-        };
-        Self(errno, error.data)
-    }
-}
 
 /// What `wasi_ephemeral_nn` keeps for one call.
 pub(crate) struct CoreNn {
@@ -102,9 +57,14 @@ pub(crate) struct CoreNn {
 /// A model, with the options that its contexts start from.
 #[derive(Clone)]
 struct Graph {
-    model: String,
-    kind: ModelKind,
+    info: Arc<ModelInfo>,
     options: Options,
+}
+
+impl Graph {
+    fn of(info: ModelInfo, options: Options) -> Self {
+        Self { info: Arc::new(info), options }
+    }
 }
 
 struct Slot {
@@ -112,6 +72,8 @@ struct Slot {
     /// Taken out while it computes.
     context: Option<Context>,
     prompt: Option<HostTensor>,
+    /// What a graph takes, by its place.
+    inputs: BTreeMap<u32, HostTensor>,
     outputs: Outputs,
 }
 
@@ -119,6 +81,8 @@ struct Slot {
 struct Outputs {
     text: Option<HostTensor>,
     metadata: Option<HostTensor>,
+    /// What a graph gave.
+    tensors: Vec<HostTensor>,
 }
 
 impl CoreNn {
@@ -154,16 +118,15 @@ impl CoreNn {
 
     /// Takes a model from the guest's memory.
     async fn bring(&mut self, model: Vec<u8>) -> Result<u32, Refused> {
-        let ModelInfo { name: model, kind, .. } = self.ctx.bring(model).await?;
+        let info = self.ctx.bring(model).await?;
         let handle = self.handle()?;
-        self.graphs.insert(handle, Graph { model, kind, options: Options::default() });
+        self.graphs.insert(handle, Graph::of(info, Options::default()));
         Ok(handle)
     }
 
     fn load(&mut self, model: String, config: Option<&str>) -> Result<u32, Refused> {
-        let found = self.ctx.find(&model);
-        let kind = match found {
-            Ok(info) => info.kind,
+        let info = match self.ctx.find(&model) {
+            Ok(info) => info,
             // Programs with options are written for WasmEdge, which has a number of its own.
             Err(error) if config.is_some() => {
                 return Err(Refused::new(Errno::ModelNotFound, error.data));
@@ -175,7 +138,7 @@ impl CoreNn {
             options.merge(config)?;
         }
         let handle = self.handle()?;
-        self.graphs.insert(handle, Graph { model, kind, options });
+        self.graphs.insert(handle, Graph::of(info, options));
         Ok(handle)
     }
 
@@ -190,8 +153,9 @@ impl CoreNn {
         let found = self.graphs.get(&graph).cloned();
         let graph = found.ok_or_else(|| Refused::handle("graph", graph))?;
         let handle = self.handle()?;
-        let context = Some(self.ctx.open(graph.model.clone())?);
-        let slot = Slot { graph, context, prompt: None, outputs: Outputs::default() };
+        let context = Some(self.ctx.open(graph.info.name.clone(), graph.info.kind)?);
+        let (inputs, outputs) = (BTreeMap::new(), Outputs::default());
+        let slot = Slot { graph, context, prompt: None, inputs, outputs };
         self.contexts.insert(handle, slot);
         Ok(handle)
     }
@@ -206,10 +170,18 @@ impl CoreNn {
         self.contexts.get_mut(&context).ok_or_else(|| Refused::handle("context", context))
     }
 
-    /// Dimensions are not looked at: programs for `WasmEdge` say `[1]` of any text.
-    fn set_input(&mut self, context: u32, index: u32, data: Vec<u8>) -> Result<(), Refused> {
+    /// Of a text the dimensions are not looked at: programs for `WasmEdge` say `[1]` of any.
+    fn set_input(
+        &mut self,
+        (context, index): (u32, u32),
+        (ty, dimensions): (u32, Vec<u32>),
+        data: Vec<u8>,
+    ) -> Result<(), Refused> {
         let tensors = self.ctx.tensors.clone();
         let slot = self.slot(context)?;
+        if slot.graph.info.kind == ModelKind::Graph {
+            return slot.set(index, (type_of(ty)?, dimensions, data), &tensors);
+        }
         match index {
             PROMPT => slot.prompt = Some(text(data, &tensors)?),
             METADATA => {
@@ -254,7 +226,8 @@ impl CoreNn {
     fn fini_single(&mut self, context: u32) -> Result<(), Refused> {
         let slot = self.slot(context)?;
         if slot.context.as_ref().is_some_and(Context::is_running) {
-            slot.context = Some(Context::new(slot.graph.model.clone()));
+            let info = &slot.graph.info;
+            slot.context = Some(Context::new(info.name.clone(), info.kind));
         }
         slot.outputs = Outputs::default();
         Ok(())
@@ -263,6 +236,9 @@ impl CoreNn {
     fn output(&self, context: u32, index: u32) -> Result<&[u8], Refused> {
         let slot =
             self.contexts.get(&context).ok_or_else(|| Refused::handle("context", context))?;
+        if slot.graph.info.kind == ModelKind::Graph {
+            return slot.outputs.tensor(index);
+        }
         let output = match index {
             PROMPT => &slot.outputs.text,
             METADATA => &slot.outputs.metadata,
@@ -277,14 +253,55 @@ impl CoreNn {
     }
 }
 
+impl Outputs {
+    /// What a graph gave, by its place.
+    fn tensor(&self, index: u32) -> Result<&[u8], Refused> {
+        let found = usize::try_from(index).ok().and_then(|at| self.tensors.get(at));
+        found.map(HostTensor::data).ok_or_else(|| {
+            let why = format!("there is no output {index}; there are {}", self.tensors.len());
+            Refused::new(Errno::NotFound, why)
+        })
+    }
+}
+
 impl Slot {
+    /// Keeps an input of a graph until it is set again.
+    fn set(
+        &mut self,
+        index: u32,
+        (ty, dimensions, data): (TensorType, Vec<u32>, Vec<u8>),
+        tensors: &TensorBudget,
+    ) -> Result<(), Refused> {
+        let (inputs, at) = (&self.graph.info.inputs, index as usize);
+        let Some(input) = inputs.get(at) else {
+            let why = format!("there is no input {index}; the graph has {}", inputs.len());
+            return Err(Refused::new(Errno::InvalidArgument, why));
+        };
+        let tensor = HostTensor::from_guest(dimensions, ty, data, tensors);
+        tensor.sound(&input.name)?;
+        self.inputs.insert(index, tensor);
+        Ok(())
+    }
+
+    fn tensors(&self) -> Result<Vec<NamedTensor>, Refused> {
+        let names = &self.graph.info.inputs;
+        let given = self
+            .inputs
+            .iter()
+            .filter_map(|(at, tensor)| Some(task::named(&names.get(*at as usize)?.name, tensor)));
+        Ok(given.collect::<Result<_, GuestError>>()?)
+    }
+
     fn asked(&self, stream: bool) -> Result<Asked, Refused> {
+        if self.graph.info.kind == ModelKind::Graph {
+            return Ok(Asked::whole(Task::Run { inputs: self.tensors()? }));
+        }
         let Some(prompt) = &self.prompt else {
             return Err(Refused::new(Errno::InvalidArgument, "input 0, the prompt, was not set"));
         };
         let prompt = prompt.text("0")?.to_owned();
-        if self.graph.options.embedding || self.graph.kind == ModelKind::Embedding {
-            return Ok(Asked { task: Task::Embed { texts: vec![prompt] }, stream: false });
+        if self.graph.options.embedding || self.graph.info.kind == ModelKind::Embedding {
+            return Ok(Asked::whole(Task::Embed { texts: vec![Input::Text(prompt)] }));
         }
         let options = self.graph.options.generate.clone();
         let task = Task::Generate { prompt: Prompt::Text(prompt), options };
@@ -293,6 +310,10 @@ impl Slot {
 
     /// Keeps what a computation gave, as its guest will read it; whether it was the last piece.
     fn keep(&mut self, named: Named, tensors: &TensorBudget) -> Result<bool, Refused> {
+        if self.graph.info.kind == ModelKind::Graph {
+            self.outputs.tensors = named.into_iter().map(|(_, tensor)| tensor).collect();
+            return Ok(true);
+        }
         let of = |name: &str| named.iter().find(|(known, _)| known == name).map(|(_, t)| t);
         let usage = of("usage").map(|usage| metadata(usage.data()));
         let ended = of("finish_reason").is_some() || of("embeddings").is_some();
@@ -318,6 +339,22 @@ fn metadata(usage: &[u8]) -> String {
     let usage: Map<String, Value> = serde_json::from_slice(usage).unwrap_or_default();
     let of = |name: &str| usage.get(name).cloned().unwrap_or_else(|| json!(0));
     json!({ "input_tokens": of("input_tokens"), "output_tokens": of("output_tokens") }).to_string()
+}
+
+/// A type by its number in the witx description.
+fn type_of(ty: u32) -> Result<TensorType, Refused> {
+    Ok(match ty {
+        0 => TensorType::Fp16,
+        1 => TensorType::Fp32,
+        2 => TensorType::Fp64,
+        3 => TensorType::U8,
+        4 => TensorType::I32,
+        5 => TensorType::I64,
+        _ => {
+            let why = format!("there is no tensor type {ty}; there are 0 to 5");
+            return Err(Refused::new(Errno::InvalidArgument, why));
+        }
+    })
 }
 
 fn text(data: Vec<u8>, tensors: &TensorBudget) -> Result<HostTensor, GuestError> {

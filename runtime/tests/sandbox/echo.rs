@@ -3,8 +3,8 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use emberbox_runtime::bridge::{
-    Bridge, BridgeError, Event, FinishReason, GenerateOptions, ModelInfo, ModelKind, Open, Plan,
-    Prompt, SessionId, Task, Usage,
+    Answer, Bridge, BridgeError, Event, FinishReason, GenerateOptions, Input, ModelInfo, ModelKind,
+    Open, Plan, Prompt, SessionId, Task, Usage,
 };
 use tokio::sync::Notify;
 
@@ -116,13 +116,22 @@ fn words(prompt: &Prompt) -> Result<Vec<String>, BridgeError> {
     if words.is_empty() { invalid("prompt", "is empty") } else { Ok(words) }
 }
 
+/// The words of a text for an encoder.
+fn words_of(input: &Input) -> Vec<&str> {
+    match input {
+        Input::Text(text) => text.split_whitespace().collect(),
+        Input::Tokens(_) => Vec::new(),
+    }
+}
+
 fn plan(task: &Task) -> Result<Plan, BridgeError> {
     let (input, output_tokens_max) = match task {
         Task::Generate { prompt, options } => {
             check(options)?;
             (words(prompt)?.len(), options.max_tokens.unwrap_or(OUTPUT_TOKENS_DEFAULT))
         }
-        Task::Embed { texts } => (texts.iter().map(|t| t.split_whitespace().count()).sum(), 0),
+        Task::Embed { texts } => (texts.iter().map(|t| words_of(t).len()).sum(), 0),
+        _ => return Err(BridgeError::WrongKind("echo".to_owned())),
     };
     let input_tokens = u32::try_from(input).expect("a short text");
     let tokens = input_tokens.saturating_add(output_tokens_max);
@@ -138,11 +147,17 @@ fn run(task: &Task, usage: Usage) -> (VecDeque<Event>, bool) {
             (prompt, options.max_tokens.unwrap_or(OUTPUT_TOKENS_DEFAULT) as usize)
         }
         Task::Embed { texts } => {
-            let row = |t: &String| [t.len() as f32, t.split_whitespace().count() as f32];
+            let row = |t: &Input| {
+                let words = words_of(t);
+                let bytes = words.iter().map(|word| word.len() + 1).sum::<usize>() - 1;
+                [bytes as f32, words.len() as f32]
+            };
             let data: Vec<u8> = texts.iter().flat_map(row).flat_map(f32::to_le_bytes).collect();
             let rows = u32::try_from(texts.len()).expect("few texts");
-            return (VecDeque::from([Event::Embeddings { rows, dims: 2, data, usage }]), false);
+            let answer = Answer::Embeddings { rows, dims: 2, data };
+            return (VecDeque::from([Event::Answer { answer, usage }]), false);
         }
+        _ => return (VecDeque::new(), false),
     };
     let words = words(prompt).expect("checked");
     let said: Vec<&String> = words.iter().take(max).take_while(|word| *word != "stall").collect();
@@ -253,6 +268,8 @@ impl Bridge for Echo {
             quantisation: "none".to_owned(),
             digest: String::new(),
             chat_template: true,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
         })
     }
 }

@@ -74,7 +74,7 @@ fn push(shape: &Shape, step: Result<Step, ApiError>, ready: &mut VecDeque<Bytes>
             ready.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
             true
         }
-        Ok(Step::Started | Step::Vectors { .. }) => false,
+        Ok(Step::Started | Step::Answer(_)) => false,
         Err(error) => {
             ready.push_back(Bytes::from(format!("data: {}\n\n", error.json())));
             true

@@ -87,7 +87,7 @@ impl Stream {
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<u32>> {
         Ok(match self.inference.next(self.session).await? {
             Event::Piece { tokens, .. } => Some(tokens.len() as u32),
-            Event::ToolCalls(_) | Event::Embeddings { .. } => Some(0),
+            Event::ToolCalls(_) | Event::Answer { .. } => Some(0),
             Event::Done { finish_reason, .. } => {
                 let whole = finish_reason == FinishReason::Length;
                 ensure!(whole, "the model ended its text early ({finish_reason:?})");

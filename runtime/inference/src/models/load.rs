@@ -151,6 +151,8 @@ fn info(name: &str, weights: &Weights, shape: Shape, digest: String) -> ModelInf
         quantisation: weights.main_storage().to_string(),
         digest,
         chat_template: shape.chat_template,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
     }
 }
 

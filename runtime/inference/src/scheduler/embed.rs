@@ -7,7 +7,7 @@ use super::prepare::Prepared;
 use super::queue::Queue;
 use super::session::{Fate, Job, Ticket};
 use crate::InferenceOptions;
-use crate::api::{Event, FinishReason, Usage};
+use crate::api::{Answer, Event, FinishReason, Usage};
 use crate::models::bert::Bert;
 
 /// Tokens of one pass: enough to use the caches well, few enough to notice a cancellation soon.
@@ -134,11 +134,11 @@ impl Embedder {
 
 /// Hands all vectors of a task over, and ends it.
 pub(super) fn deliver(ticket: &Ticket, vectors: &[Vec<f32>]) {
-    let event = Event::Embeddings {
+    let answer = Answer::Embeddings {
         rows: vectors.len() as u32,
         dims: vectors.first().map_or(0, |vector| vector.len() as u32),
         data: vectors.iter().flatten().flat_map(|value| value.to_le_bytes()).collect(),
-        usage: Usage::default(),
     };
+    let event = Event::Answer { answer, usage: Usage::default() };
     ticket.finish(vec![event], FinishReason::Stop);
 }

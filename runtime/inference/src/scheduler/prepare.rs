@@ -3,7 +3,7 @@ use emberbox_sampling::{Constraint, Grammar, Sampler, Sampling, TOP_LOGPROBS_MAX
 use super::choice::{Choice, Tools};
 use super::model::Model;
 use crate::InferenceError;
-use crate::api::{GenerateOptions, ModelKind, Plan, Prompt, Task, ToolChoice};
+use crate::api::{GenerateOptions, Input, Plan, Prompt, Task, ToolChoice};
 use crate::models::load::Text;
 use crate::text::codec::Codec;
 use crate::text::library;
@@ -52,16 +52,22 @@ pub(crate) fn prepare(model: &Model, task: Task) -> Result<Prepared, InferenceEr
             Ok(Prepared::Generate(Box::new(generation((model, codec), prompt, options)?)))
         }
         (Task::Embed { texts }, Text::Embedding { tokenizer, tokens_max }) => {
-            let encode = |text: &str| library::encode(tokenizer, text, true);
+            let encode = |text: &Input| match text {
+                Input::Text(text) => library::encode(tokenizer, text, true),
+                Input::Tokens(tokens) => known(tokens, tokenizer.get_vocab_size(true)),
+            };
             Ok(Prepared::Embed(embedding(model, &texts, *tokens_max, encode)?))
         }
         (Task::Embed { texts }, Text::Generation { codec, .. }) => {
-            let encode = |text: &str| codec.encode_text(text);
+            let encode = |text: &Input| match text {
+                Input::Text(text) => codec.encode_text(text),
+                Input::Tokens(tokens) => known(tokens, codec.vocabulary()),
+            };
             Ok(Prepared::Embed(embedding(model, &texts, model.context(), encode)?))
         }
-        (Task::Generate { .. }, Text::Embedding { .. }) => Err(InferenceError::WrongKind {
+        _ => Err(InferenceError::WrongKind {
             model: model.info().name.clone(),
-            actual: ModelKind::Embedding,
+            actual: model.info().kind,
         }),
     }
 }
@@ -215,32 +221,31 @@ fn tokens(
             let tokens = template.encode((&json, tools), codec);
             tokens.map_err(|reason| InferenceError::invalid("messages", reason))
         }
-        Prompt::Tokens(tokens) => check_tokens(codec, tokens),
+        Prompt::Tokens(tokens) => known(&tokens, codec.vocabulary())
+            .map_err(|reason| InferenceError::invalid("tokens", reason)),
     }
 }
 
-fn check_tokens(codec: &Codec, tokens: Vec<u32>) -> Result<Vec<u32>, InferenceError> {
-    match tokens.iter().find(|id| **id as usize >= codec.vocabulary()) {
-        Some(id) => {
-            let reason = format!("token {id} is outside the vocabulary of {}", codec.vocabulary());
-            Err(InferenceError::invalid("tokens", reason))
-        }
-        None => Ok(tokens),
+/// Tokens that came as such, where the vocabulary has them all.
+fn known(tokens: &[u32], vocabulary: usize) -> Result<Vec<u32>, String> {
+    match tokens.iter().find(|id| **id as usize >= vocabulary) {
+        Some(id) => Err(format!("token {id} is outside the vocabulary of {vocabulary}")),
+        None => Ok(tokens.to_vec()),
     }
 }
 
 fn embedding(
     model: &Model,
-    texts: &[String],
+    texts: &[Input],
     tokens_max: usize,
-    encode: impl Fn(&str) -> Result<Vec<u32>, String>,
+    encode: impl Fn(&Input) -> Result<Vec<u32>, String>,
 ) -> Result<Vec<Vec<u32>>, InferenceError> {
     let options = model.options();
     if texts.is_empty() || texts.len() > options.texts_max {
         let reason = format!("{} texts; 1 to {} are allowed", texts.len(), options.texts_max);
         return Err(InferenceError::invalid("texts", reason));
     }
-    let bytes: usize = texts.iter().map(String::len).sum();
+    let bytes: usize = texts.iter().map(Input::bytes).sum();
     if bytes > options.text_bytes_max {
         let reason = format!("{bytes} bytes are more than {}", options.text_bytes_max);
         return Err(InferenceError::invalid("texts", reason));

@@ -189,7 +189,7 @@ impl Session {
         match &mut event {
             Event::Piece { tokens, .. } => core.usage.output_tokens += tokens.len() as u32,
             Event::ToolCalls(_) => {}
-            Event::Embeddings { usage, .. } => *usage = core.usage,
+            Event::Answer { usage, .. } => *usage = core.usage,
             Event::Done { usage, .. } => {
                 *usage = core.usage;
                 core.state = State::Idle;

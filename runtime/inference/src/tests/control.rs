@@ -162,7 +162,7 @@ async fn a_required_call_is_made_and_found() {
                 assert_eq!(usage.output_tokens as usize, tokens);
                 break;
             }
-            Event::Embeddings { .. } => panic!("not asked for"),
+            Event::Answer { .. } => panic!("not asked for"),
         }
     }
     let [ToolCall { name, arguments }] = calls.as_slice() else { panic!("{calls:?} {text}") };

@@ -1,5 +1,5 @@
 use super::{field, open};
-use crate::api::{Event, FinishReason, ModelKind, SessionId, Task, Usage};
+use crate::api::{Answer, Event, FinishReason, ModelKind, SessionId, Task, Usage};
 use crate::models::bert::tests::folder;
 use crate::testing::defaults;
 use crate::{Inference, InferenceError, InferenceOptions, ModelSource};
@@ -17,14 +17,16 @@ fn engine() -> Inference {
 }
 
 fn texts(texts: &[&str]) -> Task {
-    Task::Embed { texts: texts.iter().map(|text| (*text).to_owned()).collect() }
+    Task::Embed { texts: texts.iter().map(|text| (*text).into()).collect() }
 }
 
 async fn embed(engine: &Inference, session: SessionId, task: Task) -> Vec<Vec<u8>> {
     let plan = engine.prepare(session, task).await.unwrap();
     engine.submit(session).await.unwrap();
     let event = engine.next(session).await.unwrap();
-    let Event::Embeddings { rows, dims, data, usage } = event else { panic!("{event:?}") };
+    let Event::Answer { answer: Answer::Embeddings { rows, dims, data }, usage } = event else {
+        panic!("{event:?}")
+    };
     let whole = Usage { input_tokens: plan.input_tokens, cached_input_tokens: 0, output_tokens: 0 };
     assert_eq!((usage, data.len() as u32), (whole, rows * dims * 4));
     data.chunks_exact(dims as usize * 4).map(<[u8]>::to_vec).collect()

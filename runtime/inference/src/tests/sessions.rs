@@ -136,7 +136,7 @@ async fn finish_after_one(engine: &Inference, session: crate::api::SessionId) ->
         match engine.next(session).await.unwrap() {
             Event::Piece { tokens, .. } => all.extend(tokens),
             Event::Done { usage, .. } => return (all, usage),
-            Event::ToolCalls(_) | Event::Embeddings { .. } => panic!("not asked for"),
+            Event::ToolCalls(_) | Event::Answer { .. } => panic!("not asked for"),
         }
     }
 }
@@ -315,7 +315,7 @@ async fn take(engine: &Inference, session: crate::api::SessionId, patience: usiz
         match engine.next(session).await.unwrap() {
             Event::Piece { tokens, .. } => taken += tokens.len(),
             Event::Done { .. } => break,
-            Event::ToolCalls(_) | Event::Embeddings { .. } => panic!("not asked for"),
+            Event::ToolCalls(_) | Event::Answer { .. } => panic!("not asked for"),
         }
     }
     taken

@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::Kind;
+use super::finish::finish;
+use super::left::{Tiles, lay_out};
 use super::product::{Block, block_product, tile_rows};
+use super::{Finish, Kind, Patches};
 use crate::Level;
 use crate::pool::Pool;
 use crate::shared::Shared;
@@ -20,9 +22,6 @@ const PANELS: usize = 8;
 const ROWS: usize = 384;
 /// Fewest rows of a piece where rows are cut only to give each thread some work.
 const ROWS_MIN: usize = 48;
-/// Values that are worth another thread to lay out.
-const LAY_VALUES: usize = 1 << 15;
-
 /// The second operand.
 #[derive(Clone, Copy)]
 pub(super) enum Right<'a> {
@@ -31,18 +30,39 @@ pub(super) enum Right<'a> {
     Plain(&'a [f32]),
     /// `[columns, inner]`.
     Transposed(&'a [f32]),
+    /// `[inner, columns]`, as an image has them.
+    Patches(&'a Patches<'a>),
+}
+
+/// The first operand.
+#[derive(Clone, Copy)]
+pub(super) enum Left<'a> {
+    /// `[rows, inner]`.
+    Plain(&'a [f32]),
+    /// Laid out before.
+    Tiles(&'a Tiles),
+}
+
+/// What the first operand is multiplied with, and what follows.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'a> {
+    pub(super) right: Right<'a>,
+    pub(super) inner: usize,
+    pub(super) columns: usize,
+    pub(super) finish: Finish<'a>,
 }
 
 /// One product.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     /// The first operand by depths, so that those of one lie together, and there in tiles of
     /// rows: `[depth][tile][DEPTH][rows of the tile]`.
     tiles: &'a [f32],
     right: Right<'a>,
     rows: usize,
     inner: usize,
-    columns: usize,
-    out: Shared<'a, f32>,
+    pub(super) columns: usize,
+    pub(super) finish: Finish<'a>,
+    pub(super) out: Shared<'a, f32>,
 }
 
 thread_local! {
@@ -50,13 +70,18 @@ thread_local! {
     static PANEL: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// `y = x * right`, where `right` has `inner` by `columns` values in its own order.
+/// `y = left * right`, where `right` has `inner` by `columns` values in its own order.
 pub(super) fn multiply(
     (level, pool): (Level, &Pool),
-    x: &[f32],
-    (right, inner, columns): (Right<'_>, usize, usize),
+    left: Left<'_>,
+    task: Task<'_>,
     y: &mut [f32],
 ) {
+    let Task { right, inner, columns, finish } = task;
+    let x = match left {
+        Left::Plain(x) => x,
+        Left::Tiles(tiles) => tiles.values(level, inner),
+    };
     if inner == 0 || columns == 0 || x.is_empty() {
         assert!(inner == 0 || y.is_empty(), "y has the wrong size");
         return y.fill(0.0);
@@ -64,53 +89,19 @@ pub(super) fn multiply(
     let rows = x.len() / inner;
     assert_eq!(x.len(), rows * inner, "x is not whole rows");
     assert_eq!(y.len(), rows * columns, "y has the wrong size");
+    finish.check(rows, columns);
     let out = Shared::new(y);
-    if rows == 1 {
-        return by_pieces((level, pool), &Job { tiles: x, right, rows, inner, columns, out });
+    if rows == 1 || matches!(left, Left::Tiles(_)) {
+        return by_pieces(
+            (level, pool),
+            &Job { tiles: x, right, rows, inner, columns, finish, out },
+        );
     }
     with_values(&TILES, x.len(), |tiles| {
         let tiles = &mut tiles[..x.len()];
         lay_out((level, pool), x, inner, tiles);
-        by_pieces((level, pool), &Job { tiles, right, rows, inner, columns, out });
+        by_pieces((level, pool), &Job { tiles, right, rows, inner, columns, finish, out });
     });
-}
-
-/// Rows `first..` of a tile: as many as one kernel takes at once.
-fn tiles(level: Level, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let mut first = rows.start;
-    std::iter::from_fn(move || {
-        let count = tile_rows(level, rows.end - first);
-        first += count;
-        (count > 0).then(|| first - count..first)
-    })
-}
-
-/// Lays the rows of `x` out in tiles, so that a kernel reads one value of each row side by side.
-fn lay_out((level, pool): (Level, &Pool), x: &[f32], inner: usize, out: &mut [f32]) {
-    let rows = x.len() / inner;
-    let largest = tile_rows(level, usize::MAX);
-    let step = LAY_VALUES.div_ceil(inner).next_multiple_of(largest);
-    let out = Shared::new(out);
-    pool.run(rows.div_ceil(step), &|i| {
-        for tile in tiles(level, i * step..rows.min((i + 1) * step)) {
-            for first in (0..inner).step_by(DEPTH) {
-                let depth = DEPTH.min(inner - first);
-                let at = first * rows + tile.start * depth;
-                // SAFETY: each tile's part of a depth is laid out once.
-                let out = unsafe { out.part(at..at + tile.len() * depth) };
-                transpose(&x[tile.start * inner + first..], inner, tile.len(), out);
-            }
-        }
-    });
-}
-
-/// The first columns of `[rows, inner]` to `[columns, rows]`.
-fn transpose(x: &[f32], inner: usize, rows: usize, out: &mut [f32]) {
-    for (k, out) in out.chunks_exact_mut(rows).enumerate() {
-        for (r, out) in out.iter_mut().enumerate() {
-            *out = x[r * inner + k];
-        }
-    }
 }
 
 fn by_pieces((level, pool): (Level, &Pool), job: &Job<'_>) {
@@ -121,6 +112,9 @@ fn by_pieces((level, pool): (Level, &Pool), job: &Job<'_>) {
     let step = job.rows.div_ceil(down).next_multiple_of(tile_rows(level, usize::MAX));
     let down = job.rows.div_ceil(step);
     pool.run(across * down, &|i| {
+        if job.finish.stop.now() {
+            return;
+        }
         let (column, row) = (i / down * PANELS * LANES, i % down * step);
         let piece = Piece {
             rows: row..job.rows.min(row + step),
@@ -134,9 +128,9 @@ fn by_pieces((level, pool): (Level, &Pool), job: &Job<'_>) {
 }
 
 /// A part of the result.
-struct Piece {
-    rows: Range<usize>,
-    columns: Range<usize>,
+pub(super) struct Piece {
+    pub(super) rows: Range<usize>,
+    pub(super) columns: Range<usize>,
 }
 
 dispatch! {
@@ -191,6 +185,8 @@ unsafe fn piece_body<S: Simd>(
         }
         first = depth.end;
     }
+    // SAFETY: the piece is the caller's.
+    unsafe { finish(s, job, piece) };
 }
 
 impl Job<'_> {
@@ -248,6 +244,9 @@ impl Job<'_> {
     #[inline(always)]
     unsafe fn gather<S: Simd>(&self, s: S, piece: &Piece, depth: &Range<usize>, out: &mut [f32]) {
         let columns = piece.columns.clone();
+        if let Right::Patches(patches) = self.right {
+            return patches.gather(depth.clone(), columns, out);
+        }
         let plain = if let Right::Plain(values) = self.right { values } else { &[] };
         if !plain.is_empty() {
             // Row by row, for a column alone would touch a page for each of its values.
@@ -275,7 +274,7 @@ impl Job<'_> {
                     let rows = column..self.columns.min(column + LANES);
                     interleave(s, (values, self.inner), rows, depth.clone(), out);
                 }
-                Right::Plain(_) => {}
+                Right::Plain(_) | Right::Patches(_) => {}
             }
         }
     }
@@ -283,7 +282,7 @@ impl Job<'_> {
 
 /// Spreads a row over panels that are `stride` values apart.
 #[inline(always)]
-fn spread(row: &[f32], out: &mut [f32], stride: usize) {
+pub(super) fn spread(row: &[f32], out: &mut [f32], stride: usize) {
     let (whole, rest) = row.as_chunks::<LANES>();
     for (panel, lanes) in whole.iter().enumerate() {
         if let Some(panel) = out[panel * stride..].first_chunk_mut() {

@@ -1,4 +1,4 @@
-use super::{Kind, Right, Weights, multiply, packed_linear};
+use super::{Finish, Kind, Right, Stop, Weights, finished_linear, multiply, packed_linear};
 use crate::Level;
 use crate::pool::Pool;
 use crate::testing::{assert_close, noise};
@@ -147,6 +147,21 @@ fn time(threads: usize, (m, n, k): (usize, usize, usize)) {
     }
     time("plain", &mut |y| multiply(level, &pool, (&x, k), Right::Plain(&b), y));
     time("transposed", &mut |y| multiply(level, &pool, (&x, k), Right::Transposed(&b), y));
+}
+
+/// A product that is stopped leaves the rest out.
+#[test]
+fn a_product_ends_when_it_is_told() {
+    let (rows, columns) = (400, 600);
+    let (x, w) = (noise(rows * columns, 1), noise(columns * columns, 2));
+    let packed = packed(Kind::F32, &w, columns, columns);
+    let w = Weights { kind: Kind::F32, packed: &packed, rows: columns, columns };
+    let mut y = vec![f32::NAN; rows * columns];
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let stop = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+    let finish = Finish { stop: Stop(Some(&stop)), ..Finish::default() };
+    finished_linear((Level::detect(), &Pool::new(1)), &x, &w, finish, &mut y);
+    assert!(!y[0].is_nan() && y[rows * columns - 1].is_nan());
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn attention(args: &Args<'_>) -> Outcome<Vec<Value>> {
         false => 1.0 / (size as f64).sqrt(),
     };
     let turned = permuted(&repeated(&key, heads)?, &[0, 1, 3, 2])?;
-    let scores = map(&matmul(&query, &turned)?, |score| score * scale)?;
+    let scores = map(&matmul(args, &query, &turned)?, |score| score * scale)?;
     let mut shown = scores.clone();
     let mode = args.int("qk_matmul_output_mode", 0);
     let bias = bias(args, scores.shape(), past_length)?;
@@ -123,7 +123,7 @@ fn attention(args: &Args<'_>) -> Outcome<Vec<Value>> {
         probabilities(row);
     }
     let shares = Tensor::new(scores.shape().to_vec(), shares)?;
-    let output = matmul(&shares, &repeated(&value, heads)?)?;
+    let output = matmul(args, &shares, &repeated(&value, heads)?)?;
     let output = match (input.rank(), output.shape()) {
         (3, &[batch, heads, length, size]) => {
             permuted(&output, &[0, 2, 1, 3])?.reshaped(vec![batch, length, heads * size])?

@@ -1,6 +1,8 @@
 use super::product::{centred, rescaled};
 use super::{Op, one, pairs};
 use crate::error::Outcome;
+use crate::fast::conv::Convolution;
+use crate::fast::floats;
 use crate::run::Args;
 use crate::tensor::{Kind, Tensor, Value, as_size, count, strides};
 
@@ -156,7 +158,13 @@ fn convolved(args: &Args<'_>, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> 
 }
 
 fn conv(args: &Args<'_>) -> Outcome<Vec<Value>> {
-    let x = args.tensor(0)?;
+    let (x, w) = (args.tensor(0)?, args.tensor(1)?);
+    if let (Kind::F32, Some(mut plan)) = (x.kind(), Convolution::new(w, groups(args)?, &[]))
+        && args.given(2)?.is_none_or(|bias| bias.len() == plan.filters())
+    {
+        plan.bias = args.given(2)?.and_then(floats).unwrap_or_default().to_vec();
+        return plan.run(args, None).map(|(y, _)| one(y));
+    }
     convolved(args, x, args.tensor(1)?, args.given(2)?)?.cast(x.kind(), true).map(one)
 }
 

@@ -1,9 +1,77 @@
+use emberbox_kernels::dense::Activation;
+
 use super::{Op, one};
 use crate::error::Outcome;
+use crate::fast;
 use crate::run::Args;
 use crate::tensor::{Data, Kind, Tensor, Value};
 
 pub(super) fn find(name: &str) -> Option<Op> {
+    if activation_named(name) {
+        return Some(quick);
+    }
+    defined(name)
+}
+
+/// Operators that the kernels have.
+fn activation_named(name: &str) -> bool {
+    matches!(
+        name,
+        "Relu"
+            | "Clip"
+            | "LeakyRelu"
+            | "Sigmoid"
+            | "Tanh"
+            | "Erf"
+            | "Gelu"
+            | "HardSwish"
+            | "HardSigmoid"
+            | "Swish"
+    )
+}
+
+/// By the kernels, where the numbers are f32.
+fn quick(args: &Args<'_>) -> Outcome<Vec<Value>> {
+    if let Some(activation) = kernel_of(args)?
+        && let Some(y) = fast::unary(args.tensor(0)?, activation)?
+    {
+        return Ok(one(y));
+    }
+    match defined(&args.node.kind) {
+        Some(op) => op(args),
+        None => Err("is not defined".to_owned()),
+    }
+}
+
+/// The kernel of a node, where there is one for its attributes.
+pub(crate) fn kernel_of(args: &Args<'_>) -> Outcome<Option<Activation>> {
+    Ok(Some(match args.node.kind.as_str() {
+        "Relu" => Activation::Relu,
+        "LeakyRelu" => Activation::Leaky(args.float("alpha", 0.01) as f32),
+        "Sigmoid" => Activation::Sigmoid,
+        "Tanh" => Activation::Tanh,
+        "Erf" => Activation::Erf,
+        "HardSwish" => Activation::HardSwish,
+        "HardSigmoid" => {
+            let (alpha, beta) = (args.float("alpha", 0.2), args.float("beta", 0.5));
+            Activation::HardSigmoid(alpha as f32, beta as f32)
+        }
+        "Swish" if args.float("alpha", 1.0) == 1.0 => Activation::Silu,
+        "Gelu" if args.text("approximate", "none") == "tanh" => Activation::GeluTanh,
+        "Gelu" => Activation::Gelu,
+        "Clip" => {
+            let (low, high) = bounds(args)?;
+            // With crossed bounds the definition decides.
+            if low > high {
+                return Ok(None);
+            }
+            Activation::Clip(low as f32, high as f32)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn defined(name: &str) -> Option<Op> {
     Some(match name {
         "Abs" => |args| signed(args, i64::wrapping_abs, f64::abs),
         "Neg" => |args| signed(args, i64::wrapping_neg, |x| -x),
@@ -164,8 +232,7 @@ fn signed(args: &Args<'_>, whole: fn(i64) -> i64, real: fn(f64) -> f64) -> Outco
 }
 
 /// The lower bound comes first, as an input or an attribute.
-fn clip(args: &Args<'_>) -> Outcome<Vec<Value>> {
-    let x = args.tensor(0)?;
+fn bounds(args: &Args<'_>) -> Outcome<(f64, f64)> {
     let bound = |at: usize, name: &str, default: f32| -> Outcome<f64> {
         match args.given(at)? {
             Some(bound) if bound.len() == 1 => bound.number(),
@@ -173,7 +240,12 @@ fn clip(args: &Args<'_>) -> Outcome<Vec<Value>> {
             None => Ok(if args.has(name) { args.float(name, 0.0) } else { f64::from(default) }),
         }
     };
-    let (low, high) = (bound(1, "min", f32::NEG_INFINITY)?, bound(2, "max", f32::INFINITY)?);
+    Ok((bound(1, "min", f32::NEG_INFINITY)?, bound(2, "max", f32::INFINITY)?))
+}
+
+fn clip(args: &Args<'_>) -> Outcome<Vec<Value>> {
+    let x = args.tensor(0)?;
+    let (low, high) = bounds(args)?;
     if x.kind().is_float() {
         return map(x, |x| if x.is_nan() { x } else { x.max(low).min(high) }).map(one);
     }

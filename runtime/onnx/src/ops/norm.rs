@@ -4,12 +4,16 @@ use super::reduce::over;
 use super::slice::around;
 use super::{Op, one, pairs};
 use crate::error::Outcome;
+use crate::fast;
 use crate::run::Args;
 use crate::tensor::{Kind, Tensor, Value};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
-        "Softmax" => |args| softmax(args, probabilities),
+        "Softmax" => |args| match quick_softmax(args)? {
+            Some(y) => Ok(one(y)),
+            None => softmax(args, probabilities),
+        },
         "LogSoftmax" => |args| softmax(args, logarithms),
         "Hardmax" => |args| {
             softmax(args, |all| {
@@ -46,6 +50,17 @@ fn logarithms(all: &mut [f64]) {
 pub(crate) fn probabilities(all: &mut [f64]) {
     let sum: f64 = all.iter().map(|x| x.exp()).sum();
     all.iter_mut().for_each(|x| *x = x.exp() / sum);
+}
+
+/// By the kernel, along the last dimension.
+fn quick_softmax(args: &Args<'_>) -> Outcome<Option<Tensor>> {
+    let x = args.tensor(0)?;
+    let last = x.rank().wrapping_sub(1);
+    let axis = args.int("axis", if args.node.version < 13 { 1 } else { -1 });
+    if x.rank() == 0 || x.axis(axis)? != last {
+        return Ok(None);
+    }
+    fast::softmax(x)
 }
 
 /// Along an axis, with the largest taken from all; up to version 12 along all axes behind it together.
@@ -141,10 +156,17 @@ fn instance(args: &Args<'_>) -> Outcome<Vec<Value>> {
 
 fn layer(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let input = args.tensor(0)?;
-    let x = input.wide()?;
-    let axes: Vec<usize> = (x.axis(args.int("axis", -1))?..x.rank()).collect();
-    let (mean, variance) = (over(&x, &axes, true, mean)?, over(&x, &axes, true, variance)?);
+    let axis = input.axis(args.int("axis", -1))?;
     let epsilon = args.float("epsilon", 1e-5);
+    let with = (args.tensor(1)?, args.given(2)?);
+    if args.outputs() == 1
+        && let Some(y) = fast::layer_norm(input, with, (axis, epsilon))?
+    {
+        return Ok(one(y));
+    }
+    let x = input.wide()?;
+    let axes: Vec<usize> = (axis..x.rank()).collect();
+    let (mean, variance) = (over(&x, &axes, true, mean)?, over(&x, &axes, true, variance)?);
     let mut y = mul(&standard(&x, &mean, &variance, epsilon)?, &args.tensor(1)?.wide()?)?;
     if let Some(bias) = args.given(2)? {
         y = add(&y, &bias.wide()?)?;

@@ -1,6 +1,7 @@
 use super::conv::Window;
 use super::{Op, one, pairs};
 use crate::error::Outcome;
+use crate::fast;
 use crate::run::Args;
 use crate::tensor::{Tensor, Value, count, strides};
 
@@ -9,9 +10,10 @@ pub(super) fn find(name: &str) -> Option<Op> {
         "MaxPool" => max,
         "AveragePool" => average,
         "LpPool" => power,
-        "GlobalAveragePool" => {
-            |args| global(args, |all| all.iter().sum::<f64>() / all.len() as f64)
-        }
+        "GlobalAveragePool" => |args| match quick_mean(args)? {
+            Some(y) => Ok(one(y)),
+            None => global(args, |all| all.iter().sum::<f64>() / all.len() as f64),
+        },
         "GlobalMaxPool" => |args| global(args, |all| all.iter().copied().fold(f64::MIN, f64::max)),
         "GlobalLpPool" => |args| {
             let p = args.int("p", 2) as f64;
@@ -37,6 +39,10 @@ fn shape_of(x: &Tensor, window: &Window) -> Vec<usize> {
 
 fn max(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let (x, planes, window) = windowed(args)?;
+    let is_plain = args.outputs() == 1 && x.rank() == 4;
+    if is_plain && let Some(y) = fast::largest(x, &window, &shape_of(x, &window))? {
+        return Ok(one(y));
+    }
     let (spatial, numbers) = (&x.shape()[2..], x.floats()?);
     let (area, places) = (spatial.iter().product::<usize>(), count(&window.places)?);
     let by_columns = args.flag("storage_order");
@@ -113,6 +119,16 @@ fn pooled(
         results.push(act(&set, place));
     }
     Tensor::of_floats(x.kind(), shape_of(x, window), &results).map(one)
+}
+
+fn quick_mean(args: &Args<'_>) -> Outcome<Option<Tensor>> {
+    let x = args.tensor(0)?;
+    if x.rank() < 2 {
+        return Ok(None);
+    }
+    let mut shape = x.shape().to_vec();
+    shape[2..].fill(1);
+    fast::mean_of_rest(x, 2, shape)
 }
 
 fn global(args: &Args<'_>, act: impl Fn(&[f64]) -> f64) -> Outcome<Vec<Value>> {

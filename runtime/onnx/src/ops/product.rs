@@ -3,12 +3,13 @@ use super::cast::range_of;
 use super::shape::permuted;
 use super::{Op, one};
 use crate::error::Outcome;
+use crate::fast;
 use crate::run::Args;
 use crate::tensor::{Kind, Tensor, Value, count};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
-        "MatMul" => |args| matmul(args.tensor(0)?, args.tensor(1)?).map(one),
+        "MatMul" => |args| matmul(args, args.tensor(0)?, args.tensor(1)?).map(one),
         "Gemm" => gemm,
         "MatMulInteger" => integers,
         "QLinearMatMul" => quantised,
@@ -17,14 +18,22 @@ pub(super) fn find(name: &str) -> Option<Op> {
 }
 
 /// The product of matrices, in batches ("numpy.matmul").
-pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Outcome<Tensor> {
+pub(crate) fn matmul(args: &Args<'_>, a: &Tensor, b: &Tensor) -> Outcome<Tensor> {
+    if let (Some(x), Some(y)) = (fast::floats(a), fast::floats(b)) {
+        let (shape, batch, sizes) = joined(a, b)?;
+        let product = fast::product::pairs((x, &batch[0]), (y, &batch[1]), sizes, args.stop());
+        return Tensor::new(shape, product);
+    }
     let numbers = matmul_floats((a, &a.floats()?), (b, &b.floats()?))?;
     Tensor::of_floats(a.kind(), numbers.0, &numbers.1)
 }
 
 type Floats<'a> = (&'a Tensor, &'a [f64]);
 
-fn matmul_floats((a, x): Floats<'_>, (b, y): Floats<'_>) -> Outcome<(Vec<usize>, Vec<f64>)> {
+/// The shape of a product; where its matrices are in either operand; their sizes.
+type Joined = (Vec<usize>, [Vec<usize>; 2], (usize, usize, usize));
+
+fn joined(a: &Tensor, b: &Tensor) -> Outcome<Joined> {
     let (a_shape, b_shape) = (matrix(a.shape(), true)?, matrix(b.shape(), false)?);
     let ([a_batch @ .., m, k], [b_batch @ .., inner, n]) = (&a_shape[..], &b_shape[..]) else {
         return Err("matrices must have dimensions".to_owned());
@@ -36,18 +45,24 @@ fn matmul_floats((a, x): Floats<'_>, (b, y): Floats<'_>) -> Outcome<(Vec<usize>,
     let (of_a, of_b) = (places(a_batch, &batch)?, places(b_batch, &batch)?);
     let mut shape = batch;
     shape.extend([*m, *n]);
-    let mut product = vec![0.0; count(&shape)?];
-    for (at, (from_a, from_b)) in of_a.iter().zip(&of_b).enumerate() {
-        let (x, y) = (&x[from_a * m * k..], &y[from_b * k * n..]);
-        let to = &mut product[at * m * n..(at + 1) * m * n];
-        multiply((x, y), (*m, *k, *n), to);
-    }
+    count(&shape)?;
     // A vector's own dimension goes again.
     if b.rank() == 1 {
         shape.pop();
     }
     if a.rank() == 1 {
         shape.remove(shape.len() - if b.rank() == 1 { 1 } else { 2 });
+    }
+    Ok((shape, [of_a, of_b], (*m, *k, *n)))
+}
+
+fn matmul_floats((a, x): Floats<'_>, (b, y): Floats<'_>) -> Outcome<(Vec<usize>, Vec<f64>)> {
+    let (shape, [of_a, of_b], (m, k, n)) = joined(a, b)?;
+    let mut product = vec![0.0; count(&shape)?];
+    for (at, (from_a, from_b)) in of_a.iter().zip(&of_b).enumerate() {
+        let (x, y) = (&x[from_a * m * k..], &y[from_b * k * n..]);
+        let to = &mut product[at * m * n..(at + 1) * m * n];
+        multiply((x, y), (m, k, n), to);
     }
     Ok((shape, product))
 }
@@ -103,13 +118,13 @@ pub(crate) fn centred(x: &Tensor, zero: Option<&Tensor>, by_row: bool) -> Outcom
 fn integers(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let a = centred(args.tensor(0)?, args.given(2)?, true)?;
     let b = centred(args.tensor(1)?, args.given(3)?, false)?;
-    matmul(&a, &b)?.cast(Kind::I32, true).map(one)
+    matmul(args, &a, &b)?.cast(Kind::I32, true).map(one)
 }
 
 fn quantised(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let a = centred(args.tensor(0)?, Some(args.tensor(2)?), true)?;
     let b = centred(args.tensor(3)?, Some(args.tensor(5)?), false)?;
-    let product = matmul(&a, &b)?;
+    let product = matmul(args, &a, &b)?;
     let scale = |at: usize| args.tensor(at).and_then(|scale| scale.wide());
     let (a_scale, b_scale, y_scale) = (scale(1)?, scale(4)?, scale(6)?);
     let factor = super::arithmetic::div(&super::arithmetic::mul(&a_scale, &b_scale)?, &y_scale)?;

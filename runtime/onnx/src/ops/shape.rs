@@ -1,6 +1,7 @@
 use super::arithmetic::{broadcast, places, walk};
 use super::{Op, one};
 use crate::error::Outcome;
+use crate::fast;
 use crate::run::Args;
 use crate::tensor::stored::kind_of;
 use crate::tensor::{Tensor, Value, as_size, axis_of, count, strides};
@@ -43,7 +44,11 @@ fn reshape(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let Some(wanted) = args.listed("shape", 1)? else {
         return Err("a shape is missing".to_owned());
     };
-    let keeps_zero = args.flag("allowzero");
+    x.reshaped(reshaped(x.shape(), &wanted, args.flag("allowzero"))?).map(one)
+}
+
+/// The shape that sizes stand for.
+pub(crate) fn reshaped(of: &[usize], wanted: &[i64], keeps_zero: bool) -> Outcome<Vec<usize>> {
     let mut shape = Vec::with_capacity(wanted.len());
     let mut open = None;
     for (at, size) in wanted.iter().enumerate() {
@@ -52,19 +57,17 @@ fn reshape(args: &Args<'_>) -> Outcome<Vec<Value>> {
                 open = Some(at);
                 1
             }
-            0 if !keeps_zero => {
-                *x.shape().get(at).ok_or_else(|| format!("there is no size {at}"))?
-            }
+            0 if !keeps_zero => *of.get(at).ok_or_else(|| format!("there is no size {at}"))?,
             size => as_size(*size)?,
         });
     }
     if let Some(at) = open {
         let others = count(&shape)?;
-        shape[at] = x.len().checked_div(others).ok_or_else(|| {
-            format!("what -1 stands for in {wanted:?} cannot be told for {:?}", x.shape())
-        })?;
+        shape[at] = count(of)?
+            .checked_div(others)
+            .ok_or_else(|| format!("what -1 stands for in {wanted:?} cannot be told for {of:?}"))?;
     }
-    x.reshaped(shape).map(one)
+    Ok(shape)
 }
 
 fn flatten(args: &Args<'_>) -> Outcome<Vec<Value>> {
@@ -114,6 +117,9 @@ pub(crate) fn permuted(x: &Tensor, order: &[usize]) -> Outcome<Tensor> {
     let own = strides(x.shape());
     let shape: Vec<usize> = order.iter().map(|at| x.shape()[*at]).collect();
     let steps: Vec<usize> = order.iter().map(|at| own[*at]).collect();
+    if let Some(y) = fast::permuted(x, &shape, &steps) {
+        return Ok(y);
+    }
     let places = walk(&shape, &steps, x.len());
     x.take(shape, &places)
 }

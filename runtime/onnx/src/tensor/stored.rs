@@ -64,6 +64,48 @@ pub(crate) fn read(stored: &proto::Tensor) -> Outcome<Tensor> {
     Tensor::of_data(shape, data)
 }
 
+impl Tensor {
+    /// From little-endian elements, as files and messages have them; booleans are bytes.
+    ///
+    /// # Errors
+    /// Says where type, shape and bytes do not agree.
+    pub fn from_bytes(kind: Kind, shape: Vec<usize>, bytes: &[u8]) -> Result<Self, String> {
+        let elements = count(&shape)?;
+        let expected = elements as u64 * kind.bytes();
+        if kind == Kind::Text || packed(kind) > 1 || bytes.len() as u64 != expected {
+            let there = bytes.len();
+            return Err(format!("{there} bytes do not fill {shape:?} of {kind:?}"));
+        }
+        Self::of_data(shape, from_bytes(kind, bytes, elements)?)
+    }
+
+    /// Its elements, little-endian; nothing for texts.
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        macro_rules! numbers {
+            ($elements:expr) => {
+                $elements.iter().flat_map(|x| x.to_le_bytes()).collect()
+            };
+        }
+        Some(match self.data() {
+            Data::F32(all) => numbers!(all),
+            Data::F64(all) => numbers!(all),
+            Data::F16(all) => numbers!(all),
+            Data::Bf16(all) => numbers!(all),
+            Data::I8(all) => numbers!(all),
+            Data::I16(all) => numbers!(all),
+            Data::I32(all) => numbers!(all),
+            Data::I64(all) => numbers!(all),
+            Data::U8(all) => all.to_vec(),
+            Data::U16(all) => numbers!(all),
+            Data::U32(all) => numbers!(all),
+            Data::U64(all) => numbers!(all),
+            Data::Bool(all) => all.iter().map(|x| u8::from(*x)).collect(),
+            Data::Small(_, codes) => codes.to_vec(),
+            Data::Text(_) => return None,
+        })
+    }
+}
+
 /// Reads a list.
 pub(crate) fn sequence(stored: &proto::Sequence) -> Outcome<Value> {
     let tensors = stored.tensor_values.iter().map(|tensor| read(tensor).map(Value::Tensor));

@@ -26,14 +26,14 @@ impl Bench {
             )),
             shared: Arc::new(Shared::default()),
         };
-        let context = Context::new("echo".to_owned());
+        let context = Context::new("echo".to_owned(), ModelKind::Generation);
         Self { echo, purse, reach, tensors: TensorBudget::new(10_000, Arc::default()), context }
     }
 
     /// Computes, and gives every output as text.
     async fn compute(&mut self, inputs: &[(&str, &str)]) -> Result<Vec<(String, String)>, String> {
         let tensor = |(name, value): &(&str, &str)| {
-            bytes(name, value.as_bytes().to_vec(), &self.tensors).expect("a small tensor")
+            output::bytes(name, value.as_bytes().to_vec(), &self.tensors).expect("a small tensor")
         };
         let inputs = inputs.iter().map(tensor).collect();
         let outputs = self.context.compute(&self.reach, &self.tensors, inputs).await;
@@ -109,7 +109,7 @@ async fn a_new_task_ends_the_stream_before_it() {
 async fn a_context_that_is_dropped_settles_and_closes() {
     let mut bench = Bench::new(100);
     bench.compute(&[("prompt", "a b c"), STREAM]).await.unwrap();
-    bench.context = Context::new("echo".to_owned());
+    bench.context = Context::new("echo".to_owned(), ModelKind::Generation);
     assert_eq!((bench.purse.reservations(), bench.echo.closed()), (0, 1));
     assert_eq!(bench.purse.tokens(), 100 - 3 - 1);
     // In the middle of a compute, with nothing received yet.
@@ -149,7 +149,7 @@ async fn errors_of_the_engine_cost_nothing() {
         let error = bench.compute(inputs).await.unwrap_err();
         assert!(error.contains(expect), "{inputs:?}: {error}");
     }
-    bench.context = Context::new("absent".to_owned());
+    bench.context = Context::new("absent".to_owned(), ModelKind::Generation);
     let error = bench.compute(&[("prompt", "a")]).await.unwrap_err();
     assert_eq!(error, "model_not_found: there is no model `absent`");
     assert_eq!((bench.purse.tokens(), bench.purse.settled().len()), (5_000, 0));

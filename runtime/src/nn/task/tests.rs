@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use super::super::bindings::wasi::nn::tensor::TensorType;
 use super::super::tensor::TensorBudget;
 use super::*;
 
@@ -18,7 +17,7 @@ fn text(value: &str) -> HostTensor {
 fn asked(inputs: &[(&str, &str)]) -> Result<Asked, String> {
     let inputs: Vec<(String, HostTensor)> =
         inputs.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
-    read(&inputs).map_err(|error| error.data)
+    read(ModelKind::Generation, &inputs).map_err(|error| error.data)
 }
 
 #[test]
@@ -35,7 +34,7 @@ fn inputs_become_tasks() {
         asked(&[("prompt", "Hi")]),
         Ok(Asked { task: Task::Generate { prompt, options }, stream: false })
     );
-    let texts = vec!["a".to_owned(), "b".to_owned()];
+    let texts = vec!["a".into(), "b".into()];
     assert_eq!(
         asked(&[("texts", r#"["a","b"]"#)]),
         Ok(Asked { task: Task::Embed { texts }, stream: false })

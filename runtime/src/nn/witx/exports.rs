@@ -135,9 +135,11 @@ fn fini_single(caller: &mut Caller<'_>, [context]: [u32; 1]) -> Result<(), Refus
 /// and length.
 fn set_input(caller: &mut Caller<'_>, [context, index, tensor]: [u32; 3]) -> Result<(), Refused> {
     let mut memory = Memory::of(caller)?;
-    let [_, _, _, data, data_bytes] = memory.words(tensor)?;
+    let [sizes, sizes_len, ty, data, data_bytes] = memory.words(tensor)?;
+    let sizes = memory.bytes(sizes, sizes_len.saturating_mul(4))?;
+    let sizes = sizes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
     let data = memory.bytes(data, data_bytes)?;
-    caller.data_mut().nn().set_input(context, index, data)
+    caller.data_mut().nn().set_input((context, index), (ty & 0xff, sizes), data)
 }
 
 fn get_output(

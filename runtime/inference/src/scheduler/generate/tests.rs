@@ -169,7 +169,7 @@ impl Client {
                     assert_eq!(usage.output_tokens as usize, self.tokens.len());
                     self.end = Some((finish_reason, usage));
                 }
-                Ok(Some(Event::ToolCalls(_) | Event::Embeddings { .. })) => {}
+                Ok(Some(Event::ToolCalls(_) | Event::Answer { .. })) => {}
                 Ok(None) | Err(InferenceError::InvalidRequest { .. }) => return,
                 Err(error) => panic!("{error}"),
             }

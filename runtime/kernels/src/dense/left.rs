@@ -1,0 +1,88 @@
+//! The first operand of a product, in the order in which kernels read it.
+
+use std::ops::Range;
+
+use super::gemm::DEPTH;
+use super::product::tile_rows;
+use crate::Level;
+use crate::pool::Pool;
+use crate::shared::Shared;
+use crate::simd::Line;
+
+/// Values that are worth another thread to lay out.
+const LAY_VALUES: usize = 1 << 15;
+
+/// A first operand that was laid out before: weights of a convolution.
+#[derive(Debug)]
+pub struct Tiles {
+    lines: Vec<Line>,
+    len: usize,
+    inner: usize,
+    level: Level,
+}
+
+impl Tiles {
+    /// Lays `[rows, inner]` out for products at a level.
+    ///
+    /// # Panics
+    /// When `x` is not whole rows.
+    pub fn new(level: Level, pool: &Pool, x: &[f32], inner: usize) -> Self {
+        assert!(inner > 0 && x.len().is_multiple_of(inner), "x is not whole rows");
+        let mut lines = vec![Line::ZERO; x.len().div_ceil(crate::simd::LANES)];
+        lay_out((level, pool), x, inner, &mut Line::values(&mut lines)[..x.len()]);
+        Self { lines, len: x.len(), inner, level }
+    }
+
+    /// Rows of the operand.
+    pub fn rows(&self) -> usize {
+        self.len / self.inner
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.lines.as_slice())
+    }
+
+    pub(super) fn values(&self, level: Level, inner: usize) -> &[f32] {
+        assert!(self.level == level && self.inner == inner, "the tiles are of another product");
+        &Line::read(&self.lines)[..self.len]
+    }
+}
+
+/// Rows `first..` of a tile: as many as one kernel takes at once.
+fn tiles(level: Level, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let mut first = rows.start;
+    std::iter::from_fn(move || {
+        let count = tile_rows(level, rows.end - first);
+        first += count;
+        (count > 0).then(|| first - count..first)
+    })
+}
+
+/// Lays the rows of `x` out in tiles, so that a kernel reads one value of each row side by side.
+pub(super) fn lay_out((level, pool): (Level, &Pool), x: &[f32], inner: usize, out: &mut [f32]) {
+    let rows = x.len() / inner;
+    let largest = tile_rows(level, usize::MAX);
+    let step = LAY_VALUES.div_ceil(inner).next_multiple_of(largest);
+    let out = Shared::new(out);
+    pool.run(rows.div_ceil(step), &|i| {
+        for tile in tiles(level, i * step..rows.min((i + 1) * step)) {
+            for first in (0..inner).step_by(DEPTH) {
+                let depth = DEPTH.min(inner - first);
+                let at = first * rows + tile.start * depth;
+                // SAFETY: each tile's part of a depth is laid out once.
+                let out = unsafe { out.part(at..at + tile.len() * depth) };
+                transpose(&x[tile.start * inner + first..], inner, tile.len(), out);
+            }
+        }
+    });
+}
+
+/// The first columns of `[rows, inner]` to `[columns, rows]`.
+fn transpose(x: &[f32], inner: usize, rows: usize, out: &mut [f32]) {
+    for (k, out) in out.chunks_exact_mut(rows).enumerate() {
+        for (r, out) in out.iter_mut().enumerate() {
+            *out = x[r * inner + k];
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Images as matrices: a column for each place of a window that slides over them.
+
+use std::ops::Range;
+
+use crate::simd::LANES;
+
+/// Columns that are gathered at a time.
+const ROW: usize = 512;
+
+/// How a window slides, vertically and horizontally.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Its size.
+    pub kernel: [usize; 2],
+    /// Steps from one place to the next.
+    pub stride: [usize; 2],
+    /// Steps from one of its values to the next.
+    pub dilation: [usize; 2],
+    /// Zeros before the image's first row and column.
+    pub before: [usize; 2],
+    /// Places: the size of the result.
+    pub places: [usize; 2],
+}
+
+/// An image, and the window that slides over it: a matrix with a row for each value of the window
+/// in each channel and a column for each place.
+#[derive(Clone, Copy, Debug)]
+pub struct Patches<'a> {
+    /// `[channels, height, width]`.
+    pub image: &'a [f32],
+    /// Channels, height, width.
+    pub size: [usize; 3],
+    /// What slides.
+    pub window: Window,
+}
+
+impl Patches<'_> {
+    /// Rows of the matrix.
+    pub fn inner(&self) -> usize {
+        self.size[0] * self.window.kernel[0] * self.window.kernel[1]
+    }
+
+    /// Columns of the matrix.
+    pub fn columns(&self) -> usize {
+        self.window.places[0] * self.window.places[1]
+    }
+
+    pub(super) fn check(&self) {
+        let [channels, height, width] = self.size;
+        assert_eq!(self.image.len(), channels * height * width, "the image has the wrong size");
+        assert!(self.window.stride.iter().all(|stride| *stride > 0), "a stride is zero");
+    }
+
+    /// Some rows and columns of the matrix, `[panel][rows][16]`.
+    pub(super) fn gather(&self, rows: Range<usize>, columns: Range<usize>, out: &mut [f32]) {
+        let [kernel_height, kernel_width] = self.window.kernel;
+        let panel = rows.len() * LANES;
+        let mut buffer = [0.0; ROW];
+        let row = &mut buffer[..columns.len().min(ROW)];
+        for (k, at) in rows.enumerate() {
+            let (channel, tap) =
+                (at / (kernel_height * kernel_width), at % (kernel_height * kernel_width));
+            self.row(channel, [tap / kernel_width, tap % kernel_width], columns.start, row);
+            super::gemm::spread(row, &mut out[k * LANES..], panel);
+        }
+    }
+
+    /// What one value of the window sees at the places from `first` on.
+    fn row(&self, channel: usize, tap: [usize; 2], first: usize, out: &mut [f32]) {
+        let Window { stride, dilation, before, places, .. } = self.window;
+        let [_, height, width] = self.size;
+        let image = &self.image[channel * height * width..][..height * width];
+        let (mut done, mut place) = (0, first);
+        while done < out.len() {
+            let (y, x) = (place / places[1], place % places[1]);
+            let count = (places[1] - x).min(out.len() - done);
+            let out = &mut out[done..done + count];
+            let line = (y * stride[0] + tap[0] * dilation[0]).wrapping_sub(before[0]);
+            match image.get(line.wrapping_mul(width)..).filter(|_| line < height) {
+                Some(rest) => {
+                    let shift = tap[1] * dilation[1];
+                    spread_line(&rest[..width], (x, stride[1]), (shift, before[1]), out);
+                }
+                None => out.fill(0.0),
+            }
+            done += count;
+            place += count;
+        }
+    }
+}
+
+/// Values of a line from place `x` on: `line[(x + i) stride + shift - before]`, zeros outside.
+#[inline(always)]
+fn spread_line(
+    line: &[f32],
+    (x, stride): (usize, usize),
+    (shift, before): (usize, usize),
+    out: &mut [f32],
+) {
+    // The first place that is inside, and the first after.
+    let start = before.saturating_sub(shift).div_ceil(stride);
+    let end = (line.len() + before).saturating_sub(shift).div_ceil(stride);
+    let from = start.clamp(x, x + out.len()) - x;
+    let to = end.clamp(x + from, x + out.len()) - x;
+    out[..from].fill(0.0);
+    out[to..].fill(0.0);
+    if from == to {
+        return;
+    }
+    let first = (x + from) * stride + shift - before;
+    let out = &mut out[from..to];
+    if stride == 1 {
+        out.copy_from_slice(&line[first..first + out.len()]);
+    } else {
+        for (out, value) in out.iter_mut().zip(line[first..].iter().step_by(stride)) {
+            *out = *value;
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Networks on burn, and what a file must hold to become one.
 
-/// BERT: texts to vectors.
-pub(crate) mod bert;
+/// Encoders: texts to vectors, classes or scores.
+pub(crate) mod encoder;
 /// Shapes and numbers of a network, from either format.
 pub(crate) mod config;
 /// Names of tensors, and what families have in common.

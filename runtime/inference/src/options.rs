@@ -73,6 +73,11 @@ pub struct InferenceOptions {
     pub text_bytes_max: usize,
     /// Most texts in one embedding task.
     pub texts_max: usize,
+    /// Most floating-point operations of one run of a graph. A run whose shapes depend on data is
+    /// planned, and paid for in advance, as if it took so many.
+    pub graph_operations_max: u64,
+    /// Most bytes of the values of one run of a graph.
+    pub graph_bytes_max: u64,
     /// `max_tokens` where the caller gives none.
     pub output_tokens_default: u32,
     /// Size of the largest weight file or folder that is loaded.
@@ -115,6 +120,8 @@ impl Default for InferenceOptions {
             stream_events_max: 64,
             text_bytes_max: 1 << 20,
             texts_max: 2_048,
+            graph_operations_max: 1_000_000_000_000,
+            graph_bytes_max: 2 << 30,
             output_tokens_default: 256,
             model_bytes_max: 16 << 30,
             memory_bytes_max: 16 << 30,

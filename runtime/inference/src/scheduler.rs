@@ -7,11 +7,13 @@ pub(crate) mod chain;
 /// From logits to what a client sees.
 pub(crate) mod choice;
 /// The embedding thread.
-pub(crate) mod embed;
+pub(crate) mod encode;
 /// Whose turn it is.
 pub(crate) mod fair;
 /// The generation thread: continuous batching.
 pub(crate) mod generate;
+/// Graphs: tensors to tensors.
+pub(crate) mod graph;
 /// From callers to a model's thread, bounded.
 pub(crate) mod inbox;
 /// The right to use a loaded model.
@@ -22,6 +24,8 @@ pub(crate) mod model;
 pub(crate) mod prepare;
 /// Tasks that wait for a model's thread.
 pub(crate) mod queue;
+/// Tasks of encoders.
+mod read;
 /// What a client holds: events, usage, state.
 pub(crate) mod session;
 /// Embeddings by a generation model.

@@ -15,6 +15,8 @@ pub mod quant;
 pub mod linear;
 /// Rotary embedding and causal attention over a paged KV cache.
 pub mod attention;
+/// Attention within whole texts: encoders.
+pub mod full;
 /// Linear layers with weights in f32, f16 or bf16, and products of matrices.
 pub mod dense;
 /// Arithmetic and functions, value by value.

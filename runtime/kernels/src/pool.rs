@@ -306,9 +306,17 @@ impl Drop for Entered {
 
 /// Gives `f` the calling thread's pool: the one it entered, else one of the calling thread alone.
 pub fn current<R>(f: impl FnOnce(&Pool) -> R) -> R {
-    static ALONE: OnceLock<Pool> = OnceLock::new();
     let entered = CURRENT.with_borrow(Option::clone);
-    f(entered.as_deref().unwrap_or_else(|| ALONE.get_or_init(|| Pool::new(1))))
+    match entered {
+        Some(pool) => f(&pool),
+        None => alone(f),
+    }
+}
+
+/// A pool of the calling thread alone: for work within a piece.
+pub fn alone<R>(f: impl FnOnce(&Pool) -> R) -> R {
+    static ALONE: OnceLock<Pool> = OnceLock::new();
+    f(ALONE.get_or_init(|| Pool::new(1)))
 }
 
 #[cfg(test)]

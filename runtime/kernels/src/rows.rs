@@ -26,6 +26,7 @@ enum Op<'a> {
     RmsNorm(Norm<'a>),
     AddRmsNorm(Norm<'a>),
     LayerNorm(Norm<'a>),
+    AddLayerNorm(Norm<'a>),
     Softmax,
     SiluMul,
     GeluTanhMul,
@@ -40,7 +41,7 @@ struct Job<'a> {
     x_width: usize,
     y: Shared<'a, f32>,
     y_width: usize,
-    /// Only for [`Op::AddRmsNorm`]: as `y`.
+    /// Only for [`Op::AddRmsNorm`] and [`Op::AddLayerNorm`]: as `y`.
     sum: Option<Shared<'a, f32>>,
 }
 
@@ -70,6 +71,19 @@ pub fn layer_norm(level: Level, pool: &Pool, x: &[f32], norm: Norm<'_>, y: &mut 
     let width = norm.weight.len();
     assert!(norm.bias.is_none_or(|b| b.len() == width), "the bias has the wrong size");
     run((level, pool), Op::LayerNorm(norm), (x, width), (y, width), None);
+}
+
+/// Adds `x` to `sum`, and gives the [`layer_norm`] of that in `y`.
+pub fn add_layer_norm(
+    level: Level,
+    pool: &Pool,
+    (x, sum): (&[f32], &mut [f32]),
+    norm: Norm<'_>,
+    y: &mut [f32],
+) {
+    let width = norm.weight.len();
+    assert!(norm.bias.is_none_or(|b| b.len() == width), "the bias has the wrong size");
+    run((level, pool), Op::AddLayerNorm(norm), (x, width), (y, width), Some(sum));
 }
 
 /// `y = e^x / sum(e^x)`, by row of `width`. A weight below `e^-87` of the largest is about 1e-38.
@@ -146,6 +160,13 @@ unsafe fn piece_body<S: Simd>(s: S, job: &Job<'_>, rows: Range<usize>) {
                 let sum = unsafe { sum.part(at) };
                 add_row(s, x, sum);
                 rms_row(s, sum, norm, y);
+            }
+            Op::AddLayerNorm(norm) => {
+                let Some(sum) = &job.sum else { return };
+                // SAFETY: the caller's promise.
+                let sum = unsafe { sum.part(at) };
+                add_row(s, x, sum);
+                layer_row(s, sum, norm, y);
             }
             Op::LayerNorm(norm) => layer_row(s, x, norm, y),
             Op::Softmax => softmax_row(s, x, y),

@@ -1,7 +1,7 @@
 use super::families::Family;
 
-/// BERT encoders.
-mod bert;
+/// Encoders.
+mod encoder;
 /// From GGUF's metadata.
 mod gguf;
 /// From `config.json`.
@@ -9,7 +9,9 @@ mod hf;
 /// Rotary frequencies.
 mod rope;
 
-pub(crate) use bert::{BertConfig, Pooling};
+pub(crate) use encoder::{
+    EncoderActivation, EncoderConfig, EncoderFamily, Local, Pooling, Purpose,
+};
 pub(crate) use rope::{Rope, RopeScaling};
 
 /// A decoder: all that families differ in, apart from the names of their tensors.

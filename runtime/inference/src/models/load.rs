@@ -1,15 +1,18 @@
 //! Two steps: `check` reads everything but the weights' values, and `build` loads them.
 
 use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use emberbox_kernels::attention::CacheKind;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::bert::{self, Bert};
-use super::config::{BertConfig, DecoderConfig};
+use emberbox_onnx::Model as OnnxModel;
+
+use super::config::{DecoderConfig, EncoderConfig, EncoderFamily, Purpose};
 use super::decoder::{self, Decoder, Loader};
+use super::encoder::{self, Encoder};
 use super::families::{Family, Naming};
 #[cfg(test)]
 use super::ops::Path;
@@ -24,29 +27,51 @@ use crate::text::codec::Codec;
 use crate::text::{gguf as gguf_text, library};
 use crate::{InferenceError, ModelSource};
 
+/// ONNX files.
+pub(crate) mod graph;
+
+/// How an encoder reads, and what it answers.
+pub(crate) struct EncoderText {
+    pub(crate) tokenizer: tokenizers::Tokenizer,
+    pub(crate) vocabulary: usize,
+    /// Most tokens of one text.
+    pub(crate) tokens_max: usize,
+    /// Segments that it tells apart.
+    pub(crate) types: usize,
+    pub(crate) purpose: Purpose,
+}
+
 /// A model whose files are in order.
 pub(crate) struct Checked {
     pub(crate) info: ModelInfo,
     pub(crate) text: Text,
-    weights: Weights,
+    /// Of a graph, they are in it.
+    weights: Option<Weights>,
     network: Config,
 }
 
 /// How a model reads and writes.
 pub(crate) enum Text {
-    Generation { codec: Box<Codec>, template: Option<Box<ChatTemplate>> },
-    Embedding { tokenizer: Box<tokenizers::Tokenizer>, tokens_max: usize },
+    Generation {
+        codec: Box<Codec>,
+        template: Option<Box<ChatTemplate>>,
+    },
+    Encoder(Box<EncoderText>),
+    /// It reads tensors.
+    Graph(Arc<OnnxModel>),
 }
 
 enum Config {
     Decoder(Box<DecoderConfig>, Naming),
-    Bert(BertConfig),
+    Encoder(Box<EncoderConfig>),
+    Graph(Arc<OnnxModel>),
 }
 
 /// A network that can run.
 pub(crate) enum Network {
     Decoder(Box<Decoder>),
-    Bert(Box<Bert>),
+    Encoder(Box<Encoder>),
+    Graph(Arc<OnnxModel>),
 }
 
 /// Reads and checks a model's files.
@@ -57,10 +82,17 @@ pub(crate) fn check(
 ) -> Result<Checked, InferenceError> {
     match source {
         ModelSource::Path(path) if path.is_dir() => check_folder(name, path, bytes_max),
-        ModelSource::Path(path) => check_gguf(name, Blob::open(path, bytes_max)?),
-        ModelSource::Static(bytes) => check_gguf(name, Blob::fixed(name, bytes)),
-        ModelSource::Brought(bytes) => check_gguf(name, Blob::brought(name, bytes)),
+        ModelSource::Path(path) => check_file(name, Blob::open(path, bytes_max)?),
+        ModelSource::Static(bytes) => check_file(name, Blob::fixed(name, bytes)),
+        ModelSource::Brought(bytes) => check_file(name, Blob::brought(name, bytes)),
     }
+}
+
+/// A file says by how it begins what it is.
+fn check_file(name: &str, blob: Blob) -> Result<Checked, InferenceError> {
+    const GGUF: &[u8] = b"GGUF";
+    let start = blob.read(0, blob.len().min(GGUF.len() as u64))?;
+    if start == GGUF { check_gguf(name, blob) } else { graph::check(name, &blob) }
 }
 
 impl Checked {
@@ -71,14 +103,17 @@ impl Checked {
         cache: CacheKind,
         place: &Place,
     ) -> Result<(ModelInfo, Text, Network), InferenceError> {
-        let weights = &self.weights;
-        let network = match &self.network {
-            Config::Decoder(config, naming) => {
+        let network = match (&self.network, &self.weights) {
+            (Config::Graph(model), _) => Network::Graph(Arc::clone(model)),
+            (_, None) => return Err(InferenceError::bad_model(&self.info.name, "has no weights")),
+            (Config::Decoder(config, naming), Some(weights)) => {
                 let loader = Loader { weights, config, naming: *naming, cache, place };
                 let positions = config.context.min(positions_max);
                 Network::Decoder(Box::new(Decoder::load(&loader, positions)?))
             }
-            Config::Bert(config) => Network::Bert(Box::new(Bert::load(weights, config, place)?)),
+            (Config::Encoder(config), Some(weights)) => {
+                Network::Encoder(Box::new(Encoder::load(weights, config, place)?))
+            }
         };
         Ok((self.info, self.text, network))
     }
@@ -88,7 +123,8 @@ impl Checked {
     #[cfg(test)]
     pub(crate) fn decoder(&self, path: Path) -> Decoder {
         let Config::Decoder(config, naming) = &self.network else { panic!("not a decoder") };
-        let (weights, naming, cache) = (&self.weights, *naming, CacheKind::F32);
+        let weights = self.weights.as_ref().unwrap();
+        let (naming, cache) = (*naming, CacheKind::F32);
         let place = &crate::testing::place(path);
         let loader = Loader { weights, config, naming, cache, place };
         Decoder::load(&loader, config.context).unwrap()
@@ -114,7 +150,8 @@ fn check_gguf(name: &str, blob: Blob) -> Result<Checked, InferenceError> {
     let shape = Shape::of_decoder(&config, template.is_some());
     let info = info(name, &weights, shape, blob::hex(digest));
     let text = Text::Generation { codec: Box::new(codec), template };
-    Ok(Checked { info, text, weights, network: Config::Decoder(Box::new(config), Naming::Gguf) })
+    let network = Config::Decoder(Box::new(config), Naming::Gguf);
+    Ok(Checked { info, text, weights: Some(weights), network })
 }
 
 /// What a model's description takes from its configuration.
@@ -187,7 +224,9 @@ fn check_folder(name: &str, path: &FilePath, bytes_max: u64) -> Result<Checked, 
     let folder = Folder::new(path);
     let model: ModelJson = folder.required("config.json")?;
     match model.model_type.as_deref() {
-        Some("bert") => check_bert(name, &folder, bytes_max),
+        Some(family) if let Some(family) = EncoderFamily::of(family) => {
+            check_encoder(name, &folder, family, bytes_max)
+        }
         Some(family) if Family::of_hf(family).is_some() => {
             check_decoder(name, &folder, model, bytes_max)
         }
@@ -198,8 +237,13 @@ fn check_folder(name: &str, path: &FilePath, bytes_max: u64) -> Result<Checked, 
     }
 }
 
-fn check_bert(name: &str, folder: &Folder, bytes_max: u64) -> Result<Checked, InferenceError> {
-    let config = BertConfig::from_hf(folder)?;
+fn check_encoder(
+    name: &str,
+    folder: &Folder,
+    family: EncoderFamily,
+    bytes_max: u64,
+) -> Result<Checked, InferenceError> {
+    let config = EncoderConfig::from_hf(folder, family)?;
     let (_, tokenizer) = tokenizer(folder)?;
     let words = tokenizer.get_vocab_size(true);
     if words > config.vocabulary {
@@ -209,17 +253,29 @@ fn check_bert(name: &str, folder: &Folder, bytes_max: u64) -> Result<Checked, In
     library::check_ids(&tokenizer, config.vocabulary)
         .map_err(|reason| folder.bad("tokenizer.json", reason))?;
     let (weights, digest) = folder.weights(bytes_max)?;
-    bert::check(&weights, &config)?;
+    encoder::check(&weights, &config)?;
     let shape = Shape {
-        kind: ModelKind::Embedding,
-        architecture: "bert",
+        kind: match &config.purpose {
+            Purpose::Embed { .. } => ModelKind::Embedding,
+            Purpose::Classify { .. } => ModelKind::Classification,
+            Purpose::ClassifyTokens { .. } => ModelKind::TokenClassification,
+            Purpose::Compare { .. } => ModelKind::Reranking,
+        },
+        architecture: family.name(),
         context: config.tokens_max,
         hidden: config.hidden,
         chat_template: false,
     };
     let info = info(name, &weights, shape, digest);
-    let text = Text::Embedding { tokenizer: Box::new(tokenizer), tokens_max: config.tokens_max };
-    Ok(Checked { info, text, weights, network: Config::Bert(config) })
+    let text = Text::Encoder(Box::new(EncoderText {
+        tokenizer,
+        vocabulary: config.vocabulary,
+        tokens_max: config.tokens_max,
+        types: config.types,
+        purpose: config.purpose.clone(),
+    }));
+    let network = Config::Encoder(Box::new(config));
+    Ok(Checked { info, text, weights: Some(weights), network })
 }
 
 fn check_decoder(
@@ -249,7 +305,7 @@ fn check_decoder(
     Ok(Checked {
         info,
         text,
-        weights,
+        weights: Some(weights),
         network: Config::Decoder(Box::new(config), Naming::HuggingFace),
     })
 }

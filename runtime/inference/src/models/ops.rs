@@ -6,13 +6,15 @@ use std::sync::Arc;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::module::Param;
-use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 use emberbox_kernels::attention::{CacheKind, Heads, Span};
 
 use super::config::Activation;
 use super::kv::LayerCache;
 use linear::Packing;
 
+/// Those of encoders.
+pub(crate) mod encoder;
 /// By the kernels.
 mod kernels;
 /// Linear layers.
@@ -65,7 +67,6 @@ pub(crate) trait DecoderOps: Backend {
     fn rows(w: IntTensor<Self>, ids: IntTensor<Self>, p: Arc<Packing>) -> FloatTensor<Self>;
     fn norm(x: FloatTensor<Self>, w: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
     fn gate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
-    fn smooth_gate(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn attend(
         qkv: FloatTensor<Self>,
         cache: IntTensor<Self>,
@@ -100,14 +101,6 @@ pub(crate) fn gate(x: Tensor<2>, function: Activation, path: Path) -> Tensor<2> 
     match path {
         Path::Kernels => Tensor::from_dispatch(Dispatch::gate(x.into_dispatch(), function)),
         Path::Reference => reference::gate(&x, function),
-    }
-}
-
-/// The Gaussian error linear unit.
-pub(crate) fn gelu(x: Tensor<2>, path: Path) -> Tensor<2> {
-    match path {
-        Path::Kernels => Tensor::from_dispatch(Dispatch::smooth_gate(x.into_dispatch())),
-        Path::Reference => activation::gelu(x),
     }
 }
 

@@ -9,8 +9,9 @@ use emberbox_kernels::pool::Pool;
 use tokio::sync::oneshot;
 
 use super::chain::Secret;
-use super::embed::Embedder;
+use super::encode::Reader;
 use super::generate::{Generator, Parts};
+use super::graph::Runner;
 use super::inbox::{Inbox, Limits, Queued, Status};
 use super::lock;
 use super::prepare::{Prepared, prepare};
@@ -92,7 +93,10 @@ impl Model {
                 let parts = Parts { text, inbox, options, secret };
                 Box::new(move || Generator::new(*decoder, parts).run())
             }
-            Network::Bert(bert) => Box::new(move || Embedder::new(*bert, inbox, options).run()),
+            Network::Graph(model) => Box::new(move || Runner::new(model, inbox, options).run()),
+            Network::Encoder(encoder) => {
+                Box::new(move || Reader::new((*encoder, text), inbox, options).run())
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 use emberbox_sampling::{Constraint, Grammar, Sampler, Sampling, TOP_LOGPROBS_MAX};
 
 use super::choice::{Choice, Tools};
+use super::encode::Reading;
+use super::graph::GraphRun;
 use super::model::Model;
+use super::read;
 use crate::InferenceError;
-use crate::api::{GenerateOptions, Input, Plan, Prompt, Task, ToolChoice};
+use crate::api::{GenerateOptions, Input, ModelInfo, Plan, Prompt, Task, ToolChoice};
 use crate::models::load::Text;
 use crate::text::codec::Codec;
-use crate::text::library;
 use crate::text::output::Output;
 use crate::text::tools::{self, ToolReader, ToolStyle};
 
@@ -19,6 +21,8 @@ const STOP_BYTES_MAX: usize = 256;
 pub(crate) enum Prepared {
     Generate(Box<Generation>),
     Embed(Vec<Vec<u32>>),
+    Read(Reading),
+    Graph(Box<GraphRun>),
 }
 
 /// A generation.
@@ -37,6 +41,11 @@ impl Prepared {
                 input_tokens: task.prompt.len() as u32,
                 output_tokens_max: task.output_max as u32,
             },
+            Self::Graph(run) => run.plan(),
+            Self::Read(reading) => Plan {
+                input_tokens: reading.texts.iter().map(|text| text.ids.len() as u32).sum(),
+                output_tokens_max: 0,
+            },
             Self::Embed(texts) => Plan {
                 input_tokens: texts.iter().map(|text| text.len() as u32).sum(),
                 output_tokens_max: 0,
@@ -48,16 +57,16 @@ impl Prepared {
 /// Tokenises and checks a task. Slow for a long text: it runs on the model's text thread.
 pub(crate) fn prepare(model: &Model, task: Task) -> Result<Prepared, InferenceError> {
     match (task, model.text()) {
+        (Task::Run { inputs }, Text::Graph(graph)) => {
+            Ok(Prepared::Graph(Box::new(GraphRun::new(graph, inputs, model.options())?)))
+        }
         (Task::Generate { prompt, options }, Text::Generation { codec, .. }) => {
             Ok(Prepared::Generate(Box::new(generation((model, codec), prompt, options)?)))
         }
-        (Task::Embed { texts }, Text::Embedding { tokenizer, tokens_max }) => {
-            let encode = |text: &Input| match text {
-                Input::Text(text) => library::encode(tokenizer, text, true),
-                Input::Tokens(tokens) => known(tokens, tokenizer.get_vocab_size(true)),
-            };
-            Ok(Prepared::Embed(embedding(model, &texts, *tokens_max, encode)?))
-        }
+        (task, Text::Encoder(text)) => match read::prepare(model, text, task)? {
+            Some(reading) => Ok(Prepared::Read(reading)),
+            None => Err(wrong_kind(model)),
+        },
         (Task::Embed { texts }, Text::Generation { codec, .. }) => {
             let encode = |text: &Input| match text {
                 Input::Text(text) => codec.encode_text(text),
@@ -65,11 +74,13 @@ pub(crate) fn prepare(model: &Model, task: Task) -> Result<Prepared, InferenceEr
             };
             Ok(Prepared::Embed(embedding(model, &texts, model.context(), encode)?))
         }
-        _ => Err(InferenceError::WrongKind {
-            model: model.info().name.clone(),
-            actual: model.info().kind,
-        }),
+        _ => Err(wrong_kind(model)),
     }
+}
+
+fn wrong_kind(model: &Model) -> InferenceError {
+    let ModelInfo { name, kind, .. } = model.info();
+    InferenceError::WrongKind { model: name.clone(), actual: *kind }
 }
 
 fn generation(
@@ -227,7 +238,7 @@ fn tokens(
 }
 
 /// Tokens that came as such, where the vocabulary has them all.
-fn known(tokens: &[u32], vocabulary: usize) -> Result<Vec<u32>, String> {
+pub(super) fn known(tokens: &[u32], vocabulary: usize) -> Result<Vec<u32>, String> {
     match tokens.iter().find(|id| **id as usize >= vocabulary) {
         Some(id) => Err(format!("token {id} is outside the vocabulary of {vocabulary}")),
         None => Ok(tokens.to_vec()),

@@ -3,8 +3,9 @@
 
 use emberbox_kernels::attention::Span;
 
-use super::embed::deliver;
+use super::encode::vectors;
 use super::generate::{Holding, Rows};
+use crate::api::{Event, FinishReason, Usage};
 
 /// Texts of one task; one of them is being computed, chunk by chunk.
 pub(super) struct Texts {
@@ -59,7 +60,8 @@ impl Texts {
         }
         let done = self.vectors.len() == self.texts.len();
         if done {
-            deliver(&self.holding.ticket, &self.vectors);
+            let event = Event::Answer { answer: vectors(&self.vectors), usage: Usage::default() };
+            self.holding.ticket.finish(vec![event], FinishReason::Stop);
         }
         done
     }

@@ -1,6 +1,6 @@
 use super::{field, open};
 use crate::api::{Answer, Event, FinishReason, ModelKind, SessionId, Task, Usage};
-use crate::models::bert::tests::folder;
+use crate::models::encoder::tests::folder;
 use crate::testing::defaults;
 use crate::{Inference, InferenceError, InferenceOptions, ModelSource};
 

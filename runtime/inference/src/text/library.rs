@@ -80,6 +80,41 @@ pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, frame: bool) -> Result<V
     }
 }
 
+/// A text, or two, with the tokens that the model wants around them.
+pub(crate) struct Framed {
+    pub(crate) ids: Vec<u32>,
+    /// The segment of each token.
+    pub(crate) types: Vec<u32>,
+    /// Bytes of the text that each token stands for; nothing for those that were added.
+    pub(crate) spans: Vec<Option<(u32, u32)>>,
+}
+
+/// Encodes, as [`encode`] does it, a text or two that belong together.
+pub(crate) fn framed(
+    tokenizer: &Tokenizer,
+    first: &str,
+    second: Option<&str>,
+) -> Result<Framed, String> {
+    let encode = || match second {
+        None => tokenizer.encode(first, true),
+        Some(second) => tokenizer.encode((first, second), true),
+    };
+    let encoding = match catch_unwind(AssertUnwindSafe(encode)) {
+        Ok(encoding) => encoding.map_err(|error| error.to_string())?,
+        Err(_) => return Err("the tokenizer failed on this text".to_owned()),
+    };
+    let added = encoding.get_special_tokens_mask().iter();
+    let span = |((start, end), added): (&(usize, usize), &u32)| {
+        let span = (u32::try_from(*start).ok()?, u32::try_from(*end).ok()?);
+        (*added == 0).then_some(span)
+    };
+    Ok(Framed {
+        ids: encoding.get_ids().to_vec(),
+        types: encoding.get_type_ids().to_vec(),
+        spans: encoding.get_offsets().iter().zip(added).map(span).collect(),
+    })
+}
+
 /// Parses a `tokenizer.json`.
 pub(crate) fn parse(json: &[u8]) -> Result<Tokenizer, String> {
     let mut tokenizer = match catch_unwind(|| Tokenizer::from_bytes(json)) {

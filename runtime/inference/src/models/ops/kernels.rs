@@ -124,17 +124,6 @@ impl DecoderOps for Flex {
         tensor([tokens, both / 2], y)
     }
 
-    fn smooth_gate(x: FlexTensor) -> FlexTensor {
-        let x = x.to_contiguous();
-        // The kernel wants whole vectors, and a hostile model's width may be any.
-        let mut values = floats(&x).to_vec();
-        values.resize(values.len().next_multiple_of(16), 0.0);
-        let mut y = vec![0.0; values.len()];
-        pool::current(|pool| rows::gelu(Level::detect(), pool, &values, &mut y));
-        y.truncate(floats(&x).len());
-        tensor(dims2(&x), y)
-    }
-
     fn attend(
         qkv: FlexTensor,
         mut cache: FlexTensor,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use burn::backend::Dispatch;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use emberbox_kernels::dense::Kind;
+use emberbox_kernels::dense::{Activation, Kind};
 use emberbox_kernels::linear::Matrix;
 use emberbox_kernels::memory;
 use emberbox_kernels::quant::Format;
 
+use super::encoder::{self, EncoderOps};
 use super::{DecoderOps, Path, bytes};
 use crate::InferenceError;
 use crate::formats::weights::{Rows, Storage};
@@ -94,6 +95,20 @@ impl Packing {
         self.parts(bytes).map(matrix).collect()
     }
 
+    /// Dense parts of one kind whose panels are full are one, for their panels lie in a row.
+    fn joined(self) -> Self {
+        let Some((first, others)) = self.parts.split_first() else { return self };
+        let full = self.parts[..others.len()].iter().all(|part| part.rows.is_multiple_of(PANEL));
+        let same = others.iter().all(|part| part.form == first.form);
+        match first.form {
+            Form::Dense(_) if full && same => {
+                let whole = Part { form: first.form, rows: self.rows() };
+                Self { columns: self.columns, parts: vec![whole] }
+            }
+            _ => self,
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.form.bytes(part.rows, self.columns)).sum()
     }
@@ -156,6 +171,19 @@ impl Linear {
         }
     }
 
+    /// As [`Linear::forward`], and a function of the result.
+    pub(crate) fn finished(&self, x: Tensor<2>, function: Activation) -> Tensor<2> {
+        let (Weights::Packed(w), Some(bias)) = (&self.weights, &self.bias) else {
+            return encoder::activated(self.forward(x), function);
+        };
+        Tensor::from_dispatch(Dispatch::affine(
+            x.into_dispatch(),
+            w.bytes.val().into_dispatch(),
+            bias.val().into_dispatch(),
+            (Arc::clone(&w.packing), function),
+        ))
+    }
+
     /// Rows of the first matrix by number: `ids` is `[tokens]`; gives `[tokens, columns]`.
     pub(crate) fn rows(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         match &self.weights {
@@ -198,7 +226,7 @@ fn pack(matrices: &[Rows<'_>], device: &Device) -> Result<Packed, InferenceError
         }
     }
     let bytes = Param::initialized(ParamId::new(), bytes(words, device));
-    Ok(Packed { bytes, packing: Arc::new(packing) })
+    Ok(Packed { bytes, packing: Arc::new(packing.joined()) })
 }
 
 /// The least common multiple.

@@ -102,6 +102,8 @@ impl Generator {
                 self.texts.push(Texts::new(holding, texts));
                 None
             }
+            // Of other kinds of models.
+            Prepared::Read(_) | Prepared::Graph(_) => None,
         }
     }
 

@@ -8,7 +8,7 @@ const GUARD: char = '\u{E000}';
 fn codec_of(source: &ModelSource) -> Codec {
     match check("m", source, u64::MAX).unwrap().text {
         Text::Generation { codec, .. } => *codec,
-        Text::Embedding { .. } => panic!("not a generation model"),
+        Text::Encoder(_) | Text::Graph(_) => panic!("not a generation model"),
     }
 }
 

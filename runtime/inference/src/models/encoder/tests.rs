@@ -1,10 +1,10 @@
 use serde_json::json;
 
 use crate::ModelSource;
-use crate::models::bert::Bert;
+use crate::models::encoder::{Encoded, Encoder};
 use crate::models::load::{Network, Text, check};
-use crate::models::place::Place;
-use crate::testing::{Scratch, defaults, noise, safetensors};
+use crate::models::ops::Path;
+use crate::testing::{Scratch, noise, safetensors};
 
 const HIDDEN: usize = 24;
 const HEADS: usize = 3;
@@ -78,12 +78,12 @@ pub(crate) fn folder() -> Scratch {
     folder
 }
 
-fn load(folder: &Scratch) -> (Text, Box<Bert>) {
+fn load(folder: &Scratch, path: Path) -> (Text, Box<Encoder>) {
     let checked = check("m", &ModelSource::Path(folder.path().to_owned()), u64::MAX).unwrap();
-    let place = Place::open(defaults().device).unwrap();
+    let place = crate::testing::place(path);
     let (_, text, network) = checked.build(1, Default::default(), &place).unwrap();
-    let Network::Bert(bert) = network else { panic!("not a BERT") };
-    (text, bert)
+    let Network::Encoder(encoder) = network else { panic!("not an encoder") };
+    (text, encoder)
 }
 
 /// The definition in f64.
@@ -182,25 +182,29 @@ fn gelu(x: f64) -> f64 {
 
 #[test]
 fn vectors_equal_the_definition_alone_and_in_a_batch() {
-    let (_, bert) = load(&folder());
     let texts: [&[u32]; 4] = [&[1, 3, 2], &[1, 2], &[1, 4, 5, 6, 0, 11, 2], &[1, 3, 2]];
-    let together = bert.embed(&texts);
-    for (text, vector) in texts.iter().zip(&together) {
-        let expect = Definition(tensors()).embed(text);
-        let alone = &bert.embed(&[text])[0];
-        for ((v, e), a) in vector.iter().zip(&expect).zip(alone) {
-            assert!((f64::from(*v) - e).abs() < 1e-5, "{text:?}: {v} is not {e}");
-            assert!((v - a).abs() < 1e-6, "{text:?}: {v} in a batch, {a} alone");
+    let encoded = texts.map(|text| Encoded { ids: text.to_vec(), types: Vec::new() });
+    let all: Vec<&Encoded> = encoded.iter().collect();
+    for path in [Path::Kernels, Path::Reference] {
+        let (_, encoder) = load(&folder(), path);
+        let together = encoder.answer(&all);
+        for (text, vector) in encoded.iter().zip(&together) {
+            let expect = Definition(tensors()).embed(&text.ids);
+            let alone = &encoder.answer(&[text])[0];
+            for ((v, e), a) in vector.iter().zip(&expect).zip(alone) {
+                assert!((f64::from(*v) - e).abs() < 1e-5, "{path:?} {text:?}: {v} is not {e}");
+                assert!((v - a).abs() < 1e-6, "{path:?} {text:?}: {v} in a batch, {a} alone");
+            }
         }
     }
 }
 
 #[test]
 fn lengths_are_the_models_and_not_the_tokenizer_files() {
-    let (text, _) = load(&folder());
-    let Text::Embedding { tokenizer, tokens_max } = text else { panic!("not a BERT") };
-    assert_eq!(tokens_max, 8);
-    let ids = crate::text::library::encode(&tokenizer, "a bb c c c c x", true).unwrap();
+    let (text, _) = load(&folder(), Path::Kernels);
+    let Text::Encoder(text) = text else { panic!("not an encoder") };
+    assert_eq!(text.tokens_max, 8);
+    let ids = crate::text::library::encode(&text.tokenizer, "a bb c c c c x", true).unwrap();
     assert_eq!(ids, [1, 3, 4, 5, 6, 6, 6, 6, 0, 2]);
 }
 
@@ -210,7 +214,11 @@ fn a_wrong_folder_is_refused_with_its_file() {
         ("modules.json", r#"[{"type":"x.Dense"}]"#, "`x.Dense` is not supported"),
         ("1_Pooling/config.json", r#"{"pooling_mode_max_tokens":true}"#, "pooling_mode_max_tokens"),
         ("1_Pooling/config.json", "{}", "[] is not supported"),
-        ("config.json", r#"{"model_type":"bert","hidden_act":"relu"}"#, "only `gelu`"),
+        (
+            "config.json",
+            r#"{"model_type":"bert","hidden_act":"swish"}"#,
+            "`swish` is not supported",
+        ),
         ("config.json", r#"{"model_type":"bert"}"#, "`hidden_size`: is missing"),
         ("model.safetensors", "xx", "cut short"),
         ("tokenizer.json", "[]", "tokenizer.json"),

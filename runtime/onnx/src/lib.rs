@@ -2,8 +2,10 @@
 //!
 //! A [`Model`] is read once: its file is checked, its operators are found, its values are numbered. It
 //! runs on named values and gives named values. Nothing in a file is trusted: sizes are checked
-//! before memory is taken, and graphs are bounded in depth and in the nodes that they run.
+//! before memory is taken, graphs are bounded in depth, and runs by [`Limits`].
 
+/// What one run may take.
+mod bounds;
 /// Errors.
 mod error;
 /// Graphs as they are run.
@@ -21,6 +23,7 @@ use std::collections::HashMap;
 
 use prost::Message;
 
+pub use bounds::Limits;
 pub use error::OnnxError;
 pub use graph::Form;
 pub use tensor::{Data, Kind, Tensor, Value};
@@ -30,9 +33,6 @@ use run::Run;
 
 #[cfg(test)]
 mod tests;
-
-/// Most nodes of one run, those of loops each time.
-const NODES_MAX: u64 = 10_000_000;
 
 /// A graph that can be run.
 #[derive(Debug)]
@@ -72,11 +72,24 @@ impl Model {
         self.graph.outputs.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Runs the graph; gives its outputs in their order.
+    /// Runs the graph within the usual limits; gives its outputs in their order.
     ///
     /// # Errors
-    /// `Input` for a name that the graph does not have, `Node` says which node failed and why.
+    /// `Input` for a name that the graph does not have, `Node` says which node failed and why,
+    /// `Limit` which bound was reached.
     pub fn run(&self, inputs: HashMap<String, Value>) -> Result<Vec<Value>, OnnxError> {
+        self.run_within(inputs, Limits::default())
+    }
+
+    /// Runs the graph within limits; gives its outputs in their order.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn run_within(
+        &self,
+        inputs: HashMap<String, Value>,
+        limits: Limits,
+    ) -> Result<Vec<Value>, OnnxError> {
         let mut inputs = inputs;
         let given = self.graph.inputs.iter().map(|(name, _)| inputs.remove(name)).collect();
         if let Some(name) = inputs.into_keys().next() {
@@ -84,7 +97,7 @@ impl Model {
             let reason = format!("the graph has no such input; it has {}", known.join(", "));
             return Err(OnnxError::Input { name, reason });
         }
-        Run::new(NODES_MAX).graph(&self.graph, given, &[])
+        Run::new(limits).graph(&self.graph, given, &[])
     }
 }
 

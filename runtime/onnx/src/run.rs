@@ -2,14 +2,18 @@
 
 use std::cell::Cell;
 
+use crate::bounds::{self, Bounded, Limits};
 use crate::error::{OnnxError, Outcome};
 use crate::graph::{Attribute, Graph, Node};
 use crate::tensor::{Tensor, Value};
 
-/// What one run may do.
+/// One run of a model.
 pub(crate) struct Run {
-    /// Nodes that may still be run, those of loops each time.
-    nodes_left: Cell<u64>,
+    /// Elements that nodes have given and that are still needed.
+    live: Cell<usize>,
+    elements_max: usize,
+    /// What else it may take.
+    _bounds: Bounded,
 }
 
 /// What an operator works on.
@@ -21,9 +25,61 @@ pub(crate) struct Args<'a> {
     values: &'a [Option<Value>],
 }
 
+/// The values of a graph that runs, and how many elements of each count as given by nodes.
+struct Frame {
+    values: Vec<Option<Value>>,
+    held: Vec<usize>,
+}
+
+/// Values that an operator keeps between runs of its graph.
+pub(crate) struct Held<'a> {
+    run: &'a Run,
+    elements: usize,
+}
+
+impl Held<'_> {
+    /// One more of them.
+    pub(crate) fn add(&mut self, value: &Value) -> Outcome<()> {
+        self.elements += self.run.hold(value)?;
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.run.release(self.elements);
+    }
+}
+
+/// A copy; that of a list takes time.
+fn copied(value: &Value) -> Outcome<Value> {
+    if !matches!(value, Value::Tensor(_)) {
+        bounds::work(&[value.weight()?])?;
+    }
+    Ok(value.clone())
+}
+
 impl Run {
-    pub(crate) fn new(nodes_max: u64) -> Self {
-        Self { nodes_left: Cell::new(nodes_max) }
+    pub(crate) fn new(limits: Limits) -> Self {
+        let elements_max = limits.elements_max;
+        Self { live: Cell::new(0), elements_max, _bounds: Bounded::by(limits) }
+    }
+
+    /// Counts a value as needed; gives its elements.
+    fn hold(&self, value: &Value) -> Outcome<usize> {
+        let weight = value.weight()?;
+        bounds::work(&[weight])?;
+        let live = self.live.get().saturating_add(weight);
+        if live > self.elements_max {
+            let most = self.elements_max;
+            return Err(format!("{live} elements that are still needed are more than {most}"));
+        }
+        self.live.set(live);
+        Ok(weight)
+    }
+
+    fn release(&self, elements: usize) {
+        self.live.set(self.live.get().saturating_sub(elements));
     }
 
     /// Runs a graph on values for its inputs.
@@ -33,38 +89,69 @@ impl Run {
         inputs: Vec<Option<Value>>,
         around: &[Option<Value>],
     ) -> Result<Vec<Value>, OnnxError> {
+        let mut frame = Frame::of(graph, inputs, around)?;
+        for node in &graph.nodes {
+            self.node(node, &mut frame)?;
+        }
+        let output = |(name, slot): &(String, usize)| {
+            let value = frame.values[*slot].as_ref();
+            let missing = || OnnxError::Invalid(format!("nothing gives the output `{name}`"));
+            copied(value.ok_or_else(missing)?).map_err(OnnxError::Limit)
+        };
+        let outputs = graph.outputs.iter().map(output).collect();
+        self.release(frame.held.iter().fold(0, |sum, held| sum.saturating_add(*held)));
+        outputs
+    }
+
+    fn node(&self, node: &Node, frame: &mut Frame) -> Result<(), OnnxError> {
+        let at = |reason: String| OnnxError::Node { node: node.label.clone(), reason };
+        entered()?;
+        let values = &frame.values;
+        let inputs = node.inputs.iter().map(|slot| values[(*slot)?].as_ref()).collect();
+        let args = Args { node, inputs, run: self, values };
+        let outputs = (node.op)(&args).map_err(at)?;
+        let named = node.outputs.iter().zip(outputs);
+        for (slot, value) in named.filter_map(|(slot, value)| Some(((*slot)?, value))) {
+            frame.held[slot] = self.hold(&value).map_err(at)?;
+            frame.values[slot] = Some(value);
+        }
+        for slot in &node.frees {
+            frame.values[*slot] = None;
+            self.release(std::mem::take(&mut frame.held[*slot]));
+        }
+        Ok(())
+    }
+}
+
+/// Takes a node, or a graph that may have none.
+fn entered() -> Result<(), OnnxError> {
+    match bounds::node() {
+        true => Ok(()),
+        false => Err(OnnxError::Limit("it runs for too long".to_owned())),
+    }
+}
+
+impl Frame {
+    fn of(
+        graph: &Graph,
+        inputs: Vec<Option<Value>>,
+        around: &[Option<Value>],
+    ) -> Result<Self, OnnxError> {
+        entered()?;
+        bounds::work(&[graph.slots]).map_err(OnnxError::Limit)?;
         let mut values: Vec<Option<Value>> = vec![None; graph.slots];
         for (slot, tensor) in &graph.constants {
             values[*slot] = Some(tensor.clone().into());
         }
         for (outer, inner) in &graph.captures {
-            values[*inner] = around.get(*outer).cloned().flatten();
+            let captured = around.get(*outer).and_then(Option::as_ref);
+            values[*inner] = captured.map(copied).transpose().map_err(OnnxError::Limit)?;
         }
         for ((_, slot), value) in graph.inputs.iter().zip(inputs) {
             // Without a value an input keeps its default.
             values[*slot] = value.or(values[*slot].take());
         }
-        for node in &graph.nodes {
-            let at = |reason: String| OnnxError::Node { node: node.label.clone(), reason };
-            let left = self.nodes_left.get().checked_sub(1);
-            self.nodes_left
-                .set(left.ok_or_else(|| OnnxError::Limit("it runs for too long".to_owned()))?);
-            let inputs = node.inputs.iter().map(|slot| values[(*slot)?].as_ref()).collect();
-            let args = Args { node, inputs, run: self, values: &values };
-            let outputs = (node.op)(&args).map_err(at)?;
-            let named = node.outputs.iter().zip(outputs);
-            for (slot, value) in named.filter_map(|(slot, value)| Some(((*slot)?, value))) {
-                values[slot] = Some(value);
-            }
-            for slot in &node.frees {
-                values[*slot] = None;
-            }
-        }
-        let output = |(name, slot): &(String, usize)| {
-            let value = values[*slot].clone();
-            value.ok_or_else(|| OnnxError::Invalid(format!("nothing gives the output `{name}`")))
-        };
-        graph.outputs.iter().map(output).collect()
+        Ok(Self { values, held: vec![0; graph.slots] })
     }
 }
 
@@ -195,8 +282,15 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// Counts what an operator keeps.
+    pub(crate) fn holding(&self) -> Held<'a> {
+        Held { run: self.run, elements: 0 }
+    }
+
     /// Runs a graph of this node's.
     pub(crate) fn inner(&self, graph: &Graph, inputs: Vec<Option<Value>>) -> Outcome<Vec<Value>> {
+        let mut held = self.holding();
+        inputs.iter().flatten().try_for_each(|value| held.add(value))?;
         self.run.graph(graph, inputs, self.values).map_err(|error| error.to_string())
     }
 

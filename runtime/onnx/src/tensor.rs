@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+use crate::bounds;
 use crate::error::Outcome;
 
 /// Numbers of eight bits and fewer.
@@ -15,8 +16,12 @@ pub(crate) mod stored;
 
 pub(crate) use convert::from_floats;
 
-/// Most elements of one tensor.
+/// Most elements of one tensor, whatever the limits of a run.
 pub(crate) const ELEMENTS_MAX: usize = 1 << 30;
+/// Most dimensions of one tensor.
+const RANK_MAX: usize = 64;
+/// How deep lists may lie within each other.
+const DEPTH_MAX: usize = 8;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -155,12 +160,18 @@ pub struct Tensor {
     data: Data,
 }
 
-/// How many elements a shape has, where that is not too many.
+/// How many elements a shape has, where that is not too many. A size of 0 does not hide the others:
+/// each of them is one that can be gone through.
 pub(crate) fn count(shape: &[usize]) -> Outcome<usize> {
-    let product = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+    if shape.len() > RANK_MAX {
+        return Err(format!("a tensor of {} dimensions has more than {RANK_MAX}", shape.len()));
+    }
+    let most = bounds::elements_max();
+    let product =
+        shape.iter().try_fold(1usize, |product, size| product.checked_mul((*size).max(1)));
     match product {
-        Some(elements) if elements <= ELEMENTS_MAX => Ok(elements),
-        _ => Err(format!("a tensor of the shape {shape:?} has more than {ELEMENTS_MAX} elements")),
+        Some(elements) if elements <= most => Ok(if shape.contains(&0) { 0 } else { elements }),
+        _ => Err(format!("a tensor of the shape {shape:?} has more than {most} elements")),
     }
 }
 
@@ -175,9 +186,9 @@ pub(crate) fn as_size(size: i64) -> Outcome<usize> {
 
 /// How far apart neighbours are along each dimension.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
+    let mut strides = vec![1usize; shape.len()];
     for at in (0..shape.len().saturating_sub(1)).rev() {
-        strides[at] = strides[at + 1] * shape[at + 1];
+        strides[at] = strides[at + 1].saturating_mul(shape[at + 1]);
     }
     strides
 }
@@ -228,6 +239,14 @@ impl Tensor {
         self.data.len()
     }
 
+    /// Of texts.
+    fn bytes(&self) -> usize {
+        match &self.data {
+            Data::Text(all) => all.iter().map(String::len).sum(),
+            _ => 0,
+        }
+    }
+
     /// The elements, where they are of this type.
     pub(crate) fn elements<T: Element>(&self) -> Option<&[T]> {
         T::of(&self.data)
@@ -241,6 +260,10 @@ impl Tensor {
     /// Elements by their places, in a new shape.
     pub(crate) fn take(&self, shape: Vec<usize>, places: &[usize]) -> Outcome<Self> {
         count(&shape)?;
+        bounds::work(&[places.len()])?;
+        if let Data::Text(all) = &self.data {
+            bounds::texts(places.iter().map(|place| all[*place].len()))?;
+        }
         Self::of_data(shape, self.data.taken(places))
     }
 
@@ -259,6 +282,8 @@ impl Tensor {
         let Some((first, rest)) = parts.split_first() else {
             return Err("there is nothing to join".to_owned());
         };
+        bounds::work(&[count(&shape)?])?;
+        bounds::texts(parts.iter().map(|part| part.bytes()))?;
         let mut data = first.data.clone();
         for part in rest {
             data.append(&part.data)?;
@@ -270,7 +295,7 @@ impl Tensor {
 /// A dimension, counted from the end where it is negative.
 pub(crate) fn axis_of(axis: i64, rank: usize) -> Outcome<usize> {
     let signed = i64::try_from(rank).unwrap_or(i64::MAX);
-    let place = if axis < 0 { axis + signed } else { axis };
+    let place = if axis < 0 { axis.saturating_add(signed) } else { axis };
     match usize::try_from(place) {
         Ok(place) if place < rank => Ok(place),
         _ => Err(format!("there is no dimension {axis} of {rank}")),
@@ -286,6 +311,25 @@ pub enum Value {
     Sequence(Vec<Value>),
     /// A value that may not be there.
     Optional(Option<Box<Value>>),
+}
+
+impl Value {
+    /// How many elements it has, texts with their bytes, and each part of a list as one more.
+    pub(crate) fn weight(&self) -> Outcome<usize> {
+        self.weight_within(DEPTH_MAX)
+    }
+
+    fn weight_within(&self, depth: usize) -> Outcome<usize> {
+        let Some(depth) = depth.checked_sub(1) else {
+            return Err(format!("lists lie deeper than {DEPTH_MAX} within each other"));
+        };
+        let sum = |sum: usize, value: &Self| Ok(sum.saturating_add(value.weight_within(depth)?));
+        match self {
+            Self::Tensor(tensor) => Ok(tensor.len() + tensor.bytes()),
+            Self::Sequence(values) => values.iter().try_fold(values.len(), sum),
+            Self::Optional(value) => value.iter().map(|value| &**value).try_fold(1, sum),
+        }
+    }
 }
 
 impl From<Tensor> for Value {

@@ -87,6 +87,7 @@ fn repeat(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let mut carried: Vec<Value> =
         (2..args.inputs.len()).filter_map(|at| args.value(at).cloned()).collect();
     let mut scanned: Vec<Vec<Tensor>> = Vec::new();
+    let mut kept = args.holding();
     let mut round = 0;
     while goes_on && round < most {
         let mut inputs =
@@ -99,6 +100,7 @@ fn repeat(args: &Args<'_>) -> Outcome<Vec<Value>> {
             if scanned.len() <= at {
                 scanned.push(Vec::new());
             }
+            kept.add(&value)?;
             scanned[at].push(tensor(value)?);
         }
         round += 1;
@@ -125,6 +127,7 @@ fn scan_batches(args: &Args<'_>) -> Outcome<Vec<Value>> {
         (1..args.inputs.len()).map(|at| args.tensor(at).cloned()).collect::<Outcome<_>>()?;
     let batch = inputs.first().and_then(|x| x.shape().first().copied()).unwrap_or(0);
     let mut outputs: Vec<Vec<Tensor>> = Vec::new();
+    let mut kept = args.holding();
     for item in 0..batch {
         let own = inputs.iter().map(|x| {
             let shape = x.shape().get(1..).unwrap_or_default().to_vec();
@@ -135,6 +138,7 @@ fn scan_batches(args: &Args<'_>) -> Outcome<Vec<Value>> {
             if outputs.len() <= at {
                 outputs.push(Vec::new());
             }
+            kept.add(&value)?;
             outputs[at].push(tensor(value)?);
         }
     }
@@ -160,6 +164,7 @@ fn scan_one(args: &Args<'_>, inputs: &[Value], has_axes: bool) -> Outcome<Vec<Va
     let rounds = slices.first().map_or(0, |(_, _, size, _)| *size);
     let mut collected: Vec<Vec<Tensor>> =
         vec![Vec::new(); body.outputs.len().saturating_sub(states)];
+    let mut kept = args.holding();
     for round in 0..rounds {
         let mut given: Vec<Option<Value>> = carried.into_iter().map(Some).collect();
         for (x, axis, size, backwards) in &slices {
@@ -170,6 +175,7 @@ fn scan_one(args: &Args<'_>, inputs: &[Value], has_axes: bool) -> Outcome<Vec<Va
         let mut outputs = args.inner(body, given)?.into_iter();
         carried = outputs.by_ref().take(states).collect();
         for (parts, value) in collected.iter_mut().zip(outputs) {
+            kept.add(&value)?;
             parts.push(tensor(value)?);
         }
     }
@@ -234,12 +240,14 @@ fn map(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let body = args.graph("body")?;
     let length = args.sequence(0)?.len();
     let mut outputs: Vec<Vec<Value>> = vec![Vec::new(); body.outputs.len()];
+    let mut kept = args.holding();
     for round in 0..length {
         let given = all(args)?.into_iter().map(|value| match value {
             Value::Sequence(values) => values.get(round).cloned(),
             value => Some(value),
         });
         for (all, value) in outputs.iter_mut().zip(args.inner(body, given.collect())?) {
+            kept.add(&value)?;
             all.push(value);
         }
     }

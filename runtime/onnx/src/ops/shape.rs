@@ -169,7 +169,7 @@ fn constant_of_shape(args: &Args<'_>) -> Outcome<Vec<Value>> {
 fn range(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let (start, limit, delta) = (args.tensor(0)?, args.tensor(1)?, args.tensor(2)?);
     let steps = ((limit.number()? - start.number()?) / delta.number()?).ceil().max(0.0);
-    if steps.is_nan() || steps > crate::tensor::ELEMENTS_MAX as f64 {
+    if steps.is_nan() || steps > crate::bounds::elements_max() as f64 {
         return Err(format!("{steps} numbers are too many"));
     }
     let steps = steps as usize;

@@ -58,6 +58,11 @@ pub(crate) fn elements_max() -> usize {
     LEFT.get().elements_max
 }
 
+/// How many nodes may still be taken: another number at each of them.
+pub(crate) fn nodes_left() -> u64 {
+    LEFT.get().nodes_max
+}
+
 /// Takes one node; whether there was one.
 pub(crate) fn node() -> bool {
     let left = LEFT.get();

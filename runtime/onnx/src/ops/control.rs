@@ -10,7 +10,6 @@ pub(super) fn find(name: &str) -> Option<Op> {
         "If" => branch,
         "Loop" => repeat,
         "Scan" => scan,
-        "Dropout" => dropout,
         "SequenceConstruct" => |args| Ok(vec![Value::Sequence(all(args)?)]),
         "SequenceEmpty" => |_args| Ok(vec![Value::Sequence(Vec::new())]),
         "SequenceLength" => |args| Ok(one(Tensor::scalar(args.sequence(0)?.len() as i64))),
@@ -184,18 +183,6 @@ fn scan_one(args: &Args<'_>, inputs: &[Value], has_axes: bool) -> Outcome<Vec<Va
         carried.push(stacked(parts, nth("scan_output_axes", at), backwards)?.into());
     }
     Ok(carried)
-}
-
-/// Nothing is dropped but in training, which is not what this is for.
-fn dropout(args: &Args<'_>) -> Outcome<Vec<Value>> {
-    let x = args.tensor(0)?;
-    let training = args.given(2)?.map(Tensor::flags).transpose()?.and_then(|flags| flags.first());
-    let ratio = args.given(1)?.map(Tensor::number).transpose()?.unwrap_or(0.5);
-    if training == Some(&true) && ratio != 0.0 {
-        return Err("training is not supported".to_owned());
-    }
-    let mask = Tensor::new(x.shape().to_vec(), vec![true; x.len()])?;
-    Ok(vec![x.clone().into(), mask.into()])
 }
 
 /// A place in a sequence; one behind the last too, where something may be put.

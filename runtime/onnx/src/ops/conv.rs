@@ -105,14 +105,14 @@ fn pads_of(
 }
 
 /// Batch, channels and spatial dimensions.
-fn parts(x: &Tensor) -> Outcome<(usize, usize, &[usize])> {
+pub(crate) fn parts(x: &Tensor) -> Outcome<(usize, usize, &[usize])> {
     match x.shape() {
         [batch, channels, spatial @ ..] => Ok((*batch, *channels, spatial)),
         shape => Err(format!("{shape:?} has no channels")),
     }
 }
 
-fn groups(args: &Args<'_>) -> Outcome<usize> {
+pub(crate) fn groups(args: &Args<'_>) -> Outcome<usize> {
     usize::try_from(args.int("group", 1))
         .ok()
         .filter(|group| *group > 0)

@@ -129,7 +129,7 @@ impl Method<'_> {
 }
 
 /// Keys's kernel ("Cubic convolution interpolation for digital image processing").
-fn cubic(x: f64, a: f64) -> f64 {
+pub(crate) fn cubic(x: f64, a: f64) -> f64 {
     match x {
         x if x <= 1.0 => (a + 2.0) * x * x * x - (a + 3.0) * x * x + 1.0,
         x if x < 2.0 => a * x * x * x - 5.0 * a * x * x + 8.0 * a * x - 4.0 * a,

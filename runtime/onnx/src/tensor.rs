@@ -22,6 +22,8 @@ pub(crate) const ELEMENTS_MAX: usize = 1 << 30;
 const RANK_MAX: usize = 64;
 /// How deep lists may lie within each other.
 const DEPTH_MAX: usize = 8;
+/// What a part of a list takes beside its elements, as elements.
+const PART_WEIGHT: usize = 32;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -179,6 +181,11 @@ fn taken<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
     places.iter().map(|place| all[*place].clone()).collect()
 }
 
+/// Whether there is room for so many tensors, whatever is in them.
+pub(crate) fn count_parts(parts: usize) -> Outcome<()> {
+    count(&[parts, PART_WEIGHT]).map(drop)
+}
+
 /// A number that is a size.
 pub(crate) fn as_size(size: i64) -> Outcome<usize> {
     usize::try_from(size).map_err(|_error| format!("{size} is no size"))
@@ -201,6 +208,7 @@ impl Tensor {
 
     pub(crate) fn of_data(shape: Vec<usize>, data: Data) -> Outcome<Self> {
         let (expected, there) = (count(&shape)?, data.len());
+        bounds::work(&[there])?;
         if expected != there {
             return Err(format!("{there} elements do not fill the shape {shape:?}"));
         }
@@ -260,7 +268,6 @@ impl Tensor {
     /// Elements by their places, in a new shape.
     pub(crate) fn take(&self, shape: Vec<usize>, places: &[usize]) -> Outcome<Self> {
         count(&shape)?;
-        bounds::work(&[places.len()])?;
         if let Data::Text(all) = &self.data {
             bounds::texts(places.iter().map(|place| all[*place].len()))?;
         }
@@ -272,9 +279,17 @@ impl Tensor {
         axis_of(axis, self.rank())
     }
 
-    /// Several of them.
+    /// Several of them, each once.
     pub(crate) fn axes(&self, axes: &[i64]) -> Outcome<Vec<usize>> {
-        axes.iter().map(|axis| self.axis(*axis)).collect()
+        let mut seen = vec![false; self.rank()];
+        let once = |axis: &i64| {
+            let place = self.axis(*axis)?;
+            match std::mem::replace(&mut seen[place], true) {
+                false => Ok(place),
+                true => Err(format!("the dimension {axis} is named twice")),
+            }
+        };
+        axes.iter().map(once).collect()
     }
 
     /// Elements of several tensors of one type, one after the other.
@@ -282,7 +297,7 @@ impl Tensor {
         let Some((first, rest)) = parts.split_first() else {
             return Err("there is nothing to join".to_owned());
         };
-        bounds::work(&[count(&shape)?])?;
+        count(&shape)?;
         bounds::texts(parts.iter().map(|part| part.bytes()))?;
         let mut data = first.data.clone();
         for part in rest {
@@ -314,7 +329,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// How many elements it has, texts with their bytes, and each part of a list as one more.
+    /// How many elements it has, texts with their bytes, and each part of a list as some more.
     pub(crate) fn weight(&self) -> Outcome<usize> {
         self.weight_within(DEPTH_MAX)
     }
@@ -326,8 +341,10 @@ impl Value {
         let sum = |sum: usize, value: &Self| Ok(sum.saturating_add(value.weight_within(depth)?));
         match self {
             Self::Tensor(tensor) => Ok(tensor.len() + tensor.bytes()),
-            Self::Sequence(values) => values.iter().try_fold(values.len(), sum),
-            Self::Optional(value) => value.iter().map(|value| &**value).try_fold(1, sum),
+            Self::Sequence(values) => {
+                values.iter().try_fold(values.len().saturating_mul(PART_WEIGHT), sum)
+            }
+            Self::Optional(value) => value.iter().map(|value| &**value).try_fold(PART_WEIGHT, sum),
         }
     }
 }

@@ -3,7 +3,7 @@ use super::slice::{concat, part};
 use super::{Op, one};
 use crate::error::Outcome;
 use crate::run::Args;
-use crate::tensor::{Tensor, Value, axis_of};
+use crate::tensor::{Tensor, Value, axis_of, count_parts};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -67,6 +67,10 @@ fn stacked(parts: &[Tensor], axis: i64, backwards: bool) -> Outcome<Tensor> {
         return Err("of no round the shape cannot be told".to_owned());
     };
     let axis = axis_of(axis, first.rank() + 1)?;
+    if let Some(other) = parts.iter().find(|part| part.shape() != first.shape()) {
+        let (one, other) = (first.shape(), other.shape());
+        return Err(format!("the shapes {one:?} and {other:?} do not go together"));
+    }
     let mut longer: Vec<Tensor> = Vec::with_capacity(parts.len());
     for part in parts {
         let mut shape = part.shape().to_vec();
@@ -167,7 +171,7 @@ fn scan_one(args: &Args<'_>, inputs: &[Value], has_axes: bool) -> Outcome<Vec<Va
     for round in 0..rounds {
         let mut given: Vec<Option<Value>> = carried.into_iter().map(Some).collect();
         for (x, axis, size, backwards) in &slices {
-            let at = if *backwards { size - 1 - round.min(size - 1) } else { round };
+            let at = if *backwards { size.saturating_sub(round + 1) } else { round };
             let shape = without(x.shape(), *axis, false);
             given.push(Some(part(x, *axis, (at, 1))?.reshaped(shape)?.into()));
         }
@@ -229,9 +233,9 @@ fn map(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let mut outputs: Vec<Vec<Value>> = vec![Vec::new(); body.outputs.len()];
     let mut kept = args.holding();
     for round in 0..length {
-        let given = all(args)?.into_iter().map(|value| match value {
-            Value::Sequence(values) => values.get(round).cloned(),
-            value => Some(value),
+        let given = args.inputs.iter().map(|value| match value {
+            Some(Value::Sequence(values)) => values.get(round).cloned(),
+            value => value.cloned(),
         });
         for (all, value) in outputs.iter_mut().zip(args.inner(body, given.collect())?) {
             kept.add(&value)?;
@@ -259,10 +263,15 @@ fn split(args: &Args<'_>) -> Outcome<Vec<Value>> {
         Some(sizes) if sizes.rank() > 0 => sizes.sizes()?,
         Some(each) => {
             let each = each.sizes()?.first().copied().unwrap_or(0).max(1);
+            count_parts(size / each)?;
             (0..size).step_by(each).map(|at| each.min(size - at)).collect()
         }
-        None => vec![1; size],
+        None => {
+            count_parts(size)?;
+            vec![1; size]
+        }
     };
+    count_parts(sizes.len())?;
     let mut start = 0;
     let mut parts = Vec::with_capacity(sizes.len());
     for length in sizes {

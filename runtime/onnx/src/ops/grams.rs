@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use super::{Op, one};
 use crate::bounds;
@@ -34,7 +33,7 @@ impl Search {
     }
 
     /// The sequences of the pool with their numbers.
-    fn grams<'p, T: Eq + Hash>(&self, pool: &'p [T]) -> Outcome<HashMap<&'p [T], usize>> {
+    fn grams<'p>(&self, pool: &'p [i64]) -> Outcome<HashMap<&'p [i64], usize>> {
         let mut grams = HashMap::new();
         let mut number = 0;
         for (at, start) in self.starts.iter().enumerate() {
@@ -49,10 +48,10 @@ impl Search {
     }
 
     /// Calls with the number of each sequence that is found.
-    fn visit<T: Copy + Eq + Hash>(
+    fn visit(
         &self,
-        row: &[T],
-        grams: &HashMap<&[T], usize>,
+        row: &[i64],
+        grams: &HashMap<&[i64], usize>,
         mut found: impl FnMut(usize),
     ) -> Outcome<()> {
         // With more between them no two are in the row.
@@ -74,9 +73,9 @@ impl Search {
 }
 
 /// How often sequences of a pool stand in each row.
-fn counted<T: Copy + Eq + Hash>(
+fn counted(
     search: &Search,
-    (pool, items, columns): (&[T], &[T], usize),
+    (pool, items, columns): (&[i64], &[i64], usize),
     (numbers, rows): (usize, usize),
 ) -> Outcome<Vec<Vec<f64>>> {
     count(&[numbers, rows])?;
@@ -90,6 +89,16 @@ fn counted<T: Copy + Eq + Hash>(
         Ok(counts)
     };
     (0..rows).map(row).collect()
+}
+
+/// Texts of the pool as numbers, and those of the input.
+fn numbered(pool: &[String], items: &[String]) -> (Vec<i64>, Vec<i64>) {
+    let mut known: HashMap<&str, i64> = HashMap::new();
+    for (text, number) in pool.iter().zip(0..) {
+        known.entry(text).or_insert(number);
+    }
+    let number = |text: &String| known.get(text.as_str()).copied().unwrap_or(-1);
+    (pool.iter().map(number).collect(), items.iter().map(number).collect())
 }
 
 fn vectorise(args: &Args<'_>) -> Outcome<Vec<Value>> {
@@ -107,18 +116,12 @@ fn vectorise(args: &Args<'_>) -> Outcome<Vec<Value>> {
     shape.push(size);
     let mut results = vec![0.0; count(&shape)?];
     bounds::work(&[rows, indices.len()])?;
-    let counts = match x.elements::<String>() {
-        Some(items) => {
-            let pool: Vec<&str> =
-                args.texts("pool_strings").unwrap_or_default().iter().map(String::as_str).collect();
-            let items: Vec<&str> = items.iter().map(String::as_str).collect();
-            counted(&search, (&pool, &items, columns), (indices.len(), rows))?
-        }
-        None => {
-            let pool = args.ints("pool_int64s").unwrap_or_default();
-            counted(&search, (pool, &x.integers()?, columns), (indices.len(), rows))?
-        }
+    let (pool, items) = match x.elements::<String>() {
+        Some(items) => numbered(args.texts("pool_strings").unwrap_or_default(), items),
+        None => (args.ints("pool_int64s").unwrap_or_default().to_vec(), x.integers()?),
     };
+    bounds::work(&[pool.len()])?;
+    let counts = counted(&search, (&pool, &items, columns), (indices.len(), rows))?;
     let weights = args.floats("weights");
     let weight =
         |number: usize| weights.and_then(|all| all.get(number).copied()).map_or(1.0, f64::from);

@@ -39,6 +39,7 @@ fn matmul_floats((a, x): Floats<'_>, (b, y): Floats<'_>) -> Outcome<(Vec<usize>,
     let mut shape = batch;
     shape.extend([*m, *n]);
     let mut product = vec![0.0; count(&shape)?];
+    bounds::work(&[of_a.len(), *m, *k, *n])?;
     for (at, (from_a, from_b)) in of_a.iter().zip(&of_b).enumerate() {
         let (x, y) = (&x[from_a * m * k..], &y[from_b * k * n..]);
         let to = &mut product[at * m * n..(at + 1) * m * n];

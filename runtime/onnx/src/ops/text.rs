@@ -98,7 +98,8 @@ fn normalise(args: &Args<'_>) -> Outcome<Vec<Value>> {
         args.texts("stopwords").unwrap_or_default().iter().map(|word| folded(word)).collect();
     // A letter may become three in another case.
     bounds::texts(x.iter().map(|text| 3 * text.len()))?;
-    bounds::work(&[x.len(), stops.len()])?;
+    let bytes = x.iter().fold(x.len(), |bytes, text| bytes.saturating_add(text.len()));
+    bounds::work(&[bytes, stops.len()])?;
     let kept = x.iter().filter(|text| !stops.contains(&folded(text)));
     let mut words: Vec<String> = kept.map(|text| change(text)).collect();
     if words.is_empty() {

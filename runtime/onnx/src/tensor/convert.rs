@@ -192,6 +192,10 @@ pub(crate) fn from_floats(kind: Kind, numbers: &[f64], saturates: bool) -> Outco
         Kind::U64 => Data::U64(made!(x => if *x < 0.0 { *x as i64 as u64 } else { *x as u64 })),
         Kind::Bool => Data::Bool(made!(x => *x != 0.0)),
         Kind::Text => return Err("numbers are no texts".to_owned()),
-        small => Data::Small(small, made!(x => small::encode(small, *x as f32, saturates))),
+        small => {
+            // A code is searched for.
+            bounds::work(&[numbers.len(), 64])?;
+            Data::Small(small, made!(x => small::encode(small, *x as f32, saturates)))
+        }
     })
 }

@@ -2,8 +2,10 @@
 //!
 //! A [`Model`] is read once: its file is checked, its operators are found, its values are numbered. It
 //! runs on named values and gives named values. Nothing in a file is trusted: sizes are checked
-//! before memory is taken, and graphs are bounded in depth and in the nodes that they run.
+//! before memory is taken, and graphs are bounded in depth, and runs by [`Bounds`].
 
+/// What operators count by themselves.
+mod bounds;
 /// Errors.
 mod error;
 /// Operators by the kernels.

@@ -34,6 +34,28 @@ pub(crate) mod math;
 mod norm;
 /// Pooling.
 mod pool;
+/// What undoes pooling and cutting into blocks.
+mod fold;
+/// Places in a tensor by grids.
+mod grid;
+/// Convolutions that look where they are told.
+mod deform;
+/// Regions of images.
+mod region;
+/// Frequencies of signals.
+mod signal;
+/// Texts.
+mod text;
+/// Counts of sequences of items.
+mod grams;
+/// Numbers by chance.
+mod random;
+/// Labels and single features.
+mod features;
+/// Trees of decisions.
+mod trees;
+/// Steps of optimisers.
+mod learn;
 /// Products of matrices.
 mod product;
 /// Many numbers to one.
@@ -59,31 +81,47 @@ fn pairs(first: usize, second: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..first).flat_map(move |one| (0..second).map(move |other| (one, other)))
 }
 
+/// Finds operators of a theme by their names.
+type Find = fn(&str) -> Option<Op>;
+
+/// The standard operators.
+const STANDARD: [Find; 27] = [
+    arithmetic::find,
+    logic::find,
+    math::find,
+    cast::find,
+    shape::find,
+    slice::find,
+    gather::find,
+    reduce::find,
+    product::find,
+    conv::find,
+    pool::find,
+    norm::find,
+    loss::find,
+    attention::find,
+    resize::find,
+    recurrent::find,
+    einsum::find,
+    search::find,
+    control::find,
+    fold::find,
+    grid::find,
+    deform::find,
+    region::find,
+    signal::find,
+    text::find,
+    grams::find,
+    random::find,
+];
+
 /// An operator, where there is one of this name.
 pub(crate) fn find(domain: &str, name: &str) -> Option<Op> {
-    if !domain.is_empty() {
-        return None;
-    }
-    let families = [
-        arithmetic::find,
-        logic::find,
-        math::find,
-        cast::find,
-        shape::find,
-        slice::find,
-        gather::find,
-        reduce::find,
-        product::find,
-        conv::find,
-        pool::find,
-        norm::find,
-        loss::find,
-        attention::find,
-        resize::find,
-        recurrent::find,
-        einsum::find,
-        search::find,
-        control::find,
-    ];
-    families.into_iter().find_map(|find| find(name))
+    let families: &[Find] = match domain {
+        "" => &STANDARD,
+        "ai.onnx.ml" => &[features::find, trees::find],
+        "ai.onnx.preview.training" => &[learn::find],
+        _ => return None,
+    };
+    families.iter().find_map(|find| find(name))
 }

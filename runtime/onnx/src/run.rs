@@ -4,11 +4,18 @@ use std::cell::Cell;
 
 use emberbox_kernels::dense::{Activation, Stop};
 
+use crate::bounds::{self, Bounded, Limits};
 use crate::error::{OnnxError, Outcome};
 use crate::fast;
 use crate::graph::{Attribute, Graph, Node};
 use crate::infer::{self, Fact};
 use crate::tensor::{Tensor, Value};
+
+/// What an element takes in memory, as a rule.
+const ELEMENT_BYTES: u64 = 4;
+/// Steps that operators may count, besides, for each operation; and at least.
+const STEPS_AN_OPERATION: u64 = 16;
+const STEPS_MIN: u64 = 1 << 26;
 
 /// What a run may take.
 #[derive(Clone, Copy)]
@@ -32,9 +39,46 @@ impl Default for Bounds<'_> {
 /// One run.
 pub(crate) struct Run<'b> {
     bounds: Bounds<'b>,
-    nodes: Cell<u64>,
     operations: Cell<u64>,
-    live: Cell<u64>,
+    /// Elements that nodes have given and that are still needed.
+    live: Cell<usize>,
+    elements_max: usize,
+    /// What operators count by themselves.
+    _bounds: Bounded,
+}
+
+/// The values of a graph that runs, and how many elements of each count as given by nodes.
+struct Frame {
+    values: Vec<Option<Value>>,
+    held: Vec<usize>,
+}
+
+/// Values that an operator keeps between runs of its graph.
+pub(crate) struct Held<'a> {
+    run: &'a Run<'a>,
+    elements: usize,
+}
+
+impl Held<'_> {
+    /// One more of them.
+    pub(crate) fn add(&mut self, value: &Value) -> Outcome<()> {
+        self.elements += self.run.hold(value)?;
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.run.release(self.elements);
+    }
+}
+
+/// A copy; that of a list takes time.
+fn copied(value: &Value) -> Outcome<Value> {
+    if !matches!(value, Value::Tensor(_)) {
+        bounds::work(&[value.weight()?])?;
+    }
+    Ok(value.clone())
 }
 
 /// What an operator works on.
@@ -48,7 +92,11 @@ pub(crate) struct Args<'a> {
 
 impl<'b> Run<'b> {
     pub(crate) fn new(bounds: Bounds<'b>) -> Self {
-        Self { bounds, nodes: Cell::new(0), operations: Cell::new(0), live: Cell::new(0) }
+        let elements_max = usize::try_from(bounds.bytes / ELEMENT_BYTES).unwrap_or(usize::MAX);
+        let steps_max = bounds.operations.saturating_mul(STEPS_AN_OPERATION).max(STEPS_MIN);
+        let limits = Limits { nodes_max: bounds.nodes, steps_max, elements_max };
+        let (operations, live) = (Cell::new(0), Cell::new(0));
+        Self { bounds, operations, live, elements_max, _bounds: Bounded::by(limits) }
     }
 
     /// Operations so far.
@@ -63,6 +111,23 @@ impl<'b> Run<'b> {
         (node.op)(&Args { node, inputs, run: &run, values: &[] })
     }
 
+    /// Counts a value as needed; gives its elements.
+    fn hold(&self, value: &Value) -> Outcome<usize> {
+        let weight = value.weight()?;
+        bounds::work(&[weight])?;
+        let live = self.live.get().saturating_add(weight);
+        if live > self.elements_max {
+            let most = self.elements_max;
+            return Err(format!("{live} elements that are still needed are more than {most}"));
+        }
+        self.live.set(live);
+        Ok(weight)
+    }
+
+    fn release(&self, elements: usize) {
+        self.live.set(self.live.get().saturating_sub(elements));
+    }
+
     /// Runs a graph on values for its inputs.
     pub(crate) fn graph(
         &self,
@@ -70,60 +135,49 @@ impl<'b> Run<'b> {
         inputs: Vec<Option<Value>>,
         around: &[Option<Value>],
     ) -> Result<Vec<Value>, OnnxError> {
-        let mut values: Vec<Option<Value>> = vec![None; graph.slots];
-        for (slot, tensor) in &graph.constants {
-            values[*slot] = Some(tensor.clone().into());
-        }
-        for (outer, inner) in &graph.captures {
-            values[*inner] = around.get(*outer).cloned().flatten();
-        }
-        for ((_, slot), value) in graph.inputs.iter().zip(inputs) {
-            // Without a value an input keeps its default.
-            values[*slot] = value.or(values[*slot].take());
-        }
+        let mut frame = Frame::of(graph, inputs, around)?;
         for node in &graph.nodes {
-            self.step(node, &mut values)?;
+            self.node(node, &mut frame)?;
         }
         let output = |(name, slot): &(String, usize)| {
-            let value = values[*slot].clone();
-            value.ok_or_else(|| OnnxError::Invalid(format!("nothing gives the output `{name}`")))
+            let value = frame.values[*slot].as_ref();
+            let missing = || OnnxError::Invalid(format!("nothing gives the output `{name}`"));
+            copied(value.ok_or_else(missing)?).map_err(OnnxError::Limit)
         };
         let outputs = graph.outputs.iter().map(output).collect();
-        let left: u64 = values.iter().flatten().map(Value::bytes).sum();
-        self.live.set(self.live.get().saturating_sub(left));
+        self.release(frame.held.iter().fold(0, |sum, held| sum.saturating_add(*held)));
         outputs
     }
 
-    fn step(&self, node: &Node, values: &mut [Option<Value>]) -> Result<(), OnnxError> {
+    fn node(&self, node: &Node, frame: &mut Frame) -> Result<(), OnnxError> {
+        let at = |reason: String| OnnxError::Node { node: node.label.clone(), reason };
+        entered()?;
+        let values = &frame.values;
         let inputs = node.inputs.iter().map(|slot| values[(*slot)?].as_ref()).collect();
         let args = Args { node, inputs, run: self, values };
         let known = self.admit(&args)?;
-        let at = |reason: String| OnnxError::Node { node: node.label.clone(), reason };
-        let outputs = (node.op)(&args).map_err(|reason| match self.stopped() {
-            true => OnnxError::Stopped,
-            false => at(reason),
-        })?;
+        let outputs = (node.op)(&args);
         if self.stopped() {
             // What was left out is not to be seen.
             return Err(OnnxError::Stopped);
         }
+        let outputs = outputs.map_err(at)?;
         if !known {
             // Its rule is not known: what it gave says what it took.
-            let given: u64 = outputs.iter().map(Value::elements).sum();
+            let mut given = 0u64;
+            for value in &outputs {
+                given = given.saturating_add(value.weight().map_err(at)? as u64);
+            }
             self.spend(given.saturating_mul(4))?;
         }
         let named = node.outputs.iter().zip(outputs);
         for (slot, value) in named.filter_map(|(slot, value)| Some(((*slot)?, value))) {
-            self.live.set(self.live.get().saturating_add(value.bytes()));
-            values[slot] = Some(value);
-        }
-        if self.live.get() > self.bounds.bytes {
-            return Err(self.too_large(node, self.live.get()));
+            frame.held[slot] = self.hold(&value).map_err(at)?;
+            frame.values[slot] = Some(value);
         }
         for slot in &node.frees {
-            let Some(value) = values[*slot].take() else { continue };
-            self.live.set(self.live.get().saturating_sub(value.bytes()));
-            fast::recycle(value);
+            frame.values[*slot].take().into_iter().for_each(fast::recycle);
+            self.release(std::mem::take(&mut frame.held[*slot]));
         }
         Ok(())
     }
@@ -133,17 +187,14 @@ impl<'b> Run<'b> {
         if self.stopped() {
             return Err(OnnxError::Stopped);
         }
-        self.nodes.set(self.nodes.get() + 1);
-        if self.nodes.get() > self.bounds.nodes {
-            return Err(OnnxError::Limit("it runs for too long".to_owned()));
-        }
         let fact = |value: &Option<&Value>| match value {
             Some(Value::Tensor(tensor)) => Some(Fact::of(tensor)),
             _ => None,
         };
         let inputs: Vec<Option<Fact>> = args.inputs.iter().map(fact).collect();
         let Some(outputs) = infer::outputs(args, &inputs) else { return Ok(false) };
-        let bytes = outputs.iter().map(Fact::bytes).fold(self.live.get(), u64::saturating_add);
+        let live = (self.live.get() as u64).saturating_mul(ELEMENT_BYTES);
+        let bytes = outputs.iter().map(Fact::bytes).fold(live, u64::saturating_add);
         if bytes > self.bounds.bytes {
             return Err(self.too_large(args.node, bytes));
         }
@@ -175,6 +226,38 @@ impl<'b> Run<'b> {
     }
 }
 
+/// Takes a node, or a graph that may have none.
+fn entered() -> Result<(), OnnxError> {
+    match bounds::node() {
+        true => Ok(()),
+        false => Err(OnnxError::Limit("it runs for too long".to_owned())),
+    }
+}
+
+impl Frame {
+    fn of(
+        graph: &Graph,
+        inputs: Vec<Option<Value>>,
+        around: &[Option<Value>],
+    ) -> Result<Self, OnnxError> {
+        entered()?;
+        bounds::work(&[graph.slots]).map_err(OnnxError::Limit)?;
+        let mut values: Vec<Option<Value>> = vec![None; graph.slots];
+        for (slot, tensor) in &graph.constants {
+            values[*slot] = Some(tensor.clone().into());
+        }
+        for (outer, inner) in &graph.captures {
+            let captured = around.get(*outer).and_then(Option::as_ref);
+            values[*inner] = captured.map(copied).transpose().map_err(OnnxError::Limit)?;
+        }
+        for ((_, slot), value) in graph.inputs.iter().zip(inputs) {
+            // Without a value an input keeps its default.
+            values[*slot] = value.or(values[*slot].take());
+        }
+        Ok(Self { values, held: vec![0; graph.slots] })
+    }
+}
+
 /// The kernel of an activation whose inputs but the first are known.
 pub(crate) fn kernel_of(node: &Node, rest: &[Option<Value>]) -> Option<Activation> {
     let run = Run::new(Bounds::default());
@@ -184,6 +267,11 @@ pub(crate) fn kernel_of(node: &Node, rest: &[Option<Value>]) -> Option<Activatio
 }
 
 impl<'a> Args<'a> {
+    /// Counts what an operator keeps.
+    pub(crate) fn holding(&self) -> Held<'a> {
+        Held { run: self.run, elements: 0 }
+    }
+
     /// For questions about a node's attributes.
     pub(crate) fn about(node: &'a Node, run: &'a Run<'a>) -> Self {
         Self { node, inputs: Vec::new(), run, values: &[] }
@@ -322,6 +410,8 @@ impl<'a> Args<'a> {
 
     /// Runs a graph of this node's.
     pub(crate) fn inner(&self, graph: &Graph, inputs: Vec<Option<Value>>) -> Outcome<Vec<Value>> {
+        let mut held = self.holding();
+        inputs.iter().flatten().try_for_each(|value| held.add(value))?;
         self.run.graph(graph, inputs, self.values).map_err(|error| error.to_string())
     }
 

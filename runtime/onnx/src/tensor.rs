@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+use crate::bounds;
 use crate::error::Outcome;
 
 /// Numbers of eight bits and fewer.
@@ -15,8 +16,14 @@ pub(crate) mod stored;
 
 pub(crate) use convert::from_floats;
 
-/// Most elements of one tensor.
+/// Most elements of one tensor, whatever the limits of a run.
 pub(crate) const ELEMENTS_MAX: usize = 1 << 30;
+/// Most dimensions of one tensor.
+const RANK_MAX: usize = 64;
+/// How deep lists may lie within each other.
+const DEPTH_MAX: usize = 8;
+/// What a part of a list takes beside its elements, as elements.
+const PART_WEIGHT: usize = 32;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -167,17 +174,28 @@ pub struct Tensor {
     data: Data,
 }
 
-/// How many elements a shape has, where that is not too many.
+/// How many elements a shape has, where that is not too many. A size of 0 does not hide the others:
+/// each of them is one that can be gone through.
 pub(crate) fn count(shape: &[usize]) -> Outcome<usize> {
-    let product = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+    if shape.len() > RANK_MAX {
+        return Err(format!("a tensor of {} dimensions has more than {RANK_MAX}", shape.len()));
+    }
+    let most = bounds::elements_max();
+    let product =
+        shape.iter().try_fold(1usize, |product, size| product.checked_mul((*size).max(1)));
     match product {
-        Some(elements) if elements <= ELEMENTS_MAX => Ok(elements),
-        _ => Err(format!("a tensor of the shape {shape:?} has more than {ELEMENTS_MAX} elements")),
+        Some(elements) if elements <= most => Ok(if shape.contains(&0) { 0 } else { elements }),
+        _ => Err(format!("a tensor of the shape {shape:?} has more than {most} elements")),
     }
 }
 
 fn taken<T: Clone>(all: &[T], places: &[usize]) -> Vec<T> {
     places.iter().map(|place| all[*place].clone()).collect()
+}
+
+/// Whether there is room for so many tensors, whatever is in them.
+pub(crate) fn count_parts(parts: usize) -> Outcome<()> {
+    count(&[parts, PART_WEIGHT]).map(drop)
 }
 
 /// A number that is a size.
@@ -187,9 +205,9 @@ pub(crate) fn as_size(size: i64) -> Outcome<usize> {
 
 /// How far apart neighbours are along each dimension.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
+    let mut strides = vec![1usize; shape.len()];
     for at in (0..shape.len().saturating_sub(1)).rev() {
-        strides[at] = strides[at + 1] * shape[at + 1];
+        strides[at] = strides[at + 1].saturating_mul(shape[at + 1]);
     }
     strides
 }
@@ -202,6 +220,7 @@ impl Tensor {
 
     pub(crate) fn of_data(shape: Vec<usize>, data: Data) -> Outcome<Self> {
         let (expected, there) = (count(&shape)?, data.len());
+        bounds::work(&[there])?;
         if expected != there {
             return Err(format!("{there} elements do not fill the shape {shape:?}"));
         }
@@ -249,6 +268,14 @@ impl Tensor {
         (self.len() as u64).saturating_mul(self.kind().bytes())
     }
 
+    /// Of texts.
+    fn text_bytes(&self) -> usize {
+        match &self.data {
+            Data::Text(all) => all.iter().map(String::len).sum(),
+            _ => 0,
+        }
+    }
+
     /// The elements, where they are of this type.
     pub(crate) fn elements<T: Element>(&self) -> Option<&[T]> {
         T::of(&self.data)
@@ -262,6 +289,9 @@ impl Tensor {
     /// Elements by their places, in a new shape.
     pub(crate) fn take(&self, shape: Vec<usize>, places: &[usize]) -> Outcome<Self> {
         count(&shape)?;
+        if let Data::Text(all) = &self.data {
+            bounds::texts(places.iter().map(|place| all[*place].len()))?;
+        }
         Self::of_data(shape, self.data.taken(places))
     }
 
@@ -270,9 +300,17 @@ impl Tensor {
         axis_of(axis, self.rank())
     }
 
-    /// Several of them.
+    /// Several of them, each once.
     pub(crate) fn axes(&self, axes: &[i64]) -> Outcome<Vec<usize>> {
-        axes.iter().map(|axis| self.axis(*axis)).collect()
+        let mut seen = vec![false; self.rank()];
+        let once = |axis: &i64| {
+            let place = self.axis(*axis)?;
+            match std::mem::replace(&mut seen[place], true) {
+                false => Ok(place),
+                true => Err(format!("the dimension {axis} is named twice")),
+            }
+        };
+        axes.iter().map(once).collect()
     }
 
     /// Elements of several tensors of one type, one after the other.
@@ -280,6 +318,8 @@ impl Tensor {
         let Some((first, rest)) = parts.split_first() else {
             return Err("there is nothing to join".to_owned());
         };
+        count(&shape)?;
+        bounds::texts(parts.iter().map(|part| part.text_bytes()))?;
         let mut data = first.data.clone();
         for part in rest {
             data.append(&part.data)?;
@@ -291,7 +331,7 @@ impl Tensor {
 /// A dimension, counted from the end where it is negative.
 pub(crate) fn axis_of(axis: i64, rank: usize) -> Outcome<usize> {
     let signed = i64::try_from(rank).unwrap_or(i64::MAX);
-    let place = if axis < 0 { axis + signed } else { axis };
+    let place = if axis < 0 { axis.saturating_add(signed) } else { axis };
     match usize::try_from(place) {
         Ok(place) if place < rank => Ok(place),
         _ => Err(format!("there is no dimension {axis} of {rank}")),
@@ -310,21 +350,22 @@ pub enum Value {
 }
 
 impl Value {
-    /// Bytes of its elements.
-    pub(crate) fn bytes(&self) -> u64 {
-        match self {
-            Self::Tensor(tensor) => tensor.bytes(),
-            Self::Sequence(values) => values.iter().map(Self::bytes).sum(),
-            Self::Optional(value) => value.as_ref().map_or(0, |value| value.bytes()),
-        }
+    /// How many elements it has, texts with their bytes, and each part of a list as some more.
+    pub(crate) fn weight(&self) -> Outcome<usize> {
+        self.weight_within(DEPTH_MAX)
     }
 
-    /// How many elements it has.
-    pub(crate) fn elements(&self) -> u64 {
+    fn weight_within(&self, depth: usize) -> Outcome<usize> {
+        let Some(depth) = depth.checked_sub(1) else {
+            return Err(format!("lists lie deeper than {DEPTH_MAX} within each other"));
+        };
+        let sum = |sum: usize, value: &Self| Ok(sum.saturating_add(value.weight_within(depth)?));
         match self {
-            Self::Tensor(tensor) => tensor.len() as u64,
-            Self::Sequence(values) => values.iter().map(Self::elements).sum(),
-            Self::Optional(value) => value.as_ref().map_or(0, |value| value.elements()),
+            Self::Tensor(tensor) => Ok(tensor.len() + tensor.text_bytes()),
+            Self::Sequence(values) => {
+                values.iter().try_fold(values.len().saturating_mul(PART_WEIGHT), sum)
+            }
+            Self::Optional(value) => value.iter().map(|value| &**value).try_fold(PART_WEIGHT, sum),
         }
     }
 }

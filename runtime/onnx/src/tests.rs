@@ -155,7 +155,20 @@ fn loops_are_bounded() {
     };
     let nodes = vec![nested(body.clone()), node("Relu", &["x"], &["y"])];
     let model = Model::read(&file(graph(nodes, vec![yes.clone()]))).unwrap();
-    let error = run(&model, x()).unwrap_err().to_string();
+    let limits = Bounds { nodes: 1000, ..Bounds::default() };
+    let inputs = || HashMap::from([("x".to_owned(), x().into())]);
+    let error = model.run(inputs(), &limits).unwrap_err().to_string();
+    assert!(error.contains("it runs for too long"), "{error}");
+
+    // A body without a node ends too.
+    let empty = proto::Graph {
+        input: vec![info("i"), info("c")],
+        output: vec![info("c")],
+        ..Default::default()
+    };
+    let nodes = vec![nested(empty), node("Relu", &["x"], &["y"])];
+    let model = Model::read(&file(graph(nodes, vec![yes.clone()]))).unwrap();
+    let error = model.run(inputs(), &limits).unwrap_err().to_string();
     assert!(error.contains("it runs for too long"), "{error}");
 
     let mut deep = body;

@@ -44,7 +44,9 @@ pub(crate) fn broadcast(one: &[usize], other: &[usize]) -> Outcome<Vec<usize>> {
 pub(crate) fn places(from: &[usize], to: &[usize]) -> Outcome<Vec<usize>> {
     let all = count(to)?;
     let own = strides(from);
-    let lead = to.len() - from.len();
+    let lead = to.len().checked_sub(from.len());
+    let fits = |lead: &usize| from.iter().zip(&to[*lead..]).all(|(a, b)| a == b || *a == 1);
+    let lead = lead.filter(fits).ok_or_else(|| format!("{from:?} does not fit {to:?}"))?;
     // How far a step along each dimension leads.
     let steps: Vec<usize> = (0..to.len())
         .map(|at| match at.checked_sub(lead) {

@@ -5,9 +5,10 @@ use super::product::matmul;
 use super::shape::permuted;
 use super::slice::concat;
 use super::{Op, one};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::run::Args;
-use crate::tensor::{Kind, Tensor, Value};
+use crate::tensor::{Kind, Tensor, Value, count};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -35,6 +36,7 @@ fn repeated(x: &Tensor, heads: usize) -> Outcome<Tensor> {
     if !heads.is_multiple_of(own) {
         return Err(format!("{heads} heads do not share {own} of keys"));
     }
+    count(&[batch, heads, length, size])?;
     let each = length * size;
     let start = |at: usize| (at / heads * own + at % heads / (heads / own)) * each;
     let from: Vec<usize> = (0..batch * heads).flat_map(|at| start(at)..start(at) + each).collect();
@@ -157,14 +159,16 @@ fn rotary(args: &Args<'_>) -> Outcome<Vec<Value>> {
         Some(positions) => positions.get(item * length + at).copied().unwrap_or(0),
         None => item * length + at,
     };
+    bounds::work(&[batch, heads, length, size])?;
     let interleaved = args.flag("interleaved");
     let mut numbers = x.floats()?;
     for line in 0..batch * heads * length {
-        let row = row(line / (heads * length), line % length) * half;
+        let row = row(line / (heads * length), line % length).saturating_mul(half);
         let line = &mut numbers[line * size..(line + 1) * size];
         for pair in 0..half {
             let (a, b) = if interleaved { (2 * pair, 2 * pair + 1) } else { (pair, pair + half) };
-            let angle = cosines.get(row + pair).zip(sines.get(row + pair));
+            let at = row.saturating_add(pair);
+            let angle = cosines.get(at).zip(sines.get(at));
             let (cosine, sine) = angle.ok_or_else(|| "a position has no angle".to_owned())?;
             (line[a], line[b]) =
                 (cosine * line[a] - sine * line[b], sine * line[a] + cosine * line[b]);

@@ -3,14 +3,13 @@ use super::slice::{concat, part};
 use super::{Op, one};
 use crate::error::Outcome;
 use crate::run::Args;
-use crate::tensor::{Tensor, Value, axis_of};
+use crate::tensor::{Tensor, Value, axis_of, count_parts};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
         "If" => branch,
         "Loop" => repeat,
         "Scan" => scan,
-        "Dropout" => dropout,
         "SequenceConstruct" => |args| Ok(vec![Value::Sequence(all(args)?)]),
         "SequenceEmpty" => |_args| Ok(vec![Value::Sequence(Vec::new())]),
         "SequenceLength" => |args| Ok(one(Tensor::scalar(args.sequence(0)?.len() as i64))),
@@ -68,6 +67,10 @@ fn stacked(parts: &[Tensor], axis: i64, backwards: bool) -> Outcome<Tensor> {
         return Err("of no round the shape cannot be told".to_owned());
     };
     let axis = axis_of(axis, first.rank() + 1)?;
+    if let Some(other) = parts.iter().find(|part| part.shape() != first.shape()) {
+        let (one, other) = (first.shape(), other.shape());
+        return Err(format!("the shapes {one:?} and {other:?} do not go together"));
+    }
     let mut longer: Vec<Tensor> = Vec::with_capacity(parts.len());
     for part in parts {
         let mut shape = part.shape().to_vec();
@@ -87,6 +90,7 @@ fn repeat(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let mut carried: Vec<Value> =
         (2..args.inputs.len()).filter_map(|at| args.value(at).cloned()).collect();
     let mut scanned: Vec<Vec<Tensor>> = Vec::new();
+    let mut kept = args.holding();
     let mut round = 0;
     while goes_on && round < most {
         let mut inputs =
@@ -99,6 +103,7 @@ fn repeat(args: &Args<'_>) -> Outcome<Vec<Value>> {
             if scanned.len() <= at {
                 scanned.push(Vec::new());
             }
+            kept.add(&value)?;
             scanned[at].push(tensor(value)?);
         }
         round += 1;
@@ -125,6 +130,7 @@ fn scan_batches(args: &Args<'_>) -> Outcome<Vec<Value>> {
         (1..args.inputs.len()).map(|at| args.tensor(at).cloned()).collect::<Outcome<_>>()?;
     let batch = inputs.first().and_then(|x| x.shape().first().copied()).unwrap_or(0);
     let mut outputs: Vec<Vec<Tensor>> = Vec::new();
+    let mut kept = args.holding();
     for item in 0..batch {
         let own = inputs.iter().map(|x| {
             let shape = x.shape().get(1..).unwrap_or_default().to_vec();
@@ -135,6 +141,7 @@ fn scan_batches(args: &Args<'_>) -> Outcome<Vec<Value>> {
             if outputs.len() <= at {
                 outputs.push(Vec::new());
             }
+            kept.add(&value)?;
             outputs[at].push(tensor(value)?);
         }
     }
@@ -160,16 +167,18 @@ fn scan_one(args: &Args<'_>, inputs: &[Value], has_axes: bool) -> Outcome<Vec<Va
     let rounds = slices.first().map_or(0, |(_, _, size, _)| *size);
     let mut collected: Vec<Vec<Tensor>> =
         vec![Vec::new(); body.outputs.len().saturating_sub(states)];
+    let mut kept = args.holding();
     for round in 0..rounds {
         let mut given: Vec<Option<Value>> = carried.into_iter().map(Some).collect();
         for (x, axis, size, backwards) in &slices {
-            let at = if *backwards { size - 1 - round.min(size - 1) } else { round };
+            let at = if *backwards { size.saturating_sub(round + 1) } else { round };
             let shape = without(x.shape(), *axis, false);
             given.push(Some(part(x, *axis, (at, 1))?.reshaped(shape)?.into()));
         }
         let mut outputs = args.inner(body, given)?.into_iter();
         carried = outputs.by_ref().take(states).collect();
         for (parts, value) in collected.iter_mut().zip(outputs) {
+            kept.add(&value)?;
             parts.push(tensor(value)?);
         }
     }
@@ -178,18 +187,6 @@ fn scan_one(args: &Args<'_>, inputs: &[Value], has_axes: bool) -> Outcome<Vec<Va
         carried.push(stacked(parts, nth("scan_output_axes", at), backwards)?.into());
     }
     Ok(carried)
-}
-
-/// Nothing is dropped but in training, which is not what this is for.
-fn dropout(args: &Args<'_>) -> Outcome<Vec<Value>> {
-    let x = args.tensor(0)?;
-    let training = args.given(2)?.map(Tensor::flags).transpose()?.and_then(|flags| flags.first());
-    let ratio = args.given(1)?.map(Tensor::number).transpose()?.unwrap_or(0.5);
-    if training == Some(&true) && ratio != 0.0 {
-        return Err("training is not supported".to_owned());
-    }
-    let mask = Tensor::new(x.shape().to_vec(), vec![true; x.len()])?;
-    Ok(vec![x.clone().into(), mask.into()])
 }
 
 /// A place in a sequence; one behind the last too, where something may be put.
@@ -234,12 +231,14 @@ fn map(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let body = args.graph("body")?;
     let length = args.sequence(0)?.len();
     let mut outputs: Vec<Vec<Value>> = vec![Vec::new(); body.outputs.len()];
+    let mut kept = args.holding();
     for round in 0..length {
-        let given = all(args)?.into_iter().map(|value| match value {
-            Value::Sequence(values) => values.get(round).cloned(),
-            value => Some(value),
+        let given = args.inputs.iter().map(|value| match value {
+            Some(Value::Sequence(values)) => values.get(round).cloned(),
+            value => value.cloned(),
         });
         for (all, value) in outputs.iter_mut().zip(args.inner(body, given.collect())?) {
+            kept.add(&value)?;
             all.push(value);
         }
     }
@@ -264,10 +263,15 @@ fn split(args: &Args<'_>) -> Outcome<Vec<Value>> {
         Some(sizes) if sizes.rank() > 0 => sizes.sizes()?,
         Some(each) => {
             let each = each.sizes()?.first().copied().unwrap_or(0).max(1);
+            count_parts(size / each)?;
             (0..size).step_by(each).map(|at| each.min(size - at)).collect()
         }
-        None => vec![1; size],
+        None => {
+            count_parts(size)?;
+            vec![1; size]
+        }
     };
+    count_parts(sizes.len())?;
     let mut start = 0;
     let mut parts = Vec::with_capacity(sizes.len());
     for length in sizes {

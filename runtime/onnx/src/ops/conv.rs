@@ -1,10 +1,11 @@
 use super::product::{centred, rescaled};
 use super::{Op, one, pairs};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::fast::conv::Convolution;
 use crate::fast::floats;
 use crate::run::Args;
-use crate::tensor::{Kind, Tensor, Value, as_size, count, strides};
+use crate::tensor::{ELEMENTS_MAX, Kind, Tensor, Value, as_size, count, strides};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -34,11 +35,8 @@ impl Window {
         if kernel.len() != dims || kernel.contains(&0) {
             return Err(format!("the kernel {kernel:?} does not fit {dims} dimensions"));
         }
-        let strides = args.sizes("strides", (dims, 1))?;
-        let dilations = args.sizes("dilations", (dims, 1))?;
-        if strides.contains(&0) || dilations.contains(&0) {
-            return Err("strides and dilations must be at least 1".to_owned());
-        }
+        let (strides, dilations) = (steps(args, "strides", dims)?, steps(args, "dilations", dims)?);
+        count(&kernel)?;
         let mut pads = Vec::with_capacity(dims);
         let mut places = Vec::with_capacity(dims);
         for dim in 0..dims {
@@ -86,6 +84,16 @@ impl Window {
     }
 }
 
+/// Sizes from 1 on, none of which is so large that it cannot be reckoned with.
+fn steps(args: &Args<'_>, name: &str, dims: usize) -> Outcome<Vec<usize>> {
+    let steps = args.sizes(name, (dims, 1))?;
+    match steps.iter().find(|step| !(1..=ELEMENTS_MAX).contains(*step)) {
+        Some(step) => Err(format!("`{name}`: {step} is not from 1 to {ELEMENTS_MAX}")),
+        None => Ok(steps),
+    }
+}
+
+/// What is put before and behind one dimension.
 fn pads_of(
     args: &Args<'_>,
     (dim, dims): (usize, usize),
@@ -97,6 +105,9 @@ fn pads_of(
         "SAME_LOWER" => (total() - total() / 2, total() / 2),
         "VALID" => (0, 0),
         _ => match args.ints("pads") {
+            Some(pads) if pads.iter().any(|pad| pad.unsigned_abs() > ELEMENTS_MAX as u64) => {
+                return Err(format!("the pads {pads:?} are too large"));
+            }
             Some(pads) if pads.len() == 2 * dims => (pads[dim], pads[dims + dim]),
             Some(pads) => {
                 return Err(format!("{} pads are there for {dims} dimensions", pads.len()));
@@ -107,14 +118,14 @@ fn pads_of(
 }
 
 /// Batch, channels and spatial dimensions.
-fn parts(x: &Tensor) -> Outcome<(usize, usize, &[usize])> {
+pub(crate) fn parts(x: &Tensor) -> Outcome<(usize, usize, &[usize])> {
     match x.shape() {
         [batch, channels, spatial @ ..] => Ok((*batch, *channels, spatial)),
         shape => Err(format!("{shape:?} has no channels")),
     }
 }
 
-fn groups(args: &Args<'_>) -> Outcome<usize> {
+pub(crate) fn groups(args: &Args<'_>) -> Outcome<usize> {
     usize::try_from(args.int("group", 1))
         .ok()
         .filter(|group| *group > 0)
@@ -126,7 +137,7 @@ fn convolved(args: &Args<'_>, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> 
     let (batch, channels, spatial) = parts(x)?;
     let (filters, each, kernel) = parts(w)?;
     let groups = groups(args)?;
-    if channels != each * groups || !filters.is_multiple_of(groups) {
+    if Some(channels) != each.checked_mul(groups) || !filters.is_multiple_of(groups) {
         return Err(format!("{channels} channels do not fit filters of {each} in {groups} groups"));
     }
     let window = Window::of(args, spatial, kernel.to_vec())?;
@@ -140,6 +151,8 @@ fn convolved(args: &Args<'_>, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> 
         return Err(format!("{} biases are there for {filters} filters", bias.len()));
     }
     let mut results = vec![0.0; count(&shape)?];
+    bounds::work(&[places, points, spatial.len()])?;
+    bounds::work(&[batch, filters, places, each, points])?;
     for place in 0..places {
         let mut seen = Vec::with_capacity(points);
         window.visit(place, spatial, |point, from| seen.push((point, from)));
@@ -174,9 +187,10 @@ fn by_filter(zero: Option<&Tensor>, w: &Tensor) -> Outcome<Option<Tensor>> {
     if zero.len() <= 1 {
         return Ok(Some(zero.clone()));
     }
-    let mut shape = vec![1; w.rank()];
-    shape[0] = zero.len();
-    zero.reshaped(shape).map(Some)
+    // One for each filter, which the first dimension counts.
+    let behind = w.rank().saturating_sub(1);
+    let shape = [zero.len()].into_iter().chain(std::iter::repeat_n(1, behind));
+    zero.reshaped(shape.collect()).map(Some)
 }
 
 fn integers(args: &Args<'_>) -> Outcome<Vec<Value>> {
@@ -211,7 +225,7 @@ fn transposed(args: &Args<'_>) -> Outcome<Vec<Value>> {
     {
         return Err(format!("{channels} channels do not fit filters of the shape {:?}", w.shape()));
     }
-    let filters = each * groups;
+    let filters = count(&[each, groups])?;
     let grown = Grown::of(args, spatial, kernel)?;
     let mut shape = vec![batch, filters];
     shape.extend(&grown.shape);
@@ -219,6 +233,7 @@ fn transposed(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let grown_area = count(&grown.shape)?;
     let mut results = vec![0.0; count(&shape)?];
     let (numbers, weights) = (x.floats()?, w.floats()?);
+    bounds::work(&[area, points, batch, channels, each.max(spatial.len())])?;
     for (place, point) in pairs(area, points) {
         let Some(to) = grown.place(place, point) else { continue };
         for (item, channel) in pairs(batch, channels) {
@@ -253,10 +268,12 @@ struct Grown {
 impl Grown {
     fn of(args: &Args<'_>, input: &[usize], kernel: &[usize]) -> Outcome<Self> {
         let dims = input.len();
-        let strides = args.sizes("strides", (dims, 1))?;
-        let dilations = args.sizes("dilations", (dims, 1))?;
+        let (strides, dilations) = (steps(args, "strides", dims)?, steps(args, "dilations", dims)?);
         let more = args.sizes("output_padding", (dims, 0))?;
         let named = args.ints("output_shape");
+        if named.is_some_and(|named| named.len() < dims) || more.iter().any(|x| *x > ELEMENTS_MAX) {
+            return Err(format!("the output's shape or padding does not fit {dims} dimensions"));
+        }
         let mode = args.text("auto_pad", "NOTSET");
         let (mut before, mut shape) = (Vec::new(), Vec::new());
         for dim in 0..dims {
@@ -268,9 +285,12 @@ impl Grown {
                 (None, "SAME_UPPER" | "SAME_LOWER") => Some(input[dim] as i64 * stride),
                 (None, _) => None,
             };
+            let wanted = wanted.map(as_size).transpose()?.map(|size| size as i64);
+            // What is beyond the wanted size is left out, of an odd number one more before or behind.
+            let beyond = full.saturating_sub(wanted.unwrap_or(full)).max(0);
             let (first, size) = match (wanted, mode) {
-                (Some(size), "SAME_UPPER") => ((full - size).max(0) / 2, size),
-                (Some(size), _) => (((full - size).max(0) + 1) / 2, size),
+                (Some(size), "SAME_UPPER") => (beyond / 2, size),
+                (Some(size), _) => (beyond - beyond / 2, size),
                 (None, _) => {
                     let (first, last) = pads_of(args, (dim, dims), (1, 1, 1))?;
                     (first, full - first - last)

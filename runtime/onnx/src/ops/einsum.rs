@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{Op, one};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::{Tensor, Value, count, strides};
@@ -30,7 +31,11 @@ fn terms(equation: &str, ranks: &[usize]) -> Outcome<Terms> {
             rank.checked_sub(letters).filter(|hidden| *hidden == 0 || part.contains("..."));
         let hidden = hidden.ok_or_else(|| format!("`{part}` does not fit {rank} dimensions"))?;
         open = open.max(hidden);
-        inputs.push(spelled(part, hidden));
+        let spelled = spelled(part, hidden);
+        if spelled.len() != *rank {
+            return Err(format!("`{part}` does not fit {rank} dimensions"));
+        }
+        inputs.push(spelled);
     }
     let output = match right {
         Some(right) => spelled(&right, open),
@@ -75,6 +80,7 @@ fn einsum(args: &Args<'_>) -> Outcome<Vec<Value>> {
         .collect::<Result<_, char>>()
         .map_err(|letter| format!("no input has `{letter}`"))?;
     let total = count(&all)?;
+    bounds::work(&[total, inputs.len(), all.len()])?;
     let mut product = vec![1.0; total];
     for (letters, x) in inputs.iter().zip(&tensors) {
         let own = strides(x.shape());
@@ -89,7 +95,10 @@ fn einsum(args: &Args<'_>) -> Outcome<Vec<Value>> {
         product.iter_mut().zip(places).for_each(|(product, place)| *product *= numbers[place]);
     }
     let inner: usize = all[output.len()..].iter().product();
-    let sums: Vec<f64> = product.chunks(inner.max(1)).map(|set| set.iter().sum()).collect();
+    let sums: Vec<f64> = match inner {
+        0 => vec![0.0; count(&all[..output.len()])?],
+        _ => product.chunks(inner).map(|set| set.iter().sum()).collect(),
+    };
     let kind = tensors.first().ok_or_else(|| "there is no input".to_owned())?.kind();
     Tensor::of_floats(kind, all[..output.len()].to_vec(), &sums).map(one)
 }

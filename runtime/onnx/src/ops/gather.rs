@@ -1,7 +1,9 @@
 use std::cmp::Ordering;
 
+use super::search::SORT_STEPS;
 use super::slice::around;
 use super::{Op, one, pairs};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::{Tensor, Value, count, strides};
@@ -45,6 +47,7 @@ fn non_zero(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let own = strides(x.shape());
     let numbers = x.floats()?;
     let places: Vec<usize> = (0..x.len()).filter(|at| numbers[*at] != 0.0).collect();
+    count(&[x.rank(), places.len()])?;
     let mut rows = Vec::with_capacity(x.rank() * places.len());
     for (step, size) in own.iter().zip(x.shape()) {
         rows.extend(places.iter().map(|at| (at / step % size) as i64));
@@ -135,6 +138,7 @@ fn top(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let mut shape = x.shape().to_vec();
     shape[axis] = wanted;
     let all = count(&shape)?;
+    bounds::work(&[x.len(), SORT_STEPS])?;
     let (mut places, mut indices) = (vec![0; all], vec![0i64; all]);
     for (row, column) in pairs(before, behind) {
         let place = |along: usize| (row * size + along) * behind + column;

@@ -1,8 +1,9 @@
-use super::arithmetic::{types, zip};
+use super::arithmetic::{broadcast, types, zip};
 use super::{Op, one};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::run::Args;
-use crate::tensor::{Data, Tensor, Value};
+use crate::tensor::{Data, Tensor, Value, count};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -31,6 +32,11 @@ use std::cmp::Ordering::{self, Equal, Greater, Less};
 
 fn compare(args: &Args<'_>, holds: fn(Option<Ordering>) -> bool) -> Outcome<Vec<Value>> {
     let (x, y) = (args.tensor(0)?, args.tensor(1)?);
+    let longest = |of: &Tensor| {
+        of.elements::<String>().and_then(|all| all.iter().map(String::len).max()).unwrap_or(0)
+    };
+    let all = count(&broadcast(x.shape(), y.shape())?)?;
+    bounds::work(&[all, longest(x).min(longest(y))])?;
     macro_rules! compared {
         ($($variant:ident),*) => {
             match (x.data(), y.data()) {

@@ -1,6 +1,7 @@
 use emberbox_kernels::dense::Activation;
 
 use super::{Op, one};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::fast;
 use crate::run::Args;
@@ -188,9 +189,13 @@ pub(crate) fn erf(x: f64) -> f64 {
     x.signum() * (1.0 - rest)
 }
 
+/// What a function of one number takes.
+const FUNCTION_STEPS: usize = 16;
+
 /// The same for each number; integers stay what they are.
 pub(crate) fn map(x: &Tensor, act: impl Fn(f64) -> f64) -> Outcome<Tensor> {
     let shape = x.shape().to_vec();
+    bounds::work(&[x.len(), FUNCTION_STEPS])?;
     match x.data() {
         Data::F32(all) => {
             Tensor::new(shape, all.iter().map(|x| act(f64::from(*x)) as f32).collect())

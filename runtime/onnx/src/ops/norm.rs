@@ -3,10 +3,11 @@ use super::math::map;
 use super::reduce::over;
 use super::slice::around;
 use super::{Op, one, pairs};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::fast;
 use crate::run::Args;
-use crate::tensor::{Kind, Tensor, Value};
+use crate::tensor::{ELEMENTS_MAX, Kind, Tensor, Value};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -38,7 +39,7 @@ pub(super) fn find(name: &str) -> Option<Op> {
 
 /// Logarithms of probabilities, along an axis.
 pub(crate) fn log_softmax(x: &Tensor, axis: usize) -> Outcome<Tensor> {
-    along(x, around(x.shape(), axis), logarithms)
+    along(x, around(x.shape(), x.axis(axis as i64)?), logarithms)
 }
 
 fn logarithms(all: &mut [f64]) {
@@ -204,8 +205,9 @@ fn group(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let normal = normal.reshaped(input.shape().to_vec())?;
     // Up to version 20 there is one scale for each group.
     let spread = |of: &Tensor| -> Outcome<Tensor> {
-        let times = channels / of.len().max(1);
-        let places: Vec<usize> = (0..channels).map(|at| at / times.max(1)).collect();
+        let times = channels.checked_div(of.len()).filter(|times| times * of.len() == channels);
+        let times = times.ok_or_else(|| format!("{} do not fit {channels} channels", of.len()))?;
+        let places: Vec<usize> = (0..channels).map(|at| at / times).collect();
         by_channel(&of.take(vec![channels], &places)?, input)
     };
     let (scale, bias) = (spread(args.tensor(1)?)?, spread(args.tensor(2)?)?);
@@ -234,8 +236,12 @@ fn mean_variance(args: &Args<'_>) -> Outcome<Vec<Value>> {
 
 fn local_response(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let input = args.tensor(0)?;
-    let (before, channels, behind) = around(input.shape(), input.axis(1)?);
+    let (_, channels, behind) = around(input.shape(), input.axis(1)?);
     let size = args.int("size", 1);
+    if !(1..=ELEMENTS_MAX as i64).contains(&size) {
+        return Err(format!("`size`: {size} is not from 1 to {ELEMENTS_MAX}"));
+    }
+    bounds::work(&[input.len(), channels.min(size as usize)])?;
     let (alpha, beta) = (args.float("alpha", 1e-4), args.float("beta", 0.75));
     let bias = args.float("bias", 1.0);
     let numbers = input.floats()?;
@@ -248,7 +254,6 @@ fn local_response(args: &Args<'_>) -> Outcome<Vec<Value>> {
             (first..=last).map(|c| numbers[(row * channels + c) * behind + column].powi(2));
         numbers[at] / (bias + alpha / size as f64 * squares.sum::<f64>()).powf(beta)
     };
-    debug_assert!(before * channels * behind == numbers.len(), "a shape has all its elements");
     let results: Vec<f64> = (0..numbers.len()).map(value).collect();
     Tensor::of_floats(input.kind(), input.shape().to_vec(), &results).map(one)
 }

@@ -1,5 +1,6 @@
 use super::conv::Window;
 use super::{Op, one, pairs};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::fast;
 use crate::run::Args;
@@ -30,7 +31,11 @@ fn windowed<'a>(args: &Args<'a>) -> Outcome<(&'a Tensor, usize, Window)> {
         return Err(format!("{:?} has no channels", x.shape()));
     };
     let kernel = args.sizes("kernel_shape", (spatial.len(), 0))?;
-    Ok((x, batch * channels, Window::of(args, spatial, kernel)?))
+    let window = Window::of(args, spatial, kernel)?;
+    count(&shape_of(x, &window))?;
+    let points = window.kernel.iter().product();
+    bounds::work(&[batch * channels, count(&window.places)?, points, spatial.len()])?;
+    Ok((x, batch * channels, window))
 }
 
 fn shape_of(x: &Tensor, window: &Window) -> Vec<usize> {

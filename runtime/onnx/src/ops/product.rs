@@ -2,6 +2,7 @@ use super::arithmetic::{add, broadcast, places};
 use super::cast::range_of;
 use super::shape::permuted;
 use super::{Op, one};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::fast;
 use crate::run::Args;
@@ -13,6 +14,7 @@ pub(super) fn find(name: &str) -> Option<Op> {
         "Gemm" => gemm,
         "MatMulInteger" => integers,
         "QLinearMatMul" => quantised,
+        "Det" => determinants,
         _ => return None,
     })
 }
@@ -46,6 +48,7 @@ fn joined(a: &Tensor, b: &Tensor) -> Outcome<Joined> {
     let mut shape = batch;
     shape.extend([*m, *n]);
     count(&shape)?;
+    bounds::work(&[of_a.len(), *m, *k, *n])?;
     // A vector's own dimension goes again.
     if b.rank() == 1 {
         shape.pop();
@@ -102,6 +105,49 @@ fn gemm(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let scaled: Vec<f64> = c.floats()?.into_iter().map(|c| c * beta).collect();
     let sum = add(&product, &Tensor::of_floats(Kind::F64, c.shape().to_vec(), &scaled)?)?;
     sum.cast(kind, true).map(one)
+}
+
+fn determinants(args: &Args<'_>) -> Outcome<Vec<Value>> {
+    let x = args.tensor(0)?;
+    let [batch @ .., size, columns] = x.shape() else {
+        return Err(format!("{:?} is no matrix", x.shape()));
+    };
+    if size != columns {
+        return Err(format!("a matrix of {size} by {columns} has no determinant"));
+    }
+    let all = count(batch)?;
+    bounds::work(&[all, *size, *size, *size])?;
+    let mut numbers = x.floats()?;
+    let matrix = |at: usize| at * size * size;
+    let found: Vec<f64> =
+        (0..all).map(|at| determinant(&mut numbers[matrix(at)..matrix(at + 1)], *size)).collect();
+    Tensor::of_floats(x.kind(), batch.to_vec(), &found).map(one)
+}
+
+/// By elimination, each time with the largest number that is left in a column.
+fn determinant(matrix: &mut [f64], size: usize) -> f64 {
+    let mut product = 1.0;
+    for column in 0..size {
+        let magnitude = |row: &usize| matrix[row * size + column].abs();
+        let best = (column..size).max_by(|a, b| magnitude(a).total_cmp(&magnitude(b)));
+        let best = best.unwrap_or(column);
+        if best != column {
+            (0..size).for_each(|at| matrix.swap(best * size + at, column * size + at));
+            product = -product;
+        }
+        let pivot = matrix[column * size + column];
+        product *= pivot;
+        if pivot == 0.0 {
+            return 0.0;
+        }
+        for row in column + 1..size {
+            let factor = matrix[row * size + column] / pivot;
+            (column..size).for_each(|at| {
+                matrix[row * size + at] -= factor * matrix[column * size + at];
+            });
+        }
+    }
+    product
 }
 
 /// Numbers less their zero point, which is one for all, or one for each row or column.

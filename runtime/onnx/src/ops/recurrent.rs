@@ -1,8 +1,9 @@
 use super::math::sigmoid;
 use super::{Op, pairs};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::run::Args;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Tensor, Value, count};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -88,7 +89,7 @@ impl Cell<'_> {
     }
 
     fn act(&self, which: usize, x: f64) -> f64 {
-        self.activations[which].of(x.clamp(-self.clip, self.clip))
+        self.activations[which].of(x.max(-self.clip).min(self.clip))
     }
 
     fn peephole(&self, gate: usize, unit: usize) -> f64 {
@@ -200,7 +201,7 @@ impl Layer {
 
     /// A state `[directions, batch, hidden]`, by direction first.
     fn state(&self, given: Option<&Tensor>) -> Outcome<Vec<f64>> {
-        let all = self.directions * self.batch * self.hidden;
+        let all = count(&[self.directions, self.batch, self.hidden])?;
         let Some(given) = given else { return Ok(vec![0.0; all]) };
         let numbers = given.floats()?;
         if numbers.len() != all {
@@ -245,7 +246,8 @@ fn recurrent(args: &Args<'_>, (gates, usual): (usize, &[&str]), step: Step) -> O
     let peepholes = args.given(7)?.map(Tensor::floats).transpose()?.unwrap_or_default();
     let activations = activations(args, usual, directions);
     let rows = layer.gates * hidden;
-    let mut all = vec![0.0; length * directions * batch * hidden];
+    let mut all = vec![0.0; count(&[length, directions, batch, hidden])?];
+    bounds::work(&[length, directions, batch, rows, inputs + hidden])?;
     for (direction, item) in pairs(directions, batch) {
         let backwards = direction == 1 || args.text("direction", "forward") == "reverse";
         let steps =

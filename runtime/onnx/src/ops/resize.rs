@@ -1,5 +1,6 @@
 use super::slice::around;
 use super::{Op, one, pairs};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::run::Args;
 use crate::tensor::{Kind, Tensor, Value, count};
@@ -79,7 +80,7 @@ impl Axis<'_> {
         let base = origin.ceil() - 1.0;
         let ratio = origin - base;
         let (first, mut weights) = method.weights(ratio, self.scale);
-        let place = |tap: usize| base as i64 + first + tap as i64;
+        let place = |tap: usize| (base as i64).saturating_add(first + tap as i64);
         if method.excludes_outside {
             for (tap, weight) in weights.iter_mut().enumerate() {
                 *weight *= f64::from(u8::from((0..=last).contains(&place(tap))));
@@ -93,6 +94,21 @@ impl Axis<'_> {
 }
 
 impl Method<'_> {
+    /// How far away neighbours have a weight.
+    fn reach(self) -> f64 {
+        if self.mode == "cubic" { 2.0 } else { 1.0 }
+    }
+
+    /// How many neighbours make a value; not many more than there are.
+    fn taps(self, axis: Axis<'_>) -> Outcome<usize> {
+        let scale = if self.antialias { axis.scale.min(1.0) } else { 1.0 };
+        let taps = 2.0 * self.reach() / scale;
+        match taps <= 8.0 * (axis.input as f64 + 1.0) {
+            true => Ok(taps as usize),
+            false => Err(format!("a scale of {} does not fit {}", axis.scale, axis.input)),
+        }
+    }
+
     /// The first neighbour, counted from the left one, and the weights from there on.
     fn weights(self, ratio: f64, scale: f64) -> (i64, Vec<f64>) {
         let scale = if self.antialias { scale.min(1.0) } else { 1.0 };
@@ -100,12 +116,10 @@ impl Method<'_> {
             "cubic" => cubic(distance.abs(), self.cubic),
             _ => (1.0 - distance.abs()).max(0.0),
         };
-        let reach = match self.mode {
-            "nearest" => return (0, self.nearest(ratio)),
-            "cubic" => 2.0,
-            _ => 1.0,
-        };
-        let first = (-reach / scale).floor() as i64 + 1;
+        if self.mode == "nearest" {
+            return (0, self.nearest(ratio));
+        }
+        let first = (-self.reach() / scale).floor() as i64 + 1;
         let last = 2 - first - 1;
         let mut weights: Vec<f64> =
             (first..=last).map(|tap| kernel((tap as f64 - ratio) * scale)).collect();
@@ -129,7 +143,7 @@ impl Method<'_> {
 }
 
 /// Keys's kernel ("Cubic convolution interpolation for digital image processing").
-fn cubic(x: f64, a: f64) -> f64 {
+pub(crate) fn cubic(x: f64, a: f64) -> f64 {
     match x {
         x if x <= 1.0 => (a + 2.0) * x * x * x - (a + 3.0) * x * x + 1.0,
         x if x < 2.0 => a * x * x * x - 5.0 * a * x * x + 8.0 * a * x - 4.0 * a,
@@ -151,6 +165,9 @@ fn resized(x: &Tensor, axes: &[Axis<'_>], (method, outside): (Method<'_>, f64)) 
         let (before, size, behind) = around(&shape, dim);
         shape[dim] = axis.output;
         let mut results = vec![outside; count(&shape)?];
+        if axis.output > 0 {
+            bounds::work(&[axis.output, method.taps(*axis)?, before, behind])?;
+        }
         for at in 0..axis.output {
             let Some(mut taps) = axis.taps(at, method) else { continue };
             // What has no weight may be infinite.

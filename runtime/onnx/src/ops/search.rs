@@ -2,9 +2,13 @@ use std::cmp::Ordering;
 
 use super::slice::{around, chosen_along};
 use super::{Op, pairs};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::run::Args;
-use crate::tensor::{Data, Tensor, Value};
+use crate::tensor::{Data, Tensor, Value, small};
+
+/// What sorting takes for each of very many elements.
+pub(crate) const SORT_STEPS: usize = 32;
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -14,21 +18,20 @@ pub(super) fn find(name: &str) -> Option<Op> {
     })
 }
 
-/// Two slices of a tensor, element by element.
-fn ordering(x: &Tensor, (one, other): (&[usize], &[usize])) -> Ordering {
-    let compare = |(a, b): (&usize, &usize)| match x.data() {
-        Data::Text(all) => all[*a].cmp(&all[*b]),
-        Data::F32(all) => all[*a].total_cmp(&all[*b]),
-        Data::F64(all) => all[*a].total_cmp(&all[*b]),
-        Data::I64(all) => all[*a].cmp(&all[*b]),
-        Data::U64(all) => all[*a].cmp(&all[*b]),
-        Data::I32(all) => all[*a].cmp(&all[*b]),
-        Data::U8(all) => all[*a].cmp(&all[*b]),
-        Data::I8(all) => all[*a].cmp(&all[*b]),
-        Data::Bool(all) => all[*a].cmp(&all[*b]),
-        _ => Ordering::Equal,
-    };
-    one.iter().zip(other).map(compare).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+/// Compares two elements by their places.
+fn ordering(x: &Tensor, one: usize, other: usize) -> Ordering {
+    macro_rules! ordered {
+        ($($whole:ident),*; $($real:ident),*) => {
+            match x.data() {
+                $(Data::$whole(all) => all[one].cmp(&all[other]),)*
+                $(Data::$real(all) => all[one].total_cmp(&all[other]),)*
+                Data::Small(kind, all) => {
+                    small::decode(*kind, all[one]).total_cmp(&small::decode(*kind, all[other]))
+                }
+            }
+        };
+    }
+    ordered!(Text, I8, I16, I32, I64, U8, U16, U32, U64, Bool; F16, Bf16, F32, F64)
 }
 
 fn unique(args: &Args<'_>) -> Outcome<Vec<Value>> {
@@ -38,34 +41,39 @@ fn unique(args: &Args<'_>) -> Outcome<Vec<Value>> {
         None => (input.reshaped(vec![input.len()])?, 0),
     };
     let (before, size, behind) = around(x.shape(), axis);
-    let slice = |at: usize| -> Vec<usize> {
-        let row = |row: usize| (row * size + at) * behind;
-        (0..before).flat_map(|at| row(at)..row(at) + behind).collect()
+    let longest = x.elements::<String>().and_then(|all| all.iter().map(String::len).max());
+    bounds::work(&[before, size, behind, SORT_STEPS, longest.unwrap_or(1)])?;
+    // Slices, element by element.
+    let compared = |one: usize, other: usize| {
+        let place = |(row, column): (usize, usize), at: usize| (row * size + at) * behind + column;
+        let orders = pairs(before, behind).map(|at| ordering(&x, place(at, one), place(at, other)));
+        orders.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     };
-    let slices: Vec<Vec<usize>> = (0..size).map(slice).collect();
     let mut order: Vec<usize> = (0..size).collect();
-    order.sort_by(|a, b| ordering(&x, (&slices[*a], &slices[*b])).then(a.cmp(b)));
-    // Runs of the same, each with those that are alike in it.
-    let mut groups: Vec<Vec<usize>> = Vec::new();
+    order.sort_by(|a, b| compared(*a, *b).then(a.cmp(b)));
+    // The first of those that are alike, how many they are, and for each which group is its own.
+    let mut groups: Vec<(usize, i64)> = Vec::new();
+    let mut group_of = vec![0; size];
     for at in order {
         match groups.last_mut() {
-            Some(group) if ordering(&x, (&slices[group[0]], &slices[at])).is_eq() => group.push(at),
-            _ => groups.push(vec![at]),
+            Some((first, alike)) if compared(*first, at).is_eq() => *alike += 1,
+            _ => groups.push((at, 1)),
         }
+        group_of[at] = groups.len() - 1;
     }
+    let mut shown: Vec<usize> = (0..groups.len()).collect();
     if args.int("sorted", 1) == 0 {
-        groups.sort_by_key(|group| group[0]);
+        shown.sort_by_key(|group| groups[*group].0);
     }
-    let mut inverse = vec![0i64; size];
-    for (number, group) in groups.iter().enumerate() {
-        group.iter().for_each(|at| inverse[*at] = number as i64);
-    }
-    let firsts: Vec<usize> = groups.iter().map(|group| group[0]).collect();
+    let mut numbers = vec![0i64; groups.len()];
+    shown.iter().zip(0..).for_each(|(group, number)| numbers[*group] = number);
+    let firsts: Vec<usize> = shown.iter().map(|group| groups[*group].0).collect();
+    let counts = shown.iter().map(|group| groups[*group].1).collect();
     Ok(vec![
         chosen_along(&x, axis, &firsts)?.into(),
         Tensor::vector(firsts.iter().map(|at| *at as i64).collect()).into(),
-        Tensor::vector(inverse).into(),
-        Tensor::vector(groups.iter().map(|group| group.len() as i64).collect()).into(),
+        Tensor::vector(group_of.into_iter().map(|group| numbers[group]).collect()).into(),
+        Tensor::vector(counts).into(),
     ])
 }
 
@@ -90,16 +98,17 @@ fn overlap(one: &[f64; 4], other: &[f64; 4]) -> f64 {
 
 fn suppress(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let (boxes, scores) = (args.tensor(0)?, args.tensor(1)?);
-    let ([batch, count, 4], &[_, classes, of_scores]) = (boxes.shape(), scores.shape()) else {
+    let ([batch, count, 4], &[items, classes, of_scores]) = (boxes.shape(), scores.shape()) else {
         return Err(
             "boxes [batch, boxes, 4] and scores [batch, classes, boxes] are expected".to_owned()
         );
     };
-    if of_scores != *count {
-        return Err(format!("{of_scores} scores are there for {count} boxes"));
+    if of_scores != *count || items != *batch {
+        return Err(format!("scores {:?} do not fit boxes {:?}", scores.shape(), boxes.shape()));
     }
     let number = |at: usize| args.given(at)?.map(Tensor::number).transpose();
     let most = args.given(2)?.map(Tensor::integer).transpose()?.unwrap_or(0).max(0) as usize;
+    bounds::work(&[*batch, classes, *count, most.clamp(SORT_STEPS, (*count).max(SORT_STEPS))])?;
     let share = number(3)?.unwrap_or(0.0);
     let least = number(4)?;
     let centred = args.flag("center_point_box");
@@ -113,8 +122,10 @@ fn suppress(args: &Args<'_>) -> Outcome<Vec<Value>> {
         order.sort_by(|a, b| score[*b].total_cmp(&score[*a]).then(a.cmp(b)));
         let mut kept: Vec<usize> = Vec::new();
         for at in order {
-            let free = kept.iter().all(|other| overlap(&of(at), &of(*other)) <= share);
-            if kept.len() < most && free {
+            if kept.len() == most {
+                break;
+            }
+            if kept.iter().all(|other| overlap(&of(at), &of(*other)) <= share) {
                 kept.push(at);
             }
         }

@@ -95,6 +95,7 @@ fn unsqueeze(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let x = args.tensor(0)?;
     let Some(axes) = args.listed("axes", 1)? else { return Err("axes are missing".to_owned()) };
     let rank = x.rank() + axes.len();
+    count(&vec![1; rank])?;
     let new = axes.into_iter().map(|axis| axis_of(axis, rank)).collect::<Outcome<Vec<usize>>>()?;
     let mut old = x.shape().iter();
     let sizes = (0..rank).map(|at| if new.contains(&at) { Some(1) } else { old.next().copied() });
@@ -169,16 +170,20 @@ fn constant_of_shape(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let shape = args.tensor(0)?.sizes()?;
     let elements = count(&shape)?;
     let zero = Tensor::vector(vec![0f32]);
-    args.constant("value").unwrap_or(&zero).take(shape, &vec![0; elements]).map(one)
+    let value = args.constant("value").unwrap_or(&zero);
+    if value.len() != 1 {
+        return Err(format!("its value has {} elements, not one", value.len()));
+    }
+    value.take(shape, &vec![0; elements]).map(one)
 }
 
 fn range(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let (start, limit, delta) = (args.tensor(0)?, args.tensor(1)?, args.tensor(2)?);
     let steps = ((limit.number()? - start.number()?) / delta.number()?).ceil().max(0.0);
-    if steps.is_nan() || steps > crate::tensor::ELEMENTS_MAX as f64 {
-        return Err(format!("{steps} numbers are too many"));
+    if steps.is_nan() {
+        return Err("a step of 0 leads nowhere".to_owned());
     }
-    let steps = steps as usize;
+    let steps = count(&[steps as usize])?;
     if start.kind().is_float() {
         let (start_at, delta) = (start.number()?, delta.number()?);
         let numbers: Vec<f64> = (0..steps).map(|at| start_at + at as f64 * delta).collect();
@@ -195,7 +200,7 @@ fn eye(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let kind = args.maybe_int("dtype").map_or(Ok(x.kind()), kind_of)?;
     let [rows, columns] = *x.shape() else { return Err("it must have two dimensions".to_owned()) };
     let shift = args.int("k", 0);
-    let is_one = |at: usize| (at / columns) as i64 + shift == (at % columns) as i64;
+    let is_one = |at: usize| shift.saturating_add((at / columns) as i64) == (at % columns) as i64;
     let numbers: Vec<i64> = (0..rows * columns).map(|at| i64::from(is_one(at))).collect();
     Tensor::of_integers(kind, x.shape().to_vec(), &numbers).map(one)
 }
@@ -212,7 +217,7 @@ fn blocks(args: &Args<'_>) -> Outcome<([usize; 4], usize)> {
 fn depth_to_space(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let ([n, c, h, w], b) = blocks(args)?;
     let x = args.tensor(0)?;
-    let depth = c / (b * b);
+    let depth = b.checked_mul(b).map_or(0, |blocks| c / blocks);
     let (split, order): (_, [usize; 6]) = match args.text("mode", "DCR") {
         "CRD" => (vec![n, depth, b, b, h, w], [0, 1, 4, 2, 5, 3]),
         _ => (vec![n, b, b, depth, h, w], [0, 3, 4, 1, 5, 2]),

@@ -1,7 +1,8 @@
 use super::{Op, one};
+use crate::bounds;
 use crate::error::Outcome;
 use crate::run::Args;
-use crate::tensor::{Tensor, Value, as_size, count, strides};
+use crate::tensor::{Tensor, Value, as_size, count, count_parts, strides};
 
 pub(super) fn find(name: &str) -> Option<Op> {
     Some(match name {
@@ -43,6 +44,7 @@ pub(crate) fn concat(parts: &[&Tensor], axis: i64) -> Outcome<Tensor> {
     }
     let all = Tensor::joined(vec![parts.iter().map(|part| part.len()).sum()], parts)?;
     let (before, ..) = around(&shape, axis);
+    bounds::work(&[before, parts.len()])?;
     let mut places = Vec::with_capacity(all.len());
     for row in 0..before {
         let mut start = 0;
@@ -58,22 +60,22 @@ pub(crate) fn concat(parts: &[&Tensor], axis: i64) -> Outcome<Tensor> {
 /// What stands at some places along an axis.
 pub(crate) fn chosen_along(x: &Tensor, axis: usize, chosen: &[usize]) -> Outcome<Tensor> {
     let (before, size, behind) = around(x.shape(), axis);
+    let mut shape = x.shape().to_vec();
+    shape[axis] = chosen.len();
+    count(&shape)?;
     let places: Vec<usize> = (0..before)
         .flat_map(|row| chosen.iter().map(move |at| (row * size + at) * behind))
         .flat_map(|start| start..start + behind)
         .collect();
-    let mut shape = x.shape().to_vec();
-    shape[axis] = chosen.len();
     x.take(shape, &places)
 }
 
 /// So much of a tensor along an axis.
 pub(crate) fn part(x: &Tensor, axis: usize, (start, length): (usize, usize)) -> Outcome<Tensor> {
-    let all = x.shape()[axis];
-    if start + length > all {
-        return Err(format!("{length} from {start} are not there of {all}"));
-    }
-    chosen_along(x, axis, &(start..start + length).collect::<Vec<_>>())
+    let all = x.shape().get(axis).copied().unwrap_or(0);
+    let end = start.checked_add(length).filter(|end| *end <= all && axis < x.rank());
+    let end = end.ok_or_else(|| format!("{length} from {start} are not there of {all}"))?;
+    chosen_along(x, axis, &(start..end).collect::<Vec<_>>())
 }
 
 fn split(args: &Args<'_>) -> Outcome<Vec<Value>> {
@@ -84,11 +86,13 @@ fn split(args: &Args<'_>) -> Outcome<Vec<Value>> {
         Some(sizes) => sizes.into_iter().map(as_size).collect::<Outcome<_>>()?,
         None => {
             let parts = args.int("num_outputs", args.outputs() as i64).max(1) as usize;
+            count_parts(parts)?;
             let each = size.div_ceil(parts);
             (0..parts).map(|at| each.min(size.saturating_sub(at * each))).collect()
         }
     };
-    if sizes.iter().sum::<usize>() != size {
+    count_parts(sizes.len())?;
+    if sizes.iter().fold(0usize, |sum, part| sum.saturating_add(*part)) != size {
         return Err(format!("{sizes:?} are not {size} together"));
     }
     let mut start = 0;
@@ -206,7 +210,7 @@ pub(crate) fn padded(
     let place = |at: usize| {
         let mut place = 0;
         for dim in 0..shape.len() {
-            let index = (at / new[dim] % shape[dim]) as i64 - around[dim].0;
+            let index = ((at / new[dim] % shape[dim]) as i64).saturating_sub(around[dim].0);
             match mirrored(mode, index, x.shape()[dim] as i64) {
                 Some(from) => place += from as usize * own[dim],
                 None => return x.len(),

@@ -4,6 +4,7 @@
 use half::{bf16, f16};
 
 use super::{Data, Kind, Tensor, as_size, small};
+use crate::bounds;
 use crate::error::Outcome;
 
 /// Does the same with the elements of every type that is a number of the machine's own.
@@ -29,6 +30,7 @@ impl Tensor {
     /// As floating-point numbers that hold every type but the largest integers.
     #[expect(clippy::unnecessary_cast, reason = "one text for every type")]
     pub(crate) fn floats(&self) -> Outcome<Vec<f64>> {
+        bounds::work(&[self.len()])?;
         Ok(with_numbers!(&self.data, all => all.iter().map(|x| *x as f64).collect(), else {
             match &self.data {
                 Data::F16(all) => all.iter().map(|x| x.to_f64()).collect(),
@@ -45,6 +47,7 @@ impl Tensor {
     /// As integers; of floating-point numbers without their fraction.
     #[expect(clippy::unnecessary_cast, reason = "one text for every type")]
     pub(crate) fn integers(&self) -> Outcome<Vec<i64>> {
+        bounds::work(&[self.len()])?;
         Ok(with_numbers!(&self.data, all => all.iter().map(|x| *x as i64).collect(), else {
             self.floats()?.into_iter().map(|x| x as i64).collect()
         }))
@@ -125,18 +128,28 @@ impl Tensor {
     }
 
     fn written(&self) -> Outcome<Vec<String>> {
-        Ok(match &self.data {
-            Data::F32(all) => all.iter().map(|x| written(f64::from(*x), x.to_string())).collect(),
-            Data::F64(all) => all.iter().map(|x| written(*x, x.to_string())).collect(),
+        let floats = |all: &[f64]| within(all.iter().map(|x| written(*x, x.to_string())));
+        match &self.data {
+            Data::F32(all) => within(all.iter().map(|x| written(f64::from(*x), x.to_string()))),
             Data::Bool(all) => {
-                all.iter().map(|x| if *x { "True" } else { "False" }.to_owned()).collect()
+                within(all.iter().map(|x| if *x { "True" } else { "False" }.to_owned()))
             }
-            data if data.kind().is_float() => {
-                self.floats()?.iter().map(|x| written(*x, x.to_string())).collect()
-            }
-            _ => self.integers()?.iter().map(i64::to_string).collect(),
-        })
+            data if data.kind().is_float() => floats(&self.floats()?),
+            _ => within(self.integers()?.iter().map(i64::to_string)),
+        }
     }
+}
+
+/// Texts as long as there is room for them.
+fn within(texts: impl Iterator<Item = String>) -> Outcome<Vec<String>> {
+    let mut bytes = 0usize;
+    let mut all = Vec::new();
+    for text in texts {
+        bytes += text.len();
+        bounds::room(bytes)?;
+        all.push(text);
+    }
+    Ok(all)
 }
 
 /// As NumPy writes it.
@@ -179,6 +192,10 @@ pub(crate) fn from_floats(kind: Kind, numbers: &[f64], saturates: bool) -> Outco
         Kind::U64 => Data::U64(made!(x => if *x < 0.0 { *x as i64 as u64 } else { *x as u64 })),
         Kind::Bool => Data::Bool(made!(x => *x != 0.0)),
         Kind::Text => return Err("numbers are no texts".to_owned()),
-        small => Data::Small(small, made!(x => small::encode(small, *x as f32, saturates))),
+        small => {
+            // A code is searched for.
+            bounds::work(&[numbers.len(), 64])?;
+            Data::Small(small, made!(x => small::encode(small, *x as f32, saturates)))
+        }
     })
 }

@@ -51,12 +51,17 @@ pub(super) fn starts(
     batch: usize,
 ) -> Outcome<(Vec<usize>, usize)> {
     let depth = *of.last().ok_or_else(|| "indices without a dimension lead nowhere".to_owned())?;
-    if batch + depth > shape.len() || batch >= of.len().max(1) || depth == 0 {
+    let fits = depth > 0
+        && batch < of.len()
+        && batch.checked_add(depth).is_some_and(|used| used <= shape.len())
+        && of[..batch] == shape[..batch];
+    if !fits {
         return Err(format!("indices of the shape {of:?} do not fit {shape:?}"));
     }
     let own = strides(shape);
     let behind = shape[batch + depth..].iter().product();
     let rows = indices.len() / depth;
+    count(&[rows, behind])?;
     let batches: usize = shape[..batch].iter().product();
     let each = rows / batches.max(1);
     let of_batch: usize = shape[batch..].iter().product();

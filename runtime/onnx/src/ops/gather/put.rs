@@ -59,14 +59,17 @@ pub(super) fn cache(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let place = |at: usize| {
         let index = |dim: usize| at / own[dim] % update.shape()[dim];
         let first = firsts.get(index(0)).copied().unwrap_or(0);
-        let along = first + index(axis) as i64;
+        let along = first.saturating_add(index(axis) as i64);
         let along = if circular { along.rem_euclid(size.max(1) as i64) } else { along };
         let along = counted(along, size)?;
         let of_dim = |dim: usize| if dim == axis { along } else { index(dim) };
         Ok((0..x.rank()).map(|dim| of_dim(dim) * outer[dim]).sum())
     };
-    if update.rank() != x.rank() {
-        return Err("cache and update have not as many dimensions".to_owned());
+    let mut like = update.shape().iter().zip(x.shape()).enumerate();
+    let fits = update.rank() == x.rank() && like.all(|(dim, (a, b))| dim == axis || a == b);
+    if !fits {
+        let (update, x) = (update.shape(), x.shape());
+        return Err(format!("an update of the shape {update:?} does not fit a cache of {x:?}"));
     }
     let places: Vec<usize> = (0..update.len()).map(place).collect::<Outcome<_>>()?;
     put(x, update, (&places, "none")).map(one)

@@ -10,14 +10,24 @@ use crate::stack::{Arrival, Request};
 
 /// `POST /v1/chat/completions`.
 pub(crate) mod chat;
+/// `POST /v1/classify`.
+pub(crate) mod classify;
 /// `POST /v1/embeddings`.
 pub(crate) mod embeddings;
 /// `GET /v1/models`.
 pub(crate) mod models;
+/// `POST /v1/rerank`.
+pub(crate) mod rerank;
+/// Calls of models whose answer comes as a whole.
+mod whole;
 
 /// What the first step of the stack noted about a request.
 pub(crate) fn arrival(request: &Request) -> Result<Arrival, ApiError> {
-    request.extensions().get::<Arrival>().cloned().ok_or(ApiError::Internal)
+    arrived(request.extensions())
+}
+
+fn arrived(extensions: &http::Extensions) -> Result<Arrival, ApiError> {
+    extensions.get::<Arrival>().cloned().ok_or(ApiError::Internal)
 }
 
 /// Now, in seconds since 1970, as OpenAI's objects carry it.

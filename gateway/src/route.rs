@@ -21,6 +21,8 @@ pub(crate) enum Route {
     Version,
     Chat,
     Embeddings,
+    Rerank,
+    Classify,
     Models,
     Model(String),
     Call { owner: String, function: String },
@@ -69,6 +71,8 @@ impl Route {
             }
             ["v1", "chat", "completions"] => Route::Chat,
             ["v1", "embeddings"] => Route::Embeddings,
+            ["v1", "rerank"] => Route::Rerank,
+            ["v1", "classify"] => Route::Classify,
             ["v1", "models"] => Route::Models,
             ["v1", "functions"] => Route::Functions,
             ["v1", "functions", name] => Route::Function(decode(name)?),
@@ -109,6 +113,8 @@ impl Route {
             Some(Route::Version) => "/version",
             Some(Route::Chat) => "/v1/chat/completions",
             Some(Route::Embeddings) => "/v1/embeddings",
+            Some(Route::Rerank) => "/v1/rerank",
+            Some(Route::Classify) => "/v1/classify",
             Some(Route::Models) => "/v1/models",
             Some(Route::Model(_)) => "/v1/models/{id}",
             Some(Route::Call { .. }) => "/f/{owner}/{function}",
@@ -189,6 +195,8 @@ async fn with_key(app: &Arc<App>, route: Route, request: Request) -> Result<Resp
     let standing = turn.standing();
     let answer = match route {
         Route::Chat => openai::chat::post(app, principal, request).await,
+        Route::Rerank => openai::rerank::post(app, principal, request).await,
+        Route::Classify => openai::classify::post(app, principal, request).await,
         Route::Embeddings => openai::embeddings::post(app, principal, request).await,
         Route::Models => openai::models::list(app, &principal, request.method()).await,
         Route::Model(name) => openai::models::one(app, &principal, (request.method(), &name)).await,

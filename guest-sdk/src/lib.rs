@@ -63,6 +63,13 @@ mod chat;
 // The arrays that go in and out of a model.
 mod tensor;
 
+/// Numbers with a shape.
+mod view;
+
+/// Pictures as tensors.
+#[cfg(feature = "image")]
+mod image;
+
 // The seam to wasi:nn, and what its errors mean.
 mod nn;
 
@@ -72,14 +79,17 @@ mod response;
 // What can go wrong, said so that one knows what to do.
 mod error;
 
+#[cfg(feature = "image")]
+pub use crate::image::Picture;
 pub use chat::{Chat, Turn};
 pub use error::Error;
 pub use generate::{Completion, FinishReason, Generate, Piece, Pieces, Usage};
 pub use message::{Message, Prompt, Role};
-pub use model::{Context, Model};
+pub use model::{Classes, Context, Model, Outputs};
 pub use request::Request;
 pub use response::{Chunk, Response};
 pub use tensor::{Tensor, TensorType};
+pub use view::View;
 
 /// `serde_json`, under the name that a handler wants it by: `json::Value`, `json::to_string`, …
 pub use serde_json as json;

@@ -1,6 +1,6 @@
 //! The arrays that go in and out of a model.
 
-use crate::Error;
+use crate::{Error, View};
 
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +115,15 @@ impl Tensor {
         }
         self.expect_type(TensorType::I64)?;
         Ok(elements(&self.data)?.map(i64::from_le_bytes).collect())
+    }
+
+    /// An F32 tensor's elements with their shape.
+    ///
+    /// # Errors
+    /// As [`Tensor::to_f32`]; [`Error::Model`] too if shape and elements do not agree.
+    pub fn view(&self) -> Result<View, Error> {
+        let shape: Vec<usize> = self.dimensions.iter().map(|size| *size as usize).collect();
+        View::new(shape, self.to_f32()?)
     }
 
     fn expect_type(&self, ty: TensorType) -> Result<(), Error> {

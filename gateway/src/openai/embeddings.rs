@@ -8,12 +8,11 @@ use emberbox_runtime::bridge::{Answer, Input, Task};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{arrival, cost_details};
+use super::whole;
 use crate::app::App;
 use crate::body;
 use crate::errors::ApiError;
-use crate::invoke::Caller;
-use crate::invoke::model::{self, Finished, ModelCall, Step};
+use crate::invoke::model::Finished;
 use crate::json::{self, Object};
 use crate::respond;
 use crate::route::only;
@@ -38,34 +37,18 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Response, ApiError> {
     only(request.method(), &Method::POST, "POST")?;
-    let caller = Caller::new(principal, arrival(&request)?, request.headers())?;
-    let body = json::parse(&body::read(request.into_body()).await?)?;
+    let (head, body) = request.into_parts();
+    let body = json::parse(&body::read(body).await?)?;
     let asked = parse(&Object::of(&body)?)?;
     check_dimensions(app, &asked)?;
-    let call = ModelCall {
-        caller: caller.limited(asked.max_cost),
-        operation: "embeddings",
-        choices: 1,
-        model: asked.model.clone(),
-        task: Task::Embed { texts: asked.texts },
-        streams: false,
-    };
-    let mut run = model::start(app, call).await?;
-    let mut vectors = Vec::new();
-    while let Some(step) = run.next().await {
-        match step? {
-            Step::Answer(Answer::Embeddings { dims, data, .. }) => {
-                vectors = rows(cut(dims, data, asked.dimensions), asked.base64);
-            }
-            Step::Done(finished) => {
-                let mut response = respond::ok(&reply(&asked.model, vectors, &finished))?;
-                finished.charged.write(response.headers_mut());
-                return Ok(response);
-            }
-            Step::Started | Step::Answer(_) | Step::Piece { .. } | Step::ToolCalls { .. } => {}
-        }
-    }
-    Err(ApiError::Internal)
+    let (named, task) = (("embeddings", asked.model.as_str()), Task::Embed { texts: asked.texts });
+    let (answer, finished) =
+        whole::call(app, (principal, &head), asked.max_cost, named, task).await?;
+    let Answer::Embeddings { dims, data, .. } = answer else { return Err(ApiError::Internal) };
+    let vectors = rows(cut(dims, data, asked.dimensions), asked.base64);
+    let mut response = respond::ok(&reply(&asked.model, vectors, &finished))?;
+    finished.charged.write(response.headers_mut());
+    Ok(response)
 }
 
 /// Reads a request.
@@ -159,7 +142,6 @@ fn rows((dims, data): (u32, Vec<u8>), base64: bool) -> Vec<Value> {
 }
 
 fn reply(model: &str, vectors: Vec<Value>, finished: &Finished) -> Value {
-    let receipt = &finished.charged.receipt;
     let data: Vec<Value> = vectors
         .into_iter()
         .enumerate()
@@ -171,12 +153,7 @@ fn reply(model: &str, vectors: Vec<Value>, finished: &Finished) -> Value {
         "object": "list",
         "model": model,
         "data": data,
-        "usage": {
-            "prompt_tokens": finished.usage.input_tokens,
-            "total_tokens": finished.usage.input_tokens,
-            "cost": receipt.amount,
-            "cost_details": cost_details(receipt),
-        },
+        "usage": whole::usage(finished),
     })
 }
 

@@ -41,6 +41,7 @@ mod fuel;
 /// Calls of functions.
 #[cfg(test)]
 mod functions;
+mod graphs;
 /// Models that functions bring.
 #[cfg(test)]
 mod load;

@@ -26,6 +26,10 @@ mod race;
 mod statements;
 /// Inference beside llama.cpp.
 mod llm;
+/// Graphs and encoders beside ONNX Runtime.
+mod onnx;
+/// ONNX's own suite.
+mod onnx_suite;
 /// Our ledger inside this process.
 mod ours;
 /// The databases that ledgers are kept in.
@@ -98,6 +102,14 @@ enum Bench {
     /// Loads a model for a benchmark and computes one token
     #[command(hide = true)]
     LlmLoadOnce(llm::Once),
+    /// How much of ONNX's own suite for backends passes
+    OnnxSuite(onnx_suite::Options),
+    /// Images a second of a ResNet-50-shaped and a MobileNetV2-shaped graph
+    OnnxVision(onnx::Options),
+    /// Time and memory to make a graph of 100 MB ready
+    OnnxLoad(onnx::Options),
+    /// Sentences a second of an encoder
+    Embed(onnx::Options),
     /// Runs our server for a benchmark, until standard input closes
     #[command(hide = true)]
     ServeEmberbox(hello_http::ours::Options),
@@ -138,6 +150,10 @@ async fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::LlmGuest(options) => llm::run(Llm::Guest, &options).await,
         Bench::LlmModels(models) => llm::models::run(&models),
         Bench::LlmLoadOnce(once) => llm::load_once(once).await,
+        Bench::OnnxSuite(options) => onnx_suite::run(&options),
+        Bench::OnnxVision(options) => onnx::vision(&options),
+        Bench::OnnxLoad(options) => onnx::load(&options),
+        Bench::Embed(options) => onnx::embed(&options).await,
         Bench::ServeEmberbox(options) => hello_http::ours::serve(options).await,
         Bench::ServeHyper(options) => hello_http::bare::serve(&options).await,
     }

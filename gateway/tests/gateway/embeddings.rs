@@ -31,7 +31,11 @@ fn vectors_come_in_both_encodings_and_cost_their_tokens() {
     let cost = nano(&plain["usage"]["cost"]);
     assert_eq!(cost, plain["usage"]["prompt_tokens"].as_i64().unwrap() * 100);
     assert_eq!(server.balance(), (before - 2 * cost, 0));
-    let wrong = json!({ "model": "tiny-storyteller", "input": "x", "dimensions": 7 });
+    let short = json!({ "model": "tiny-storyteller", "input": [[5, 6]], "dimensions": 7 });
+    let short = server.post("/v1/embeddings", &short).good();
+    assert_eq!(short["data"][0]["embedding"].as_array().map(Vec::len), Some(7));
+    assert_eq!(short["usage"]["prompt_tokens"], json!(2));
+    let wrong = json!({ "model": "tiny-storyteller", "input": "x", "dimensions": 70_000 });
     let error = server.post("/v1/embeddings", &wrong).refused(400, "invalid_request");
     assert_eq!(error["param"], json!("dimensions"));
     server.ledger_is_sound();

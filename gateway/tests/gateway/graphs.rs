@@ -74,7 +74,7 @@ fn held_out_digits_are_read_from_pictures() {
     assert_eq!(line["quantity"], json!(1), "{receipt}");
 
     let refused = server.send("POST", "/f/local/digits", &server.key, Some(b"no picture"));
-    assert!(refused.refused(400, "invalid_input").to_string().contains("picture"));
+    assert!(refused.refused(400, "invalid_request").to_string().contains("picture"));
     server.ledger_is_sound();
 }
 

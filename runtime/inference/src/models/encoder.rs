@@ -375,4 +375,6 @@ impl Encoder {
 }
 
 #[cfg(test)]
+mod references;
+#[cfg(test)]
 pub(crate) mod tests;

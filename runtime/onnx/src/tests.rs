@@ -1,4 +1,7 @@
 use super::*;
+
+/// Damaged models and inputs.
+mod hostile;
 use crate::tensor::small;
 
 /// A node of the standard operators.

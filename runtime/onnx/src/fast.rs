@@ -114,9 +114,16 @@ pub(crate) fn largest(
 ) -> Outcome<Option<Tensor>> {
     let (Some(values), Some(plan)) = (floats(x), conv::planar(window)) else { return Ok(None) };
     let size = [x.shape()[2], x.shape()[3]];
-    let sees = |i: usize| plan.before[i] < plan.kernel[i] && plan.kernel[i] <= size[i];
+    // Every window, the first one and the last one too, has something in it.
+    let sees = |i: usize| {
+        let last = (plan.places[i] - 1).saturating_mul(plan.stride[i]);
+        plan.before[i] < plan.kernel[i]
+            && plan.kernel[i] <= size[i]
+            && last < size[i] + plan.before[i]
+    };
     // NaN is for the definition as well; it is looked for, since the kernel may lose it.
     if !(sees(0) && sees(1))
+        || conv::slides(size, &plan).is_none()
         || window.dilations.iter().any(|d| *d > 1)
         || values.iter().any(|v| v.is_nan())
     {

@@ -66,10 +66,7 @@ impl<'a> Plan<'a> {
     fn of(graph: &'a mut Graph) -> Self {
         let nodes: Vec<Option<Node>> =
             std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
-        // What has a default can be given by the caller, and is no constant.
-        let given: Vec<usize> = graph.inputs.iter().map(|(_, slot)| *slot).collect();
-        let constants = graph.constants.iter().filter(|(slot, _)| !given.contains(slot));
-        let constants = constants.cloned().collect();
+        let constants = constants::of(graph);
         let slots = graph.slots;
         let (uses, makers, users) = (vec![0; slots], vec![None; slots], vec![None; slots]);
         let mut plan = Self { graph, nodes, constants, uses, makers, users };

@@ -90,6 +90,8 @@ pub(crate) fn cost(graph: &Graph, given: &[Option<Fact>]) -> Cost {
     for (slot, tensor) in &graph.constants {
         facts[*slot] = Some(Fact::of(tensor));
     }
+    let mut is_constant = vec![false; graph.slots];
+    graph.constants.iter().for_each(|(slot, _)| is_constant[*slot] = true);
     for ((_, slot), fact) in graph.inputs.iter().zip(given) {
         facts[*slot] = fact.clone().or(facts[*slot].take());
     }
@@ -116,8 +118,7 @@ pub(crate) fn cost(graph: &Graph, given: &[Option<Fact>]) -> Cost {
         cost.bytes = cost.bytes.max(live);
         for slot in &node.frees {
             let gone = facts[*slot].take().map_or(0, |fact| fact.bytes());
-            let is_constant = graph.constants.iter().any(|(constant, _)| constant == slot);
-            live = live.saturating_sub(if is_constant { 0 } else { gone });
+            live = live.saturating_sub(if is_constant[*slot] { 0 } else { gone });
         }
     }
     cost

@@ -25,7 +25,7 @@ mod run;
 /// Tensors.
 mod tensor;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
@@ -101,15 +101,15 @@ impl Model {
     pub fn check(&self, inputs: &HashMap<String, Value>) -> Result<(), OnnxError> {
         let wrong =
             |name: &str, reason: String| Err(OnnxError::Input { name: name.to_owned(), reason });
-        if let Some(name) =
-            inputs.keys().find(|name| !self.inputs().iter().any(|s| s.name == **name))
-        {
+        let known: HashSet<&str> = self.inputs().iter().map(|spec| spec.name.as_str()).collect();
+        if let Some(name) = inputs.keys().find(|name| !known.contains(name.as_str())) {
             let known: Vec<&str> = self.inputs().iter().map(|spec| spec.name.as_str()).collect();
             let reason = format!("the graph has no such input; it has {}", known.join(", "));
             return wrong(name, reason);
         }
+        let defaults: HashSet<usize> = self.graph.constants.iter().map(|(slot, _)| *slot).collect();
         for (spec, (_, slot)) in self.graph.specs.iter().zip(&self.graph.inputs) {
-            let has_default = || self.graph.constants.iter().any(|(constant, _)| constant == slot);
+            let has_default = || defaults.contains(slot);
             match inputs.get(&spec.name) {
                 Some(Value::Tensor(tensor)) if spec.form == Form::Tensor => {
                     spec.check(tensor).or_else(|reason| wrong(&spec.name, reason))?;

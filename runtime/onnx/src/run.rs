@@ -99,8 +99,12 @@ impl<'b> Run<'b> {
     }
 
     /// Runs one node by itself.
-    pub(crate) fn alone(node: &Node, inputs: &[Option<Value>]) -> Outcome<Vec<Value>> {
-        let run = Run::new(Bounds::default());
+    pub(crate) fn alone(
+        node: &Node,
+        inputs: &[Option<Value>],
+        bounds: Bounds<'_>,
+    ) -> Outcome<Vec<Value>> {
+        let run = Run::new(bounds);
         let inputs = inputs.iter().map(Option::as_ref).collect();
         (node.op)(&Args { node, inputs, run: &run, values: &[] })
     }

@@ -7,6 +7,12 @@ use crate::ops::conv as definition;
 use crate::run::Args;
 use crate::tensor::Tensor;
 
+/// Values of a vector.
+const LANES: usize = 16;
+/// How many values a plane may be laid out to, and for each that it has.
+const SLIDE_MIN: usize = 1 << 20;
+const SLIDE_TIMES: usize = 64;
+
 /// A convolution whose weights are known, and what follows it.
 #[derive(Debug)]
 pub(crate) struct Convolution {
@@ -109,7 +115,13 @@ impl Convolution {
             [height, width] => [height, width],
             _ => return Err("there are one or two dimensions".to_owned()),
         };
-        if !y.is_empty() && !values.is_empty() {
+        if values.is_empty() && !y.is_empty() {
+            return Err(format!("{:?} has nothing in it", x.shape()));
+        }
+        if matches!(self.weights, Laid::Channels(_)) && slides(size, &plan).is_none() {
+            return Err(format!("a window by {:?} leaps too far", window.strides));
+        }
+        if !y.is_empty() {
             self.fill((values, channels, size), plan, (sum, activation, args.stop()), &mut y);
         }
         Ok((Tensor::new(shape, y)?, fits))
@@ -128,12 +140,12 @@ impl Convolution {
             Laid::Channels(weights) => {
                 let first = if sum.is_some() { Activation::None } else { activation };
                 let weighted = Slide::Weighted { weights, bias: &self.bias, activation: first };
-                return pool::current(|pool| {
-                    slide::slide((level, pool), x, (channels, size, window), weighted, y);
-                    if let Some(sum) = sum {
-                        add((level, pool), sum, activation, y);
-                    }
-                });
+                let planes = (channels, size, window);
+                pool::current(|pool| slide::slide((level, pool), x, planes, weighted, y));
+                if let Some(sum) = sum {
+                    pool::current(|pool| add((level, pool), sum, activation, y));
+                }
+                return;
             }
         };
         let places = window.places[0] * window.places[1];
@@ -159,6 +171,21 @@ fn add(at: (Level, &pool::Pool), sum: &[f32], activation: Activation, y: &mut [f
     super::map::binary(at, super::Binary::Add, y, super::Operand::Same(sum), &mut both);
     super::map::unary(at, activation, &both, y);
     buffer::give(both);
+}
+
+/// Values of a plane that is laid out for a window to slide over, with its padding; nothing where
+/// these are many more than what is there and what comes of it.
+pub(super) fn slides(size: [usize; 2], window: &Window) -> Option<usize> {
+    let reach = |i: usize| {
+        let (places, kernel) = (window.places[i] - 1, window.kernel[i] - 1);
+        let reach = places.checked_mul(window.stride[i])?;
+        reach.checked_add(kernel.checked_mul(window.dilation[i])?)?.checked_add(1)
+    };
+    // Each line is as long as whole vectors for each remainder of its places.
+    let line = window.stride[1].checked_mul(LANES)?.checked_add(reach(1)?)?;
+    let values = reach(0)?.checked_mul(line.checked_add(window.stride[1])?)?;
+    let there = size[0] * size[1] + window.places[0] * window.places[1];
+    (values <= SLIDE_MIN.max(there.saturating_mul(SLIDE_TIMES))).then_some(values)
 }
 
 /// A window over one or two dimensions, whose pads are no cuts.

@@ -1,38 +1,72 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::graph::{Graph, Node};
-use crate::run::Run;
+use crate::graph::{Attribute, Graph, Node};
+use crate::run::{Bounds, Run};
 use crate::tensor::{Tensor, Value};
 
 /// Elements of all inputs together of an operator whose result may be larger than they are.
 const ELEMENTS_MAX: usize = 1 << 12;
 
-/// Computes the nodes whose inputs are all known, and makes their results constants. What fails is left
-/// to the run, which says so.
-pub(super) fn fold(graph: &mut Graph) {
-    let given: Vec<usize> = graph.inputs.iter().map(|(_, slot)| *slot).collect();
+/// Bytes that results may take for each byte of the file's own tensors, and besides: numbers of four
+/// bits that become f32 and are then turned take sixteen times as many.
+const BYTES_A_BYTE: u64 = 16;
+const BYTES_MIN: u64 = 1 << 24;
+/// What a tensor takes at least.
+const TENSOR_BYTES: u64 = 128;
+/// For an operator whose result may be larger than its inputs.
+const SMALL: Bounds<'static> =
+    Bounds { nodes: 1, operations: 1 << 20, bytes: (ELEMENTS_MAX as u64) << 6, stop: None };
+/// The type of texts, which take more than the numbers that they are made of.
+const TEXT: i64 = 8;
+
+/// What is known of a graph. What has a default can be given by the caller, and is no constant.
+pub(super) fn of(graph: &Graph) -> HashMap<usize, Tensor> {
+    let given: HashSet<usize> = graph.inputs.iter().map(|(_, slot)| *slot).collect();
     let known = graph.constants.iter().filter(|(slot, _)| !given.contains(slot));
-    let mut known: HashMap<usize, Tensor> = known.cloned().collect();
+    known.cloned().collect()
+}
+
+/// Computes the nodes whose inputs are all known, and makes their results constants. What fails is left
+/// to the run, which says so, and so is what would take too much memory.
+pub(super) fn fold(graph: &mut Graph) {
+    let mut known = of(graph);
+    let stored = known.values().map(Tensor::bytes).fold(0, u64::saturating_add);
+    let mut left = stored.saturating_mul(BYTES_A_BYTE).saturating_add(BYTES_MIN);
     let nodes = std::mem::take(&mut graph.nodes);
     for node in nodes {
-        match folded(&node, &known) {
-            Some((slot, tensor)) => {
-                known.insert(slot, tensor.clone());
-                graph.constants.push((slot, tensor));
-            }
-            None => graph.nodes.push(node),
+        let Some((slot, tensor)) = folded(&node, &known, left) else {
+            graph.nodes.push(node);
+            continue;
+        };
+        match node.kind.as_str() {
+            "Constant" => left = left.saturating_add(tensor.bytes().saturating_mul(BYTES_A_BYTE)),
+            _ => left = left.saturating_sub(tensor.bytes().max(TENSOR_BYTES)),
         }
+        known.insert(slot, tensor.clone());
+        graph.constants.push((slot, tensor));
     }
 }
 
-fn folded(node: &Node, constants: &HashMap<usize, Tensor>) -> Option<(usize, Tensor)> {
+fn folded(
+    node: &Node,
+    constants: &HashMap<usize, Tensor>,
+    bytes_max: u64,
+) -> Option<(usize, Tensor)> {
     let [Some(slot)] = node.outputs[..] else { return None };
     let mut inputs = Vec::with_capacity(node.inputs.len());
+    let mut bytes = 0u64;
     for input in &node.inputs {
         inputs.push(match input {
-            Some(slot) => Some(Value::Tensor(constants.get(slot)?.clone())),
+            Some(slot) => {
+                let tensor = constants.get(slot)?;
+                bytes = bytes.saturating_add(tensor.bytes());
+                Some(Value::Tensor(tensor.clone()))
+            }
             None => None,
         });
+    }
+    if bytes > bytes_max {
+        return None;
     }
     Some((slot, known(node, &inputs)?))
 }
@@ -44,20 +78,24 @@ pub(crate) fn known(node: &Node, inputs: &[Option<Value>]) -> Option<Tensor> {
         .flatten()
         .map(|value| if let Value::Tensor(tensor) = value { tensor.len() } else { 0 })
         .sum();
-    let worth = match node.kind.as_str() {
+    let whole = Bounds::default();
+    let (worth, bounds) = match node.kind.as_str() {
+        "Cast" => {
+            (!matches!(node.attributes.get("to"), Some(Attribute::Int(to)) if *to == TEXT), whole)
+        }
         // As large as what they are given.
-        "Constant" | "Identity" | "Cast" | "Reshape" | "Transpose" | "Unsqueeze" | "Squeeze"
-        | "Flatten" | "DequantizeLinear" | "Neg" | "Sqrt" | "Reciprocal" | "Shape" | "Size" => true,
+        "Constant" | "Identity" | "Reshape" | "Transpose" | "Unsqueeze" | "Squeeze" | "Flatten"
+        | "DequantizeLinear" | "Neg" | "Sqrt" | "Reciprocal" | "Shape" | "Size" => (true, whole),
         "Concat" | "Slice" | "Gather" | "Add" | "Sub" | "Mul" | "Div" | "Pow" | "ReduceProd"
         | "Floor" | "Ceil" | "Equal" | "Where" | "Range" | "ConstantOfShape" | "Expand" => {
-            elements <= ELEMENTS_MAX && is_small(node, inputs)
+            (elements <= ELEMENTS_MAX && is_small(node, inputs), SMALL)
         }
-        _ => false,
+        _ => (false, SMALL),
     };
     if !worth || node.prepared.is_some() {
         return None;
     }
-    match Run::alone(node, inputs).ok()?.pop()? {
+    match Run::alone(node, inputs, bounds).ok()?.pop()? {
         Value::Tensor(tensor) => Some(tensor),
         _ => None,
     }

@@ -11,16 +11,40 @@ use crate::ops::{self, Op};
 use crate::run::Args;
 use crate::tensor::{Tensor, Value};
 
-/// Lays known weights out, and takes what follows a layer into it.
+/// Columns of a matrix that are laid out together.
+const LANES: usize = 16;
+
+/// Bytes that weights which were laid out may take for each byte of the constants, and besides: those
+/// that several layers share are laid out for each.
+const BYTES_A_BYTE: u64 = 2;
+const BYTES_MIN: u64 = 1 << 20;
+
+/// Lays known weights out, as long as there is room, and takes what follows a layer into it.
 pub(super) fn prepare(plan: &mut Plan<'_>) {
+    let stored = plan.constants.values().map(Tensor::bytes).fold(0, u64::saturating_add);
+    let mut left = stored.saturating_mul(BYTES_A_BYTE).saturating_add(BYTES_MIN);
     for at in 0..plan.nodes.len() {
         let kind = plan.nodes[at].as_ref().map_or("", |node| node.kind.as_str());
-        let _prepared = match kind {
-            "Conv" => convolution(plan, at),
-            "MatMul" | "Gemm" => linear(plan, at),
-            _ => None,
+        let layer = match kind {
+            "Conv" => convolution,
+            "MatMul" | "Gemm" => linear,
+            _ => continue,
         };
+        let weights = plan.constant(plan.input(at, 1));
+        let Some(bytes) = weights.map(laid_out).filter(|bytes| *bytes <= left) else { continue };
+        if layer(plan, at).is_some() {
+            left -= bytes;
+        }
     }
+}
+
+/// Bytes that weights take at most when they are laid out: a product's matrix has columns that fill
+/// whole vectors.
+fn laid_out(weights: &Tensor) -> u64 {
+    let [first, second] = *weights.shape() else { return weights.bytes() };
+    let columns = first.min(second).max(1);
+    let whole = columns.next_multiple_of(LANES).div_ceil(columns);
+    weights.bytes().saturating_mul(whole as u64)
 }
 
 /// The operators of prepared nodes, by the name of the operator that they were.

@@ -157,6 +157,14 @@ impl Inputs<'_> {
         }
     }
 
+    /// Numbers that are an input, or else an attribute; `None` inside where they are neither.
+    fn listed(&self, name: &str, at: usize) -> Option<Option<Vec<i64>>> {
+        match self.value(at)? {
+            Some(tensor) => tensor.integers().ok().map(Some),
+            None => Some(self.args.ints(name).map(<[i64]>::to_vec)),
+        }
+    }
+
     fn same(&self, kind: Option<Kind>) -> Option<Fact> {
         let x = self.at(0)?;
         Some(Fact::shaped(kind.unwrap_or(x.kind), x.shape.clone()))
@@ -225,10 +233,9 @@ impl Inputs<'_> {
     fn reduced(&self, kind: Option<Kind>) -> Option<Fact> {
         let x = self.at(0)?;
         let rank = x.shape.len();
-        let named = match (kind, self.args.ints("axes")) {
-            (Some(_), _) => Some(vec![self.args.int("axis", 0)]),
-            (None, Some(axes)) => Some(axes.to_vec()),
-            (None, None) => self.value(1)?.map(|axes| axes.integers().ok()).unwrap_or_default(),
+        let named = match kind {
+            Some(_) => Some(vec![self.args.int("axis", 0)]),
+            None => self.listed("axes", 1)?,
         };
         let axes: Vec<usize> = match named {
             Some(axes) if !axes.is_empty() => {
@@ -310,10 +317,7 @@ impl Inputs<'_> {
 
     fn reshaped(&self, name: &str) -> Option<Fact> {
         let x = self.at(0)?;
-        let listed = |attribute: &str, at: usize| match self.value(at)? {
-            Some(tensor) => tensor.integers().ok(),
-            None => self.args.ints(attribute).map(<[i64]>::to_vec),
-        };
+        let listed = |attribute: &str, at: usize| self.listed(attribute, at)?;
         let shape = match name {
             "Reshape" => {
                 crate::ops::reshaped(&x.shape, &listed("shape", 1)?, self.args.flag("allowzero"))
@@ -342,6 +346,7 @@ impl Inputs<'_> {
             "Unsqueeze" => {
                 let axes = listed("axes", 1)?;
                 let rank = x.shape.len() + axes.len();
+                count(&vec![1; rank]).ok()?;
                 let new: Vec<usize> =
                     axes.iter().map(|a| axis_of(*a, rank).ok()).collect::<Option<_>>()?;
                 let mut old = x.shape.iter();

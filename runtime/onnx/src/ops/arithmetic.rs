@@ -156,22 +156,22 @@ pub(crate) fn types(one: &Tensor, other: &Tensor) -> String {
     format!("{:?} and {:?} do not go together here", one.kind(), other.kind())
 }
 
+/// What makes one tensor of two.
+type Act = fn(&Tensor, &Tensor) -> Outcome<Tensor>;
+
 /// By the kernels, where both are f32.
-fn quick(
-    args: &Args<'_>,
-    (op, act): (Binary, fn(&Tensor, &Tensor) -> Outcome<Tensor>),
-) -> Outcome<Vec<Value>> {
+fn quick(args: &Args<'_>, (op, act): (Binary, Act)) -> Outcome<Vec<Value>> {
     match fast::binary(args.tensor(0)?, args.tensor(1)?, op)? {
         Some(y) => Ok(one(y)),
         None => pair(args, act),
     }
 }
 
-fn pair(args: &Args<'_>, act: fn(&Tensor, &Tensor) -> Outcome<Tensor>) -> Outcome<Vec<Value>> {
+fn pair(args: &Args<'_>, act: Act) -> Outcome<Vec<Value>> {
     act(args.tensor(0)?, args.tensor(1)?).map(one)
 }
 
-fn fold(args: &Args<'_>, act: fn(&Tensor, &Tensor) -> Outcome<Tensor>) -> Outcome<Vec<Value>> {
+fn fold(args: &Args<'_>, act: Act) -> Outcome<Vec<Value>> {
     let all = args.tensors()?;
     let (first, rest) = all.split_first().ok_or_else(|| "there is no input".to_owned())?;
     let mut sum = (*first).clone();

@@ -101,6 +101,9 @@ fn gemm(args: &Args<'_>) -> Outcome<Vec<Value>> {
     let (alpha, beta) = (args.float("alpha", 1.0), args.float("beta", 1.0));
     product.iter_mut().for_each(|number| *number *= alpha);
     let Some(c) = args.given(2)? else { return Tensor::of_floats(kind, shape, &product).map(one) };
+    if broadcast(&shape, c.shape())? != shape {
+        return Err(format!("{:?} is larger than the product's {shape:?}", c.shape()));
+    }
     let product = Tensor::of_floats(Kind::F64, shape, &product)?;
     let scaled: Vec<f64> = c.floats()?.into_iter().map(|c| c * beta).collect();
     let sum = add(&product, &Tensor::of_floats(Kind::F64, c.shape().to_vec(), &scaled)?)?;

@@ -17,11 +17,9 @@ impl Inputs<'_> {
                 }
             }
             "Pad" => {
-                let pads = match self.args.ints("pads") {
-                    Some(pads) => pads.to_vec(),
-                    None => numbers(1)?,
-                };
-                let axes: Vec<usize> = match numbers(3) {
+                let name = if self.args.has("paddings") { "paddings" } else { "pads" };
+                let pads = self.listed(name, 1)??;
+                let axes: Vec<usize> = match self.listed("", 3)? {
                     Some(axes) => {
                         axes.iter().map(|a| axis_of(*a, rank).ok()).collect::<Option<_>>()?
                     }
@@ -34,15 +32,10 @@ impl Inputs<'_> {
                 }
             }
             "Slice" => {
-                let (starts, ends) = match self.args.ints("starts") {
-                    Some(starts) => (starts.to_vec(), self.args.ints("ends")?.to_vec()),
-                    None => (numbers(1)?, numbers(2)?),
-                };
-                let axes = match self.args.ints("axes") {
-                    Some(axes) => axes.to_vec(),
-                    None => numbers(3).unwrap_or_else(|| (0..starts.len() as i64).collect()),
-                };
-                let steps = numbers(4).unwrap_or_else(|| vec![1; starts.len()]);
+                let (starts, ends) = (self.listed("starts", 1)??, self.listed("ends", 2)??);
+                let axes = self.listed("axes", 3)?;
+                let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+                let steps = self.listed("", 4)?.unwrap_or_else(|| vec![1; starts.len()]);
                 for (i, axis) in axes.iter().enumerate() {
                     let axis = axis_of(*axis, rank).ok()?;
                     let bounds = (*starts.get(i)?, *ends.get(i)?, *steps.get(i)?);
@@ -58,9 +51,8 @@ impl Inputs<'_> {
                     shape = sizes.iter().map(|s| as_size(*s).ok()).collect::<Option<_>>()?;
                 } else {
                     let scales = self.value(at)??.floats().ok()?;
-                    for (size, scale) in shape.iter_mut().zip(scales) {
-                        *size = (*size as f64 * scale).floor() as usize;
-                    }
+                    let scaled = |(size, scale): (&usize, f64)| (*size as f64 * scale).floor();
+                    shape = shape.iter().zip(scales).map(|pair| scaled(pair) as usize).collect();
                 }
             }
             _ => return None,
@@ -76,7 +68,7 @@ fn sliced(size: usize, (start, end, step): (i64, i64, i64)) -> Option<usize> {
     let (start, end) = match step {
         1.. => (place(start).clamp(0, size), place(end).clamp(0, size)),
         0 => return None,
-        _ => (place(start).clamp(0, size - 1), place(end).clamp(-1, size - 1)),
+        _ => (place(start).clamp(-1, size - 1), place(end).clamp(-1, size - 1)),
     };
     let span = if step > 0 { end - start } else { start - end };
     usize::try_from((span.max(0) as u64).div_ceil(step.unsigned_abs())).ok()

@@ -317,3 +317,28 @@ pub(super) fn input(file: &[u8], chance: &mut Chance) -> Vec<u8> {
         }
     }
 }
+
+/// Makes some inputs constants of the model, which it is then prepared for.
+pub(super) fn fixed(
+    file: Vec<u8>,
+    inputs: Vec<Vec<u8>>,
+    chance: &mut Chance,
+) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let Ok(mut model) = proto::Model::decode(&file[..]) else { return (file, inputs) };
+    let Some(graph) = &mut model.graph else { return (file, inputs) };
+    let (mut infos, mut left) = (Vec::new(), Vec::new());
+    for (info, input) in std::mem::take(&mut graph.input).into_iter().zip(inputs) {
+        match proto::Tensor::decode(&input[..]) {
+            Ok(mut tensor) if !chance.one_in(3) => {
+                tensor.name = info.name;
+                graph.initializer.push(tensor);
+            }
+            _ => {
+                infos.push(info);
+                left.push(input);
+            }
+        }
+    }
+    graph.input = infos;
+    (model.encode_to_vec(), left)
+}

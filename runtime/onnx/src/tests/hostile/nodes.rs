@@ -1,6 +1,7 @@
-//! A model of one node for each kind of operator, written as text: the operator (its domain before it,
-//! its version behind it), inputs, and attributes. An input is a type with a shape, and its elements
-//! where these matter; `-` is one that is left out. What has a name is an attribute.
+//! A model for each kind of operator, written as text: the operator (its domain before it), inputs, and
+//! attributes; nodes are parted by `;`. An input is a type with a shape, and its elements where these
+//! matter; `-` is one that is left out, and `^0` what the first node gives. What has a name is an
+//! attribute, `>2` the number of outputs, and `@9` the version of the operators.
 
 use super::super::*;
 
@@ -160,13 +161,21 @@ pub(super) const ALL: &[&str] = &[
     "OptionalHasElement f[2]",
     "Identity f[2]",
     "Size f[2,3]",
-    // Lists are made by the node before the last one.
-    "SequenceAt list i[]=-1",
-    "SequenceInsert list f[2] i[]=0",
-    "SequenceErase list i[]=1",
-    "SequenceLength list",
-    "ConcatFromSequence list axis=0 new_axis=1",
-    "SequenceMap list body=@one_of",
+    "SequenceConstruct f[2] f[2] ; SequenceAt ^0 i[]=-1",
+    "SequenceConstruct f[2] f[2] ; SequenceInsert ^0 f[2] i[]=0",
+    "SequenceConstruct f[2] f[2] ; SequenceErase ^0 i[]=1 ; SequenceLength ^1",
+    "SequenceConstruct f[2] f[2] ; ConcatFromSequence ^0 axis=0 new_axis=1",
+    "SequenceConstruct f[2] f[2] ; SequenceMap ^0 body=@one_of",
+    "Conv f[1,2,4,4] f[3,2,3,3] pads=[1,1,1,1] ; BatchNormalization ^0 f[3] f[3] f[3] f[3] ; Relu ^1",
+    "Conv f[1,2,6] f[2,1,3] f[2] group=2 ; Add ^0 f[1,2,4] ; Clip ^1 f[]=0 f[]=6",
+    "Conv f[1,4,4,4] f[4,1,3,3] group=4 strides=[2,1] ; Add ^0 f[4,1,1] ; HardSwish ^1",
+    "MatMul f[2,3] f[3,4] ; Add ^0 f[4] ; Div ^1 f[]=1.4142135 ; Erf ^2 ; Add ^3 f[]=1 ; Mul ^1 ^4 ; Mul ^5 f[]=0.5",
+    "Gemm f[2,3] f[4,3] f[4] transB=1 ; Sigmoid ^0 ; Mul ^0 ^1 ; Add ^2 f[2,4]",
+    "ReduceMean f[2,4] axes=[-1] ; Sub f[2,4] ^0 ; Pow ^1 f[]=2 ; ReduceMean ^2 axes=[-1] ; Add ^3 f[]=0.1 ; \
+     Sqrt ^4 ; Div ^1 ^5 ; Mul ^6 f[4] ; Add ^7 f[4] @13",
+    "Sub f[2,4] f[2,1] ; Mul ^0 ^0 ; Transpose ^1 perm=[1,0] ; Reshape ^2 i[2]=2,-1 ; Softmax ^3 axis=1",
+    "Shape f[2,3] ; Gather ^0 i[1]=1 ; Concat ^1 i[1]=-1 axis=0 ; Reshape f[2,3] ^2 ; Cast ^3 to=7 ; Add ^4 i[1]",
+    "ConstantOfShape i[1]=3 ; Range i[]=0 i[]=3 i[]=1 ; Cast ^1 to=1 ; Mul ^0 ^2 ; Expand ^3 i[2]=2,3",
 ];
 
 /// The type of the elements by its letter.
@@ -255,41 +264,58 @@ fn attribute(text: &str) -> proto::Attribute {
     made
 }
 
-/// A file with one node, or with two where it works on a list, and the files of its inputs.
+/// A file, and the files of its inputs.
 pub(super) fn parsed(text: &str) -> (Vec<u8>, Vec<Vec<u8>>) {
-    let mut words = text.split_whitespace();
-    let op = words.next().unwrap();
-    let (domain, op) = op.split_once('/').unwrap_or(("", op));
-    let mut made = node(op, &[], &["y0"]);
-    made.domain = domain.to_owned();
-    let (mut nodes, mut inputs, mut version) = (Vec::new(), Vec::new(), 24);
-    for word in words {
-        let name = format!("x{}", made.input.len());
-        if word == "-" {
-            made.input.push(String::new());
-        } else if word == "list" {
-            nodes.push(node("SequenceConstruct", &["a", "a"], &["list"]));
-            inputs.push(tensor("a", "f[2]"));
-            made.input.push(word.to_owned());
-        } else if let Some(outputs) = word.strip_prefix('>') {
-            let outputs: usize = outputs.parse().unwrap();
-            made.output = (0..outputs).map(|at| format!("y{at}")).collect();
-        } else if let Some(named) = word.strip_prefix('@') {
-            version = named.parse().unwrap();
-        } else if word.chars().nth(1) == Some('[') {
-            inputs.push(tensor(&name, word));
-            made.input.push(name);
-        } else {
-            made.attribute.push(attribute(word));
+    let (mut nodes, mut inputs, mut sets) = (Vec::new(), Vec::new(), vec![("", 24)]);
+    for (at, text) in text.split(" ; ").enumerate() {
+        let mut words = text.split_whitespace();
+        let op = words.next().unwrap();
+        let (domain, op) = op.split_once('/').unwrap_or(("", op));
+        let mut made = node(op, &[], &[&format!("v{at}")]);
+        made.domain = domain.to_owned();
+        if !domain.is_empty() {
+            sets.push((domain, 5));
         }
+        for word in words {
+            if let Some(version) = word.strip_prefix('@') {
+                sets[0].1 = version.parse().unwrap();
+                continue;
+            }
+            inputs.extend(told(&mut made, word, inputs.len()));
+        }
+        nodes.push(made);
     }
-    let output = made.output.iter().map(|name| info(name)).collect();
-    nodes.push(made);
+    let last: Option<&proto::Node> = nodes.last();
+    let output = last.into_iter().flat_map(|node| &node.output).map(|name| info(name)).collect();
     let input = inputs.iter().map(|tensor| info(&tensor.name)).collect();
     let graph = proto::Graph { node: nodes, input, output, ..Default::default() };
-    let set = |domain: &str, version| proto::OperatorSet { domain: domain.to_owned(), version };
-    let opset_import =
-        vec![set("", version), set(domain, if domain.is_empty() { version } else { 5 })];
+    let set = |(domain, version): (&str, i64)| {
+        let domain = domain.to_owned();
+        proto::OperatorSet { domain, version }
+    };
+    let opset_import = sets.into_iter().map(set).collect();
     let model = proto::Model { graph: Some(graph), opset_import, ..Default::default() };
     (model.encode_to_vec(), inputs.iter().map(Message::encode_to_vec).collect())
+}
+
+/// One word about a node; gives the input that it brings.
+fn told(node: &mut proto::Node, word: &str, inputs: usize) -> Option<proto::Tensor> {
+    if word == "-" {
+        node.input.push(String::new());
+    } else if let Some(maker) = word.strip_prefix('^') {
+        node.input.push(format!("v{maker}"));
+    } else if let Some(outputs) = word.strip_prefix('>') {
+        let first = node.output.remove(0);
+        let outputs: usize = outputs.parse().unwrap();
+        node.output = (0..outputs)
+            .map(|at| if at == 0 { first.clone() } else { format!("{first}_{at}") })
+            .collect();
+    } else if word.chars().nth(1) == Some('[') {
+        let name = format!("x{inputs}");
+        node.input.push(name.clone());
+        return Some(tensor(&name, word));
+    } else {
+        node.attribute.push(attribute(word));
+    }
+    None
 }

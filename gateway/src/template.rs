@@ -157,9 +157,7 @@ fn check_folder(dir: &Path) -> Result<(), TemplateError> {
 /// The lock file: of that of the examples what the project's package needs. Packages stand in the
 /// order of the alphabet, or Cargo would want to write the file anew.
 fn lock_for(name: &str) -> String {
-    // Of the SDK's features the project asks for none.
-    let lock = LOCK.replace("\n \"image\",", "");
-    let mut blocks = lock.trim_end().split("\n\n");
+    let mut blocks = LOCK.trim_end().split("\n\n");
     let head = blocks.next().unwrap_or_default();
     let all: Vec<&str> = blocks.collect();
     let own = LOCK_OWN.trim_end().replace(NAME, name);

@@ -45,6 +45,9 @@ mod tests;
 /// Most nodes of a file, those of graphs within graphs too.
 const NODES_MAX: usize = 100_000;
 
+/// Most messages and texts of a file, each of which takes up to some hundred bytes.
+const PARTS_MAX: usize = 1 << 22;
+
 /// A graph that can be run.
 #[derive(Debug)]
 pub struct Model {
@@ -56,8 +59,14 @@ impl Model {
     /// Reads a model from the bytes of its file.
     ///
     /// # Errors
-    /// `Invalid` says what is wrong with the file, `Unsupported` names an operator that is not there.
+    /// `Invalid` says what is wrong with the file, `Unsupported` names an operator that is not there,
+    /// `Limit` says of what there is too much.
     pub fn read(bytes: &[u8]) -> Result<Self, OnnxError> {
+        let parts = proto::scan::parts(bytes);
+        if parts > PARTS_MAX {
+            let reason = format!("it has {parts} parts; {PARTS_MAX} are allowed");
+            return Err(OnnxError::Limit(reason));
+        }
         let model = proto::Model::decode(bytes)
             .map_err(|error| OnnxError::Invalid(format!("it is no ONNX file: {error}")))?;
         let graph = model.graph.ok_or_else(|| OnnxError::Invalid("it has no graph".to_owned()))?;

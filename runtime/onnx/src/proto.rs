@@ -3,16 +3,15 @@
 
 use prost::Message;
 
+/// Files, before they are decoded.
+pub(crate) mod scan;
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Model {
-    #[prost(int64, tag = "1")]
-    pub(crate) ir_version: i64,
     #[prost(message, repeated, tag = "8")]
     pub(crate) opset_import: Vec<OperatorSet>,
     #[prost(message, optional, tag = "7")]
     pub(crate) graph: Option<Graph>,
-    #[prost(message, repeated, tag = "25")]
-    pub(crate) functions: Vec<Function>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -27,16 +26,12 @@ pub(crate) struct OperatorSet {
 pub(crate) struct Graph {
     #[prost(message, repeated, tag = "1")]
     pub(crate) node: Vec<Node>,
-    #[prost(string, tag = "2")]
-    pub(crate) name: String,
     #[prost(message, repeated, tag = "5")]
     pub(crate) initializer: Vec<Tensor>,
     #[prost(message, repeated, tag = "11")]
     pub(crate) input: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "12")]
     pub(crate) output: Vec<ValueInfo>,
-    #[prost(message, repeated, tag = "15")]
-    pub(crate) sparse_initializer: Vec<SparseTensor>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -65,24 +60,18 @@ pub(crate) struct Attribute {
     pub(crate) i: i64,
     #[prost(bytes = "vec", tag = "4")]
     pub(crate) s: Vec<u8>,
-    #[prost(message, optional, tag = "5")]
-    pub(crate) t: Option<Tensor>,
-    #[prost(message, optional, tag = "6")]
-    pub(crate) g: Option<Graph>,
+    #[prost(message, optional, boxed, tag = "5")]
+    pub(crate) t: Option<Box<Tensor>>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub(crate) g: Option<Box<Graph>>,
     #[prost(float, repeated, tag = "7")]
     pub(crate) floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub(crate) ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub(crate) strings: Vec<Vec<u8>>,
-    #[prost(message, repeated, tag = "10")]
-    pub(crate) tensors: Vec<Tensor>,
     #[prost(int32, tag = "20")]
     pub(crate) r#type: i32,
-    #[prost(string, tag = "21")]
-    pub(crate) ref_attr_name: String,
-    #[prost(message, optional, tag = "22")]
-    pub(crate) sparse_tensor: Option<SparseTensor>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -110,16 +99,6 @@ pub(crate) struct Tensor {
     /// 1: the data is in another file.
     #[prost(int32, tag = "14")]
     pub(crate) data_location: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct SparseTensor {
-    #[prost(message, optional, tag = "1")]
-    pub(crate) values: Option<Tensor>,
-    #[prost(message, optional, tag = "2")]
-    pub(crate) indices: Option<Tensor>,
-    #[prost(int64, repeated, tag = "3")]
-    pub(crate) dims: Vec<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -164,27 +143,6 @@ pub(crate) struct Shape {
 pub(crate) struct Dimension {
     #[prost(int64, optional, tag = "1")]
     pub(crate) dim_value: Option<i64>,
-    #[prost(string, tag = "2")]
-    pub(crate) dim_param: String,
-}
-
-/// A function that a model brings, made of nodes.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Function {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(string, repeated, tag = "4")]
-    pub(crate) input: Vec<String>,
-    #[prost(string, repeated, tag = "5")]
-    pub(crate) output: Vec<String>,
-    #[prost(message, repeated, tag = "7")]
-    pub(crate) node: Vec<Node>,
-    #[prost(message, repeated, tag = "9")]
-    pub(crate) opset_import: Vec<OperatorSet>,
-    #[prost(string, tag = "10")]
-    pub(crate) domain: String,
-    #[prost(message, repeated, tag = "11")]
-    pub(crate) attribute_proto: Vec<Attribute>,
 }
 
 /// A value outside a graph, as test data has them.

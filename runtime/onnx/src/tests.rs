@@ -22,12 +22,12 @@ fn info(name: &str) -> proto::ValueInfo {
 /// A graph from `x` to `y`.
 fn graph(nodes: Vec<proto::Node>, initializer: Vec<proto::Tensor>) -> proto::Graph {
     let (input, output) = (vec![info("x")], vec![info("y")]);
-    proto::Graph { node: nodes, initializer, input, output, ..Default::default() }
+    proto::Graph { node: nodes, initializer, input, output }
 }
 
 fn file(graph: proto::Graph) -> Vec<u8> {
     let opset_import = vec![proto::OperatorSet { domain: String::new(), version: 21 }];
-    proto::Model { graph: Some(graph), opset_import, ..Default::default() }.encode_to_vec()
+    proto::Model { graph: Some(graph), opset_import }.encode_to_vec()
 }
 
 fn floats(name: &str, dims: &[i64], all: &[f32]) -> proto::Tensor {
@@ -131,6 +131,17 @@ fn sizes_are_bounded() {
     assert!(error.contains("are allowed"), "{error}");
 }
 
+/// A file of very many parts is refused before it is decoded, which would take a hundred times as much.
+#[test]
+fn parts_are_bounded() {
+    let graph = [0x0a, 0].repeat(PARTS_MAX + 1);
+    let mut file = vec![0x3a];
+    prost::encoding::encode_varint(graph.len() as u64, &mut file);
+    file.extend(graph);
+    let error = Model::read(&file).unwrap_err().to_string();
+    assert!(error.contains("it has 4194306 parts; 4194304 are allowed"), "{error}");
+}
+
 /// A loop without an end runs out of nodes, and graphs do not lie too deep.
 #[test]
 fn loops_are_bounded() {
@@ -145,7 +156,7 @@ fn loops_are_bounded() {
         repeat.attribute = vec![proto::Attribute {
             name: "body".to_owned(),
             r#type: 5,
-            g: Some(body),
+            g: Some(Box::new(body)),
             ..Default::default()
         }];
         repeat

@@ -239,9 +239,9 @@ fn attribute(text: &str) -> proto::Attribute {
     let mut made = proto::Attribute { name: name.to_owned(), ..Default::default() };
     let texts = |value: &str| value.trim_matches('\'').as_bytes().to_vec();
     if let Some(graph) = value.strip_prefix('@') {
-        (made.r#type, made.g) = (5, Some(body(graph)));
+        (made.r#type, made.g) = (5, Some(Box::new(body(graph))));
     } else if value.chars().nth(1) == Some('[') {
-        (made.r#type, made.t) = (4, Some(tensor("", value)));
+        (made.r#type, made.t) = (4, Some(Box::new(tensor("", value))));
     } else if let Some(list) = value.strip_prefix('[') {
         let parts: Vec<&str> = list.trim_end_matches(']').split(',').collect();
         made.r#type = if list.contains('\'') {
@@ -294,7 +294,7 @@ pub(super) fn parsed(text: &str) -> (Vec<u8>, Vec<Vec<u8>>) {
         proto::OperatorSet { domain, version }
     };
     let opset_import = sets.into_iter().map(set).collect();
-    let model = proto::Model { graph: Some(graph), opset_import, ..Default::default() };
+    let model = proto::Model { graph: Some(graph), opset_import };
     (model.encode_to_vec(), inputs.iter().map(Message::encode_to_vec).collect())
 }
 

@@ -18,7 +18,7 @@ pub(super) fn find(name: &str) -> Option<Op> {
 }
 
 /// Largest compiled expression, in bytes.
-const EXPRESSION_BYTES_MAX: usize = 1 << 20;
+const EXPRESSION_BYTES_MAX: usize = 1 << 22;
 /// The smallest that is tried.
 const EXPRESSION_BYTES_MIN: usize = 1 << 12;
 /// What a state of it takes at least.

@@ -128,13 +128,8 @@ impl Job<'_> {
             let first = (self.text.start + at) * 3 * width + part * width + self.head * dims;
             to.copy_from_slice(&self.qkv[first..first + dims]);
             if let (Some((cos, sin)), true) = (self.full.angles, part < 2) {
-                let half = dims / 2;
-                let (low, high) = to.split_at_mut(half);
-                for i in 0..half {
-                    let (cos, sin) = (cos[at * half + i], sin[at * half + i]);
-                    (low[i], high[i]) =
-                        (low[i] * cos - high[i] * sin, high[i] * cos + low[i] * sin);
-                }
+                let angles = at * (dims / 2)..(at + 1) * (dims / 2);
+                turn(to, &cos[angles.clone()], &sin[angles]);
             }
             if part == 0 {
                 to.iter_mut().for_each(|value| *value *= self.full.scale);
@@ -160,6 +155,14 @@ impl Job<'_> {
     }
 }
 
+/// Rotary positions: each low half turned with its high half.
+fn turn(values: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (low, high) = values.split_at_mut(values.len() / 2);
+    for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        (*low, *high) = (*low * cos - *high * sin, *high * cos + *low * sin);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,43 +170,44 @@ mod tests {
 
     /// The definition, in f64.
     fn expected(full: &Full<'_>, qkv: &[f32], lengths: &[usize]) -> Vec<f32> {
-        let (dims, width) = (full.dims, full.heads * full.dims);
+        let mut rest = qkv;
         let mut out = Vec::new();
-        let mut first = 0;
         for len in lengths {
-            for (row, head) in
-                (0..*len).flat_map(|row| (0..full.heads).map(move |head| (row, head)))
-            {
-                let of = |at: usize, part: usize, i: usize| {
-                    let values =
-                        &qkv[(first + at) * 3 * width + part * width + head * dims..][..dims];
-                    let Some((cos, sin)) = full.angles.filter(|_| part < 2) else {
-                        return f64::from(values[i]);
-                    };
-                    let half = dims / 2;
-                    let angle = at * half + i % half;
-                    let (other, sign) = if i < half { (i + half, -1.0) } else { (i - half, 1.0) };
-                    f64::from(values[i] * cos[angle] + sign * values[other] * sin[angle])
-                };
-                let score = |at: usize| {
-                    let mut score = (0..dims).map(|i| of(row, 0, i) * of(at, 1, i)).sum::<f64>();
-                    score *= f64::from(full.scale);
-                    if let Some((bias, reach)) = full.distances {
-                        score += f64::from(bias[head * (2 * reach - 1) + reach - 1 + at - row]);
-                    }
-                    let far = full.window.is_some_and(|window| at.abs_diff(row) > window);
-                    if far { 0.0 } else { score.exp() }
-                };
-                let scores: Vec<f64> = (0..*len).map(score).collect();
-                let sum: f64 = scores.iter().sum();
-                for i in 0..dims {
-                    let all = scores.iter().enumerate().map(|(at, s)| s * of(at, 2, i));
-                    out.push((all.sum::<f64>() / sum) as f32);
-                }
+            let (text, after) = rest.split_at(len * 3 * full.heads * full.dims);
+            rest = after;
+            for row in 0..*len {
+                (0..full.heads).for_each(|head| out.extend(seen(full, text, (*len, row, head))));
             }
-            first += len;
         }
         out
+    }
+
+    /// What one token's head makes of its text.
+    fn seen(full: &Full<'_>, text: &[f32], (len, row, head): (usize, usize, usize)) -> Vec<f32> {
+        let (dims, width) = (full.dims, full.heads * full.dims);
+        let of = |at: usize, part: usize, i: usize| {
+            let values = &text[at * 3 * width + part * width + head * dims..][..dims];
+            let Some((cos, sin)) = full.angles.filter(|_| part < 2) else {
+                return f64::from(values[i]);
+            };
+            let half = dims / 2;
+            let angle = at * half + i % half;
+            let (other, sign) = if i < half { (i + half, -1.0) } else { (i - half, 1.0) };
+            f64::from(values[i] * cos[angle] + sign * values[other] * sin[angle])
+        };
+        let score = |at: usize| {
+            let mut score = (0..dims).map(|i| of(row, 0, i) * of(at, 1, i)).sum::<f64>();
+            score *= f64::from(full.scale);
+            if let Some((bias, reach)) = full.distances {
+                score += f64::from(bias[head * (2 * reach - 1) + reach - 1 + at - row]);
+            }
+            let far = full.window.is_some_and(|window| at.abs_diff(row) > window);
+            if far { 0.0 } else { score.exp() }
+        };
+        let scores: Vec<f64> = (0..len).map(score).collect();
+        let sum: f64 = scores.iter().sum();
+        let all = |i: usize| scores.iter().enumerate().map(move |(at, s)| s * of(at, 2, i));
+        (0..dims).map(|i| (all(i).sum::<f64>() / sum) as f32).collect()
     }
 
     #[test]

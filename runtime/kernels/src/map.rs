@@ -151,9 +151,11 @@ mod tests {
     use super::*;
     use crate::testing::{assert_close, noise};
 
+    type Expect = fn(f32, f32) -> f32;
+
     #[test]
     fn operands_meet_where_they_should() {
-        let ops: [(Binary, fn(f32, f32) -> f32); 6] = [
+        let ops: [(Binary, Expect); 6] = [
             (Binary::Add, |a, b| a + b),
             (Binary::Sub, |a, b| a - b),
             (Binary::SubFrom, |a, b| b - a),
@@ -162,25 +164,28 @@ mod tests {
             (Binary::DivFrom, |a, b| b / a),
         ];
         for level in Level::available() {
-            let pool = Pool::new(2);
-            for (op, expect) in ops {
-                for (channels, neighbours, rounds) in
-                    [(1, 1, 5), (7, 1, 3_000), (3, 11, 2_000), (2, 20_000, 1)]
-                {
-                    let a: Vec<f32> =
-                        noise(channels * neighbours * rounds, 1).iter().map(|v| v + 3.0).collect();
-                    let b: Vec<f32> = noise(channels, 2).iter().map(|v| v + 3.0).collect();
-                    let of = |i: usize| b[i / neighbours % channels];
-                    let all: Vec<f32> = (0..a.len()).map(of).collect();
-                    let wanted: Vec<f32> =
-                        a.iter().zip(&all).map(|(a, b)| expect(*a, *b)).collect();
-                    for b in [Operand::Same(&all), Operand::Channels(&b, neighbours)] {
-                        let mut y = vec![f32::NAN; a.len()];
-                        binary((level, &pool), op, &a, b, &mut y);
-                        assert_close(&y, &wanted, 1e-6, &format!("{level:?} {op:?}"));
-                    }
-                }
+            for op in ops {
+                let sizes = [(1, 1, 5), (7, 1, 3_000), (3, 11, 2_000), (2, 20_000, 1)];
+                sizes.into_iter().for_each(|size| check(level, op, size));
             }
+        }
+    }
+
+    fn check(
+        level: Level,
+        (op, expect): (Binary, Expect),
+        (channels, neighbours, rounds): (usize, usize, usize),
+    ) {
+        let above = |len: usize, seed| noise(len, seed).iter().map(|v| v + 3.0).collect();
+        let a: Vec<f32> = above(channels * neighbours * rounds, 1);
+        let b: Vec<f32> = above(channels, 2);
+        let all: Vec<f32> = (0..a.len()).map(|i| b[i / neighbours % channels]).collect();
+        let wanted: Vec<f32> = a.iter().zip(&all).map(|(a, b)| expect(*a, *b)).collect();
+        let pool = Pool::new(2);
+        for b in [Operand::Same(&all), Operand::Channels(&b, neighbours)] {
+            let mut y = vec![f32::NAN; a.len()];
+            binary((level, &pool), op, &a, b, &mut y);
+            assert_close(&y, &wanted, 1e-6, &format!("{level:?} {op:?}"));
         }
     }
 

@@ -65,8 +65,8 @@ impl NnView<'_> {
         self.ctx.bring(model).await
     }
 
-    pub(super) fn graph(&mut self, name: String) -> Answer<Resource<Graph>> {
-        match self.ctx.find(&name) {
+    pub(super) fn graph(&mut self, name: &str) -> Answer<Resource<Graph>> {
+        match self.ctx.find(name) {
             Ok(info) => Ok(Ok(self.table.push(Graph::of(info))?)),
             Err(error) => self.refuse(error),
         }
@@ -93,7 +93,7 @@ impl graph::Host for NnView<'_> {
     }
 
     async fn load_by_name(&mut self, name: String) -> Answer<Resource<Graph>> {
-        self.graph(name)
+        self.graph(&name)
     }
 }
 

@@ -207,7 +207,7 @@ macro_rules! version {
                 }
 
                 fn load_by_name(&mut self, name: String) -> Answer<Resource<Graph>> {
-                    self.graph(name)
+                    self.graph(&name)
                 }
             }
 

@@ -124,8 +124,8 @@ impl CoreNn {
         Ok(handle)
     }
 
-    fn load(&mut self, model: String, config: Option<&str>) -> Result<u32, Refused> {
-        let info = match self.ctx.find(&model) {
+    fn load(&mut self, model: &str, config: Option<&str>) -> Result<u32, Refused> {
+        let info = match self.ctx.find(model) {
             Ok(info) => info,
             // Programs with options are written for WasmEdge, which has a number of its own.
             Err(error) if config.is_some() => {

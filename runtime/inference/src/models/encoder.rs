@@ -323,20 +323,18 @@ impl Encoder {
     fn embed(&self, texts: &[&Encoded]) -> Tensor<2> {
         let hidden = self.plan.hidden;
         let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
-        let mut values = Vec::with_capacity(tokens * hidden);
-        let row = |table: &[f32], at: usize| {
-            table.get(at * hidden..(at + 1) * hidden).map(<[f32]>::to_vec)
+        let mut values = vec![0.0; tokens * hidden];
+        let mut sums = values.chunks_exact_mut(hidden);
+        let add = |sum: &mut [f32], table: &[f32], at: usize| {
+            let row = table.get(at * hidden..(at + 1) * hidden).unwrap_or_default();
+            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         };
         for text in texts {
-            for (at, id) in text.ids.iter().enumerate() {
-                let mut sum = row(&self.tables.words, *id as usize).unwrap_or_default();
+            for ((at, id), sum) in text.ids.iter().enumerate().zip(&mut sums) {
                 let of_type = text.types.get(at).copied().unwrap_or(0) as usize;
-                let position = row(&self.tables.positions, self.plan.first_position + at);
-                let segment = row(&self.tables.types, of_type);
-                for more in [position, segment].into_iter().flatten() {
-                    sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum += more);
-                }
-                values.extend(sum);
+                add(sum, &self.tables.words, *id as usize);
+                add(sum, &self.tables.positions, self.plan.first_position + at);
+                add(sum, &self.tables.types, of_type);
             }
         }
         Tensor::from_data(TensorData::new(values, [tokens, hidden]), &self.plan.device)

@@ -200,7 +200,7 @@ pub(crate) fn activate<S: Simd>(s: S, activation: Activation, x: S::F) -> S::F {
                 -2.686_617e-2,
                 0.112_837_92,
                 -0.376_126_38,
-                1.128_379_2,
+                std::f32::consts::FRAC_2_SQRT_PI,
             ];
             let positive = s.sub(one, rest_of_erf(s, s.max(s.sub(zero, x), x)));
             s.either(x, 0.5, s.odd(series, 0.5, x), s.mul(positive, s.sign(x)))
@@ -228,14 +228,14 @@ fn rest_of_erf<S: Simd>(s: S, z: S::F) -> S::F {
     let mut p = s.splat(0.170_872_77);
     for c in [
         -0.822_152_23,
-        1.488_515_87,
-        -1.135_203_98,
+        1.488_515_9,
+        -1.135_204,
         0.278_868_07,
         -0.186_288_06,
         0.096_784_18,
         0.374_091_96,
-        1.000_023_68,
-        -1.265_512_23,
+        1.000_023_7,
+        -1.265_512_2,
     ] {
         p = s.fma(p, t, s.splat(c));
     }

@@ -50,6 +50,17 @@ fn taps(w: &Window) -> impl Iterator<Item = [usize; 2]> {
     (0..rows).flat_map(move |y| (0..columns).map(move |x| [y, x]))
 }
 
+/// The sum of a window's values by weights.
+fn weighted(
+    plane: &[f32],
+    (size, window): ([usize; 2], &Window),
+    place: [usize; 2],
+    weights: &[f32],
+) -> f32 {
+    let value = |(tap, w): (_, &f32)| w * seen(plane, size, window, place, tap).unwrap_or(0.0);
+    taps(window).zip(weights).map(value).sum()
+}
+
 #[test]
 fn each_channel_is_weighted_by_its_own() {
     const CHANNELS: usize = 3;
@@ -62,14 +73,9 @@ fn each_channel_is_weighted_by_its_own() {
             let mut expect = Vec::new();
             for (i, plane) in x.chunks_exact(plane).enumerate() {
                 let channel = i % CHANNELS;
-                for place in each(&window) {
-                    let value = |(at, tap)| {
-                        weights[channel * count + at]
-                            * seen(plane, size, &window, place, tap).unwrap_or(0.0)
-                    };
-                    let sum: f32 = taps(&window).enumerate().map(value).sum();
-                    expect.push((sum + bias[channel]).max(0.0));
-                }
+                let w = &weights[channel * count..][..count];
+                let sums = each(&window).map(|place| weighted(plane, (size, &window), place, w));
+                expect.extend(sums.map(|sum| (sum + bias[channel]).max(0.0)));
             }
             let mut y = vec![f32::NAN; expect.len()];
             let weighted =
@@ -100,46 +106,40 @@ fn the_largest_of_a_window_is_never_of_the_padding() {
 
 #[test]
 fn a_convolution_is_a_product_with_patches() {
-    const CHANNELS: usize = 5;
     for level in Level::available() {
         for (size, window) in windows() {
-            for outputs in [1, 13, 40] {
-                let plane = size[0] * size[1];
-                let x = noise(CHANNELS * plane, 5);
-                let count = window.kernel[0] * window.kernel[1];
-                let weights = noise(outputs * CHANNELS * count, 6);
-                let bias = noise(outputs, 7);
-                let places = window.places[0] * window.places[1];
-                let sum = noise(outputs * places, 8);
-                let mut expect = Vec::new();
-                for output in 0..outputs {
-                    for place in each(&window) {
-                        let of = |channel: usize| {
-                            let plane = &x[channel * plane..][..plane];
-                            let at = (output * CHANNELS + channel) * count;
-                            let w = &weights[at..at + count];
-                            let values = taps(&window).zip(w).map(|(tap, w)| {
-                                w * seen(plane, size, &window, place, tap).unwrap_or(0.0)
-                            });
-                            values.sum::<f32>()
-                        };
-                        let value = (0..CHANNELS).map(of).sum::<f32>() + bias[output];
-                        expect.push((value + sum[expect.len()]).max(0.0));
-                    }
-                }
-                let pool = Pool::new(2);
-                let tiles = Tiles::new(level, &pool, &weights, CHANNELS * count);
-                let patches = Patches { image: &x, size: [CHANNELS, size[0], size[1]], window };
-                let mut y = vec![f32::NAN; expect.len()];
-                let finish = Finish {
-                    bias: Bias::Rows(&bias),
-                    sum: Some(&sum),
-                    activation: Activation::Relu,
-                    ..Finish::default()
-                };
-                convolve((level, &pool), &tiles, &patches, finish, &mut y);
-                assert_close(&y, &expect, 1e-5, &format!("{level:?} {size:?} {window:?}"));
-            }
+            [1, 13, 40].into_iter().for_each(|outputs| check(level, size, window, outputs));
         }
     }
+}
+
+fn check(level: Level, size: [usize; 2], window: Window, outputs: usize) {
+    const CHANNELS: usize = 5;
+    let plane = size[0] * size[1];
+    let x = noise(CHANNELS * plane, 5);
+    let count = window.kernel[0] * window.kernel[1];
+    let weights = noise(outputs * CHANNELS * count, 6);
+    let bias = noise(outputs, 7);
+    let sum = noise(outputs * window.places[0] * window.places[1], 8);
+    let mut expect = Vec::new();
+    for (weights, bias) in weights.chunks_exact(CHANNELS * count).zip(&bias) {
+        let of = |place: [usize; 2]| {
+            let planes = x.chunks_exact(plane).zip(weights.chunks_exact(count));
+            planes.map(|(x, w)| weighted(x, (size, &window), place, w)).sum::<f32>()
+        };
+        expect.extend(each(&window).map(|place| of(place) + bias));
+    }
+    expect.iter_mut().zip(&sum).for_each(|(value, sum)| *value = (*value + sum).max(0.0));
+    let pool = Pool::new(2);
+    let tiles = Tiles::new(level, &pool, &weights, CHANNELS * count);
+    let patches = Patches { image: &x, size: [CHANNELS, size[0], size[1]], window };
+    let mut y = vec![f32::NAN; expect.len()];
+    let finish = Finish {
+        bias: Bias::Rows(&bias),
+        sum: Some(&sum),
+        activation: Activation::Relu,
+        ..Finish::default()
+    };
+    convolve((level, &pool), &tiles, &patches, finish, &mut y);
+    assert_close(&y, &expect, 1e-5, &format!("{level:?} {size:?} {window:?}"));
 }

@@ -95,7 +95,7 @@ fn load_by_name(
     let mut memory = Memory::of(caller)?;
     let name = memory.text(name, name_bytes)?;
     memory.reserve_word(graph)?;
-    let handle = caller.data_mut().nn().load(name, None)?;
+    let handle = caller.data_mut().nn().load(&name, None)?;
     Memory::of(caller)?.write_word(graph, handle)
 }
 
@@ -106,7 +106,7 @@ fn load_by_name_with_config(
     let mut memory = Memory::of(caller)?;
     let (name, config) = (memory.text(name, name_bytes)?, memory.text(config, config_bytes)?);
     memory.reserve_word(graph)?;
-    let handle = caller.data_mut().nn().load(name, Some(&config))?;
+    let handle = caller.data_mut().nn().load(&name, Some(&config))?;
     Memory::of(caller)?.write_word(graph, handle)
 }
 

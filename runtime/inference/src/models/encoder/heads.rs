@@ -22,7 +22,7 @@ struct Dense {
     /// `[outputs, inputs]`.
     weight: Vec<f32>,
     bias: Vec<f32>,
-    function: fn(f32) -> f32,
+    function: Function,
 }
 
 impl Dense {
@@ -32,6 +32,9 @@ impl Dense {
         rows.map(|(w, b)| (self.function)(dot(w) + b)).collect()
     }
 }
+
+/// What follows a layer, value by value.
+type Function = fn(f32) -> f32;
 
 fn gelu(x: f32) -> f32 {
     let values = [x; 1];
@@ -45,7 +48,7 @@ fn gelu(x: f32) -> f32 {
 
 /// The names of the layers on top, their function, and whether the first has a bias.
 struct Layers {
-    first: Option<(&'static str, fn(f32) -> f32)>,
+    first: Option<(&'static str, Function)>,
     last: &'static str,
 }
 
@@ -54,19 +57,17 @@ fn layers(config: &EncoderConfig, names: &Names) -> (Layers, Option<String>) {
     let plain = Layers { first: None, last: "classifier" };
     match config.family {
         EncoderFamily::ModernBert => {
-            let first: (&str, fn(f32) -> f32) = ("head.dense", gelu);
-            (Layers { first: Some(first), last: "classifier" }, None)
+            (Layers { first: Some(("head.dense", gelu)), last: "classifier" }, None)
         }
         _ if tokens => (plain, None),
         EncoderFamily::Bert => (plain, Some(names.within("pooler.dense"))),
         EncoderFamily::DistilBert => {
-            let first: (&str, fn(f32) -> f32) = ("pre_classifier", |x| x.max(0.0));
-            (Layers { first: Some(first), last: "classifier" }, None)
+            (Layers { first: Some(("pre_classifier", |x| x.max(0.0))), last: "classifier" }, None)
         }
-        EncoderFamily::Roberta | EncoderFamily::Mpnet => {
-            let first: (&str, fn(f32) -> f32) = ("classifier.dense", f32::tanh);
-            (Layers { first: Some(first), last: "classifier.out_proj" }, None)
-        }
+        EncoderFamily::Roberta | EncoderFamily::Mpnet => (
+            Layers { first: Some(("classifier.dense", f32::tanh)), last: "classifier.out_proj" },
+            None,
+        ),
     }
 }
 
@@ -86,7 +87,7 @@ impl Head {
             Purpose::Classify { labels, .. } | Purpose::ClassifyTokens { labels } => labels.len(),
             Purpose::Compare { .. } => 1,
         };
-        let read = |name: &str, rows: usize, function: fn(f32) -> f32| {
+        let read = |name: &str, rows: usize, function: Function| {
             let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
             let bias = match weights.contains(&bias) {
                 true => weights.f32(&bias, &[rows])?,

@@ -1,5 +1,9 @@
+use std::cell::RefCell;
+
 use crate::Level;
+use crate::planes::Planes;
 use crate::pool::Pool;
+use crate::simd::{Line, with_values};
 
 mod finish;
 mod gemm;
@@ -15,6 +19,18 @@ pub use patches::{Patches, Window};
 
 pub(crate) use finish::{activate, gated, put, take};
 use gemm::Task;
+use patches::Laid;
+
+/// Values to which an image may be laid out for a window, for each that it and the weights have, and
+/// besides: the window may reach far beyond it.
+const LAID_TIMES: usize = 4;
+const LAID_MIN: usize = 1 << 20;
+/// Values that are worth another thread to lay out.
+const LAID_PIECE: usize = 1 << 15;
+
+thread_local! {
+    static IMAGE: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A matrix of weights, packed by [`Kind::pack`].
 #[derive(Clone, Copy, Debug)]
@@ -83,13 +99,32 @@ pub fn convolve(
         before: [0, 0],
         places: [patches.size[1], patches.size[2]],
     };
-    // The matrix of a window of one value is the image.
-    let right = match patches.window == plain {
-        true => gemm::Right::Plain(patches.image),
-        false => gemm::Right::Patches(patches),
+    let multiply = |right: gemm::Right<'_>, y: &mut [f32]| {
+        let task = Task { right, inner, columns, finish };
+        gemm::multiply((level, pool), gemm::Left::Tiles(w), task, y);
     };
-    let task = Task { right, inner, columns, finish };
-    gemm::multiply((level, pool), gemm::Left::Tiles(w), task, y);
+    // The matrix of a window of one value is the image.
+    if patches.window == plain {
+        return multiply(gemm::Right::Plain(patches.image), y);
+    }
+    let [channels, height, width] = patches.size;
+    let size = patches.image.len() + w.rows() * inner;
+    let planes = Planes::of([height, width], patches.window).filter(|planes| {
+        let values = planes.values().checked_mul(channels);
+        values.is_some_and(|values| values <= LAID_TIMES * size + LAID_MIN)
+    });
+    let Some(planes) = planes else { return multiply(gemm::Right::Patches(patches), y) };
+    with_values(&IMAGE, channels * planes.values(), |values| {
+        let values = &mut values[..channels * planes.values()];
+        let step = LAID_PIECE.div_ceil(planes.values());
+        pool.parts(values, step * planes.values(), &|i, out| {
+            out.fill(0.0);
+            let images = patches.image[i * step * height * width..].chunks_exact(height * width);
+            let planes_out = out.chunks_exact_mut(planes.values());
+            planes_out.zip(images).for_each(|(out, image)| planes.fill(image, out));
+        });
+        multiply(gemm::Right::Laid(&Laid::new(values, planes, patches)), y);
+    });
 }
 
 /// The second operand of [`multiply`], row-major f32.

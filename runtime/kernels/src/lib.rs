@@ -23,6 +23,8 @@ pub mod dense;
 pub mod map;
 /// Windows over each channel of an image: depthwise convolution, pooling.
 pub mod slide;
+/// Images laid out for windows.
+pub mod planes;
 mod level;
 mod shared;
 mod simd;

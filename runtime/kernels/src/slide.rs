@@ -3,13 +3,16 @@
 use std::cell::RefCell;
 
 use crate::Level;
-use crate::dense::{Activation, Window, activate, put, take};
+use crate::dense::{Activation, Window, activate, put};
+use crate::planes::Planes;
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::simd::{LANES, Line, Simd, dispatch, with_values};
 
 /// Values that are worth another thread.
 const PIECE_VALUES: usize = 1 << 14;
+/// Vectors of places that are summed side by side.
+const SIDE: usize = 4;
 
 /// What is made of the values in a window.
 #[derive(Clone, Copy, Debug)]
@@ -34,22 +37,14 @@ thread_local! {
 
 /// All planes of some images: channel `i % channels` is that of plane `i`.
 struct Job<'a> {
-    x: &'a [f32],
-    size: [usize; 2],
+    planes: Planes,
+    taps: Vec<usize>,
+    /// The furthest of them.
+    reach: usize,
     channels: usize,
-    window: Window,
+    places: [usize; 2],
     slide: Slide<'a>,
-    plan: Plan,
     y: Shared<'a, f32>,
-}
-
-/// A plane with its padding, each line by the remainders of its places.
-#[derive(Clone, Copy)]
-struct Plan {
-    /// Lines that windows reach.
-    lines: usize,
-    /// Values of a line with one remainder, and some more for whole vectors.
-    width: usize,
 }
 
 /// `x` is `[images, channels, height, width]`, `y` the same with the window's places.
@@ -67,59 +62,38 @@ pub fn slide(
     if y.is_empty() || plane == 0 || places == 0 {
         return assert!(y.is_empty(), "there is nothing to slide over");
     }
-    let planes = y.len() / places;
-    assert!(y.len() == planes * places && x.len() == planes * plane, "the sizes do not agree");
-    assert!(planes.is_multiple_of(channels), "the channels have the wrong number");
-    if let Slide::Weighted { weights, bias, .. } = slide {
-        let taps = window.kernel[0] * window.kernel[1];
-        assert_eq!(weights.len(), channels * taps, "the weights have the wrong size");
-        assert!(bias.is_empty() || bias.len() == channels, "the bias has the wrong size");
-    }
-    let reach = |i: usize| {
-        (window.places[i] - 1) * window.stride[i] + (window.kernel[i] - 1) * window.dilation[i] + 1
+    let count = y.len() / places;
+    assert!(y.len() == count * places && x.len() == count * plane, "the sizes do not agree");
+    assert!(count.is_multiple_of(channels), "the channels have the wrong number");
+    let padding = match slide {
+        Slide::Largest => f32::NEG_INFINITY,
+        Slide::Weighted { weights, bias, .. } => {
+            let taps = window.kernel[0] * window.kernel[1];
+            assert_eq!(weights.len(), channels * taps, "the weights have the wrong size");
+            assert!(bias.is_empty() || bias.len() == channels, "the bias has the wrong size");
+            0.0
+        }
     };
-    let width = reach(1).div_ceil(window.stride[1]) + LANES;
-    let plan = Plan { lines: reach(0), width };
-    let job = Job { x, size, channels, window, slide, plan, y: Shared::new(y) };
-    let step = PIECE_VALUES.div_ceil(plane);
-    pool.run(planes.div_ceil(step), &|i| {
-        let values = plan.lines * window.stride[1] * width;
+    let planes = Planes::of(size, window);
+    let Some(planes) = planes else { return assert!(planes.is_some(), "the window is too large") };
+    let (values, taps) = (planes.values(), planes.taps());
+    let reach = taps.iter().copied().max().unwrap_or(0);
+    let job =
+        Job { planes, taps, reach, channels, places: window.places, slide, y: Shared::new(y) };
+    // A few pieces for each thread.
+    let step = PIECE_VALUES.div_ceil(plane).max(count / (8 * pool.threads()));
+    pool.run(count.div_ceil(step), &|i| {
         with_values(&LINES, values, |lines| {
-            for at in i * step..planes.min((i + 1) * step) {
-                job.lay_out(at, &mut lines[..values]);
+            let lines = &mut lines[..values];
+            // Planes leave the padding as it is.
+            lines.fill(padding);
+            for at in i * step..count.min((i + 1) * step) {
+                job.planes.fill(&x[at * plane..][..plane], lines);
                 // SAFETY: the sizes agree, and each plane is one piece's.
-                unsafe { plane_of(level, &job, at, &lines[..values]) };
+                unsafe { plane_of(level, &job, at, lines) };
             }
         });
     });
-}
-
-impl Job<'_> {
-    /// A plane with its padding as `[lines][remainders][width]`.
-    fn lay_out(&self, plane: usize, lines: &mut [f32]) {
-        let [height, width] = self.size;
-        let (stride, before) = (self.window.stride[1], self.window.before);
-        lines.fill(match self.slide {
-            Slide::Weighted { .. } => 0.0,
-            Slide::Largest => f32::NEG_INFINITY,
-        });
-        let x = &self.x[plane * height * width..][..height * width];
-        let line = stride * self.plan.width;
-        for (row, values) in x.chunks_exact(width).enumerate() {
-            let Some(out) = lines.get_mut((row + before[0]) * line..) else { return };
-            let Some(out) = out.get_mut(..line) else { return };
-            // What no window reaches is left out.
-            let reached = (self.plan.width * stride).saturating_sub(before[1]).min(width);
-            if stride == 1 {
-                out[before[1]..before[1] + reached].copy_from_slice(&values[..reached]);
-                continue;
-            }
-            for (at, value) in values[..reached].iter().enumerate() {
-                let at = at + before[1];
-                out[at % stride * self.plan.width + at / stride] = *value;
-            }
-        }
-    }
 }
 
 dispatch! {
@@ -128,40 +102,68 @@ dispatch! {
 
 #[inline(always)]
 unsafe fn plane_body<S: Simd>(s: S, job: &Job<'_>, plane: usize, lines: &[f32]) {
-    let Window { kernel, stride, dilation, places, .. } = job.window;
-    let [rows, columns] = places;
-    let taps = kernel[0] * kernel[1];
-    let channel = plane % job.channels;
+    let [rows, columns] = job.places;
     // SAFETY: the caller's promise.
     let y = unsafe { job.y.part(plane * rows * columns..(plane + 1) * rows * columns) };
+    let channel = plane % job.channels;
     let (weights, start, activation) = match job.slide {
         Slide::Weighted { weights, bias, activation } => {
             let bias = bias.get(channel).copied().unwrap_or(0.0);
-            (&weights[channel * taps..][..taps], bias, activation)
+            (&weights[channel * job.taps.len()..][..job.taps.len()], bias, activation)
         }
         Slide::Largest => (&[][..], f32::NEG_INFINITY, Activation::None),
     };
-    let line = stride[1] * job.plan.width;
-    for (row, y) in y.chunks_exact_mut(columns).enumerate() {
-        let mut at = 0;
-        while at < columns {
-            let mut sum = s.splat(start);
-            let mut tap = 0;
-            while tap < taps {
-                let down = row * stride[0] + tap / kernel[1] * dilation[0];
-                let across = tap % kernel[1] * dilation[1];
-                let first = down * line + across % stride[1] * job.plan.width + across / stride[1];
-                let values = take(s, lines, first + at);
-                sum = match weights.get(tap) {
-                    Some(weight) => s.fma(s.splat(*weight), values, sum),
-                    None => s.max(values, sum),
-                };
-                tap += 1;
+    let across = columns.div_ceil(LANES);
+    let vectors = rows * across;
+    let mut first = 0;
+    while first < vectors {
+        // The last ones are done again where too few are left.
+        let from = [0, 1, 2, 3].map(|i: usize| {
+            let vector = (first + i).min(vectors - 1);
+            (vector / across, vector % across * LANES)
+        });
+        let seen = from.map(|(row, at)| job.planes.row(row) + at);
+        let end = seen.into_iter().max().unwrap_or(0) + job.reach + LANES;
+        // SAFETY: `lines` ends behind what is seen last.
+        let sums = unsafe { sums(s, &lines[..end], (&job.taps, weights), seen, start) };
+        for ((row, at), sum) in from.into_iter().zip(sums).take(vectors - first) {
+            // What is too much of it is written over by the next row.
+            put(s, activate(s, activation, sum), y, row * columns + at);
+        }
+        first += SIDE;
+    }
+}
+
+/// What some vectors of places make of their windows.
+///
+/// # Safety
+/// The furthest tap of the last vector is in `lines`.
+#[inline(always)]
+unsafe fn sums<S: Simd>(
+    s: S,
+    lines: &[f32],
+    (taps, weights): (&[usize], &[f32]),
+    seen: [usize; SIDE],
+    start: f32,
+) -> [S::F; SIDE] {
+    let mut sums = [s.splat(start); SIDE];
+    // SAFETY: the caller's promise.
+    let values = |at: usize| unsafe { s.load(lines.as_ptr().wrapping_add(at)) };
+    if weights.is_empty() {
+        for tap in taps {
+            for (sum, seen) in sums.iter_mut().zip(seen) {
+                *sum = s.max(values(seen + tap), *sum);
             }
-            put(s, activate(s, activation, sum), y, at);
-            at += LANES;
+        }
+        return sums;
+    }
+    for (tap, weight) in taps.iter().zip(weights) {
+        let weight = s.splat(*weight);
+        for (sum, seen) in sums.iter_mut().zip(seen) {
+            *sum = s.fma(weight, values(seen + tap), *sum);
         }
     }
+    sums
 }
 
 #[cfg(test)]

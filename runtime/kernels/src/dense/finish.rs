@@ -1,6 +1,10 @@
 //! What is done with a product while it is still in the caches.
 
-use super::gemm::{Job, Piece};
+use std::ops::Range;
+use std::ptr;
+
+use super::gemm::Job;
+use super::product::Last;
 use crate::simd::{LANES, Simd};
 
 /// Added to each value of a product, by its row or by its column.
@@ -91,20 +95,33 @@ impl Finish<'_> {
         );
     }
 
-    fn is_nothing(&self) -> bool {
-        matches!(self.bias, Bias::None) && self.sum.is_none() && self.activation == Activation::None
+    /// The same as sums and bounds, where it is no more than that.
+    pub(super) fn simple(&self) -> Option<Last> {
+        let bias = match self.bias {
+            Bias::None => ptr::null(),
+            Bias::Rows(bias) => bias.as_ptr(),
+            Bias::Columns(_) => return None,
+        };
+        let (low, high) = match self.activation {
+            Activation::None => (f32::NEG_INFINITY, f32::INFINITY),
+            Activation::Relu => (0.0, f32::INFINITY),
+            Activation::Clip(low, high) => (low, high),
+            _ => return None,
+        };
+        Some(Last { bias, more: self.sum.map_or(ptr::null(), <[f32]>::as_ptr), low, high })
     }
 }
 
-/// Finishes the values of a piece, all of whose depths are summed.
+/// Finishes some rows and columns, all of whose depths are summed.
 #[inline(always)]
-pub(super) unsafe fn finish<S: Simd>(s: S, job: &Job<'_>, piece: &Piece) {
-    if job.finish.is_nothing() {
-        return;
-    }
-    for row in piece.rows.clone() {
+pub(super) unsafe fn finish<S: Simd>(
+    s: S,
+    job: &Job<'_>,
+    (rows, columns): (Range<usize>, Range<usize>),
+) {
+    for row in rows {
         let at = row * job.columns;
-        let range = at + piece.columns.start..at + piece.columns.end;
+        let range = at + columns.start..at + columns.end;
         // SAFETY: the piece is the caller's.
         let values = unsafe { job.out.part(range.clone()) };
         let by_row = match job.finish.bias {
@@ -112,7 +129,7 @@ pub(super) unsafe fn finish<S: Simd>(s: S, job: &Job<'_>, piece: &Piece) {
             _ => 0.0,
         };
         let by_column = match job.finish.bias {
-            Bias::Columns(bias) => &bias[piece.columns.clone()],
+            Bias::Columns(bias) => &bias[columns.clone()],
             _ => &[],
         };
         let sum = job.finish.sum.map_or(&[][..], |sum| &sum[range]);

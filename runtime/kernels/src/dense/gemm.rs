@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::finish::finish;
 use super::left::{Tiles, lay_out};
-use super::product::{Block, block_product, tile_rows};
+use super::patches::Laid;
+use super::product::{Block, Last, THIN, block_product, thin_product, tile_rows};
 use super::{Finish, Kind, Patches};
 use crate::Level;
 use crate::pool::Pool;
@@ -16,7 +17,7 @@ use crate::simd::{Bf16s, F16s, F32s, Kernel, LANES, Line, Simd, Stored, dispatch
 /// cache. Fixed, as it is part of the order of a sum.
 pub(super) const DEPTH: usize = 256;
 /// Panels of the second operand that one piece of work takes.
-const PANELS: usize = 8;
+pub(super) const PANELS: usize = 8;
 /// Rows of the first operand that one piece of work takes at most: with [`DEPTH`], half of the
 /// second cache.
 const ROWS: usize = 384;
@@ -32,6 +33,8 @@ pub(super) enum Right<'a> {
     Transposed(&'a [f32]),
     /// `[inner, columns]`, as an image has them.
     Patches(&'a Patches<'a>),
+    /// The same of an image that is laid out.
+    Laid(&'a Laid<'a>),
 }
 
 /// The first operand.
@@ -55,7 +58,8 @@ pub(super) struct Task<'a> {
 /// One product.
 pub(super) struct Job<'a> {
     /// The first operand by depths, so that those of one lie together, and there in tiles of
-    /// rows: `[depth][tile][DEPTH][rows of the tile]`.
+    /// rows: `[depth][tile][DEPTH][rows of the tile]`. Behind them is a vector more, unless there is
+    /// one row.
     tiles: &'a [f32],
     right: Right<'a>,
     rows: usize,
@@ -63,6 +67,11 @@ pub(super) struct Job<'a> {
     pub(super) columns: usize,
     pub(super) finish: Finish<'a>,
     pub(super) out: Shared<'a, f32>,
+}
+
+/// Values of a panel that is gathered: a line more than it has, so that a vector may be too much.
+pub(super) const fn panel_values(depth: usize) -> usize {
+    (depth + 1) * LANES
 }
 
 thread_local! {
@@ -78,36 +87,42 @@ pub(super) fn multiply(
     y: &mut [f32],
 ) {
     let Task { right, inner, columns, finish } = task;
-    let x = match left {
-        Left::Plain(x) => x,
-        Left::Tiles(tiles) => tiles.values(level, inner),
+    let len = match left {
+        Left::Plain(x) => x.len(),
+        Left::Tiles(tiles) => tiles.rows() * inner,
     };
-    if inner == 0 || columns == 0 || x.is_empty() {
+    if inner == 0 || columns == 0 || len == 0 {
         assert!(inner == 0 || y.is_empty(), "y has the wrong size");
         return y.fill(0.0);
     }
-    let rows = x.len() / inner;
-    assert_eq!(x.len(), rows * inner, "x is not whole rows");
+    let rows = len / inner;
+    assert_eq!(len, rows * inner, "x is not whole rows");
     assert_eq!(y.len(), rows * columns, "y has the wrong size");
     finish.check(rows, columns);
-    let out = Shared::new(y);
-    if rows == 1 || matches!(left, Left::Tiles(_)) {
-        return by_pieces(
-            (level, pool),
-            &Job { tiles: x, right, rows, inner, columns, finish, out },
-        );
+    let job = Job { tiles: &[], right, rows, inner, columns, finish, out: Shared::new(y) };
+    match left {
+        Left::Tiles(tiles) => {
+            by_pieces((level, pool), &Job { tiles: tiles.values(level, inner), ..job });
+        }
+        Left::Plain(x) if rows == 1 => by_pieces((level, pool), &Job { tiles: x, ..job }),
+        Left::Plain(x) => with_values(&TILES, len + LANES, |tiles| {
+            lay_out((level, pool), x, inner, &mut tiles[..len]);
+            by_pieces((level, pool), &Job { tiles, ..job });
+        }),
     }
-    with_values(&TILES, x.len(), |tiles| {
-        let tiles = &mut tiles[..x.len()];
-        lay_out((level, pool), x, inner, tiles);
-        by_pieces((level, pool), &Job { tiles, right, rows, inner, columns, finish, out });
-    });
 }
 
 fn by_pieces((level, pool): (Level, &Pool), job: &Job<'_>) {
     let across = job.columns.div_ceil(PANELS * LANES);
-    let wanted = (4 * pool.threads()).div_ceil(across).min(job.rows / ROWS_MIN);
-    let down = job.rows.div_ceil(ROWS).max(wanted);
+    let threads = pool.threads();
+    // As few rows' pieces as keep all threads at work, for each gathers its columns again.
+    let busy = |down: &usize| {
+        let pieces = across * down;
+        threads == 1 || pieces >= 8 * threads || pieces >= 2 * threads && pieces % threads == 0
+    };
+    let least = job.rows.div_ceil(ROWS);
+    let most = (job.rows / ROWS_MIN).max(least);
+    let down = (least..most).find(busy).unwrap_or(most);
     // Whole tiles, so that a piece starts where a tile does.
     let step = job.rows.div_ceil(down).next_multiple_of(tile_rows(level, usize::MAX));
     let down = job.rows.div_ceil(step);
@@ -120,7 +135,7 @@ fn by_pieces((level, pool): (Level, &Pool), job: &Job<'_>) {
             rows: row..job.rows.min(row + step),
             columns: column..job.columns.min(column + PANELS * LANES),
         };
-        with_values(&PANEL, PANELS * LANES * DEPTH, |panels| {
+        with_values(&PANEL, PANELS * panel_values(DEPTH), |panels| {
             // SAFETY: `multiply` has checked the sizes; the pieces are disjoint.
             unsafe { run_piece(level, (job, level), &piece, panels) };
         });
@@ -178,15 +193,13 @@ unsafe fn piece_body<S: Simd>(
                 _ => {
                     job.gather(s, piece, &depth, panels);
                     let data = panels.as_ptr().cast();
-                    let stride = depth.len() * <F32s as Stored>::BYTES;
+                    let stride = panel_values(depth.len()) * size_of::<f32>();
                     job.sweep::<S, F32s>(s, level, piece, (&depth, (data, stride)));
                 }
             }
         }
         first = depth.end;
     }
-    // SAFETY: the piece is the caller's.
-    unsafe { finish(s, job, piece) };
 }
 
 impl Job<'_> {
@@ -199,7 +212,7 @@ impl Job<'_> {
         (bytes[at..at + panels * stride].as_ptr().wrapping_add(first * K::BYTES), stride)
     }
 
-    /// Multiplies one depth of all panels with all tiles of rows.
+    /// Multiplies one depth of all tiles of rows with all panels.
     #[inline(always)]
     unsafe fn sweep<S: Simd, K: Stored>(
         &self,
@@ -208,55 +221,85 @@ impl Job<'_> {
         piece: &Piece,
         (depth, (data, stride)): (&Range<usize>, (*const u8, usize)),
     ) {
-        let width = if S::WIDE { 2 * LANES } else { LANES };
-        let mut column = piece.columns.start;
-        while column < piece.columns.end {
-            let columns = width.min(piece.columns.end - column);
-            let panel = (column - piece.columns.start) / LANES;
+        let ends = depth.end == self.inner;
+        let simple = self.finish.simple();
+        let last = simple.filter(|_| ends);
+        let block = |row: usize, columns: &Range<usize>| Block {
+            left: self.tiles.as_ptr().wrapping_add(depth.start * self.rows + row * depth.len()),
+            right: data.wrapping_add((columns.start - piece.columns.start) / LANES * stride),
+            stride,
+            depth: depth.len(),
+            columns: columns.len(),
+            out: self
+                .out
+                .at(row * self.columns..(row + 1) * self.columns)
+                .wrapping_add(columns.start),
+            out_stride: self.columns,
+            first: depth.start == 0,
+            last: last.map(|last| Last {
+                bias: if last.bias.is_null() { last.bias } else { last.bias.wrapping_add(row) },
+                more: match last.more.is_null() {
+                    true => last.more,
+                    false => last.more.wrapping_add(row * self.columns + columns.start),
+                },
+                ..last
+            }),
+        };
+        let count = piece.columns.len() % LANES;
+        let thin = count <= THIN && self.rows > 1 && K::BYTES == size_of::<[f32; LANES]>();
+        let end = if thin { piece.columns.end - count } else { piece.columns.end };
+        if end < piece.columns.end {
             let mut row = piece.rows.start;
             while row < piece.rows.end {
-                let rows = tile_rows(level, piece.rows.end - row);
-                let block = Block {
-                    left: self
-                        .tiles
-                        .as_ptr()
-                        .wrapping_add(depth.start * self.rows + row * depth.len()),
-                    right: data.wrapping_add(panel * stride),
-                    stride,
-                    depth: depth.len(),
-                    columns,
-                    out: self
-                        .out
-                        .at(row * self.columns..(row + rows) * self.columns)
-                        .wrapping_add(column),
-                    out_stride: self.columns,
-                    first: depth.start == 0,
-                };
-                // SAFETY: the tile, the panels and the results are inside what the caller gave.
-                unsafe { block_product::<S, K>(s, rows, block) };
-                row += rows;
+                let left = piece.rows.end - row;
+                let block = block(row, &(end..piece.columns.end));
+                // SAFETY: the tiles, the panel and the results are inside what the caller gave.
+                row += unsafe { thin_product(s, (tile_rows(level, left), left), block) };
             }
-            column += width;
+        }
+        let mut row = piece.rows.start;
+        while row < piece.rows.end {
+            // A tile stays in the first cache while all panels, which the second one has, pass by.
+            let rows = tile_rows(level, piece.rows.end - row);
+            // Few rows leave registers for another panel.
+            let width = if S::WIDE || rows <= 2 { 2 * LANES } else { LANES };
+            let mut column = piece.columns.start;
+            while column < end {
+                let columns = column..end.min(column + width);
+                // SAFETY: the tile, the panels and the results are inside what the caller gave.
+                unsafe { block_product::<S, K>(s, rows, block(row, &columns)) };
+                column = columns.end;
+            }
+            if ends && simple.is_none() {
+                // SAFETY: the piece is the caller's.
+                unsafe { finish(s, self, (row..row + rows, piece.columns.clone())) };
+            }
+            row += rows;
         }
     }
 
-    /// One depth of the piece's panels as f32, `[panel][depth][16]`.
+    /// One depth of the piece's panels as f32, `[depth][16]`, [`panel_values`] apart.
     #[inline(always)]
     unsafe fn gather<S: Simd>(&self, s: S, piece: &Piece, depth: &Range<usize>, out: &mut [f32]) {
         let columns = piece.columns.clone();
         if let Right::Patches(patches) = self.right {
             return patches.gather(depth.clone(), columns, out);
         }
+        if let Right::Laid(laid) = self.right {
+            return laid.gather(depth.clone(), columns, out);
+        }
         let plain = if let Right::Plain(values) = self.right { values } else { &[] };
         if !plain.is_empty() {
             // Row by row, for a column alone would touch a page for each of its values.
             for (k, row) in depth.clone().enumerate() {
                 let row = &plain[row * self.columns..][columns.clone()];
-                spread(row, &mut out[k * LANES..], depth.len() * LANES);
+                spread(row, &mut out[k * LANES..], panel_values(depth.len()));
             }
             return;
         }
-        for (column, out) in columns.step_by(LANES).zip(out.chunks_exact_mut(depth.len() * LANES)) {
+        let panels = out.chunks_exact_mut(panel_values(depth.len()));
+        for (column, out) in columns.step_by(LANES).zip(panels) {
+            let out = &mut out[..depth.len() * LANES];
             match self.right {
                 Right::Packed(kind, bytes) => {
                     let at = (column * self.inner + depth.start * LANES) * kind.bytes();
@@ -274,7 +317,7 @@ impl Job<'_> {
                     let rows = column..self.columns.min(column + LANES);
                     interleave(s, (values, self.inner), rows, depth.clone(), out);
                 }
-                Right::Plain(_) | Right::Patches(_) => {}
+                Right::Plain(_) | Right::Patches(_) | Right::Laid(_) => {}
             }
         }
     }

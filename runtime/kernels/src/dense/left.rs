@@ -28,7 +28,8 @@ impl Tiles {
     /// When `x` is not whole rows.
     pub fn new(level: Level, pool: &Pool, x: &[f32], inner: usize) -> Self {
         assert!(inner > 0 && x.len().is_multiple_of(inner), "x is not whole rows");
-        let mut lines = vec![Line::ZERO; x.len().div_ceil(crate::simd::LANES)];
+        // One more, which kernels may read and make nothing of.
+        let mut lines = vec![Line::ZERO; x.len().div_ceil(crate::simd::LANES) + 1];
         lay_out((level, pool), x, inner, &mut Line::values(&mut lines)[..x.len()]);
         Self { lines, len: x.len(), inner, level }
     }
@@ -45,7 +46,7 @@ impl Tiles {
 
     pub(super) fn values(&self, level: Level, inner: usize) -> &[f32] {
         assert!(self.level == level && self.inner == inner, "the tiles are of another product");
-        &Line::read(&self.lines)[..self.len]
+        Line::read(&self.lines)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::gemm::{DEPTH, PANELS, panel_values};
+use crate::planes::Planes;
 use crate::simd::LANES;
 
 /// Columns that are gathered at a time.
@@ -54,7 +56,7 @@ impl Patches<'_> {
     /// Some rows and columns of the matrix, `[panel][rows][16]`.
     pub(super) fn gather(&self, rows: Range<usize>, columns: Range<usize>, out: &mut [f32]) {
         let [kernel_height, kernel_width] = self.window.kernel;
-        let panel = rows.len() * LANES;
+        let panel = panel_values(rows.len());
         let mut buffer = [0.0; ROW];
         let row = &mut buffer[..columns.len().min(ROW)];
         for (k, at) in rows.enumerate() {
@@ -115,5 +117,60 @@ fn spread_line(
         for (out, value) in out.iter_mut().zip(line[first..].iter().step_by(stride)) {
             *out = *value;
         }
+    }
+}
+
+/// As [`Patches`], of an image whose planes are laid out.
+pub(super) struct Laid<'a> {
+    values: &'a [f32],
+    planes: Planes,
+    /// Where each row of the matrix begins.
+    rows: Vec<usize>,
+    /// Places side by side.
+    across: usize,
+}
+
+impl<'a> Laid<'a> {
+    pub(super) fn new(values: &'a [f32], planes: Planes, patches: &Patches<'_>) -> Self {
+        let taps = planes.taps();
+        let of = |channel: usize| {
+            let first = channel * planes.values();
+            taps.iter().map(move |tap| first + tap)
+        };
+        let rows = (0..patches.size[0]).flat_map(of).collect();
+        Self { values, planes, rows, across: patches.window.places[1] }
+    }
+
+    /// As [`Patches::gather`].
+    #[inline(always)]
+    pub(super) fn gather(&self, rows: Range<usize>, columns: Range<usize>, out: &mut [f32]) {
+        debug_assert!(rows.len() <= DEPTH, "{rows:?}");
+        let rows = &self.rows[rows];
+        let mut runs = [(0, 0); PANELS * LANES];
+        let count = self.runs(columns, panel_values(rows.len()), &mut runs);
+        for (k, row) in rows.iter().enumerate() {
+            let out = &mut out[k * LANES..];
+            // Whole vectors: what is too much of one is written over by the next.
+            for (to, place) in &runs[..count] {
+                let from = self.values[row + place..].first_chunk::<LANES>();
+                let to = out[*to..].first_chunk_mut::<LANES>();
+                if let (Some(to), Some(from)) = (to, from) {
+                    *to = *from;
+                }
+            }
+        }
+    }
+
+    /// Places of one panel that lie side by side: where they go, and where the first is seen.
+    fn runs(&self, columns: Range<usize>, panel: usize, runs: &mut [(usize, usize)]) -> usize {
+        let (mut count, mut at) = (0, 0);
+        while at < columns.len() {
+            let place = columns.start + at;
+            let (row, across) = (place / self.across, place % self.across);
+            runs[count] = (at / LANES * panel + at % LANES, self.planes.row(row) + across);
+            count += 1;
+            at += (self.across - across).min(LANES - at % LANES);
+        }
+        count
     }
 }

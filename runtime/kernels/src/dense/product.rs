@@ -43,6 +43,19 @@ pub(super) struct Block {
     pub(super) out_stride: usize,
     /// Whether the result starts here, or is added to.
     pub(super) first: bool,
+    /// What follows the last depth.
+    pub(super) last: Option<Last>,
+}
+
+/// `min(high, max(low, sum + bias + more))`.
+#[derive(Clone, Copy)]
+pub(super) struct Last {
+    /// By row, or null.
+    pub(super) bias: *const f32,
+    /// Where the result's first value has its addend, or null; as far apart as results.
+    pub(super) more: *const f32,
+    pub(super) low: f32,
+    pub(super) high: f32,
 }
 
 /// Multiplies a tile of [`tile_rows`] rows.
@@ -53,13 +66,13 @@ pub(super) struct Block {
 pub(super) unsafe fn block_product<S: Simd, K: Stored>(s: S, rows: usize, block: Block) {
     // SAFETY: the caller's promise.
     unsafe {
-        if S::WIDE && block.columns > LANES {
+        if block.columns > LANES {
             match rows {
-                12 => s.call(Tile::<K, 12, 2>::of(block)),
-                8 => s.call(Tile::<K, 8, 2>::of(block)),
-                6 => s.call(Tile::<K, 6, 2>::of(block)),
-                4 => s.call(Tile::<K, 4, 2>::of(block)),
-                3 => s.call(Tile::<K, 3, 2>::of(block)),
+                12 if S::WIDE => s.call(Tile::<K, 12, 2>::of(block)),
+                8 if S::WIDE => s.call(Tile::<K, 8, 2>::of(block)),
+                6 if S::WIDE => s.call(Tile::<K, 6, 2>::of(block)),
+                4 if S::WIDE => s.call(Tile::<K, 4, 2>::of(block)),
+                3 if S::WIDE => s.call(Tile::<K, 3, 2>::of(block)),
                 2 => s.call(Tile::<K, 2, 2>::of(block)),
                 _ => s.call(Tile::<K, 1, 2>::of(block)),
             }
@@ -93,7 +106,8 @@ impl<K, const R: usize, const V: usize> Tile<K, R, V> {
 impl<K: Stored, const R: usize, const V: usize> Kernel for Tile<K, R, V> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
-        let Block { left, right, stride, depth, columns, out, out_stride, first } = self.block;
+        let Block { left, right, stride, depth, columns, out, out_stride, first, last } =
+            self.block;
         let mut sums = [[s.splat(0.0); V]; R];
         for k in 0..depth {
             // SAFETY: depth `k` of each panel, and of each row.
@@ -105,8 +119,88 @@ impl<K: Stored, const R: usize, const V: usize> Kernel for Tile<K, R, V> {
         for (r, sums) in sums.iter().enumerate() {
             for (v, sum) in sums.iter().enumerate() {
                 let lanes = LANES.min(columns - v * LANES);
+                let at = r * out_stride + v * LANES;
                 // SAFETY: the first `lanes` columns of this panel and row.
-                unsafe { keep(s, *sum, out.add(r * out_stride + v * LANES), lanes, first) };
+                unsafe {
+                    let out = out.add(at);
+                    let sum = if first { *sum } else { s.add(some(s, out, lanes), *sum) };
+                    let sum = last.map_or(sum, |last| last.of(s, sum, (r, at), lanes));
+                    keep(s, sum, out, lanes);
+                }
+            }
+        }
+    }
+}
+
+/// Most columns for which a vector holds the rows of a tile, and not columns.
+pub(super) const THIN: usize = 3;
+
+/// Multiplies a tile of `rows` rows, or more of them out of those that are left, for up to [`THIN`]
+/// columns; gives the rows that are done. Each sum has the order that [`block_product`] gives it.
+///
+/// # Safety
+/// As [`block_product`]; behind the last tile a vector can be read.
+#[inline(always)]
+pub(super) unsafe fn thin_product<S: Simd>(
+    s: S,
+    (rows, left): (usize, usize),
+    block: Block,
+) -> usize {
+    // Tiles of as many rows lie one after the other.
+    let tiles = match block.columns {
+        1 if left >= 4 * rows => 4,
+        2 if left >= 2 * rows => 2,
+        _ => 1,
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (block.columns, tiles) {
+            (1, 4) => s.call(Thin::<1, 4> { rows, block }),
+            (1, _) => s.call(Thin::<1, 1> { rows, block }),
+            (2, 2) => s.call(Thin::<2, 2> { rows, block }),
+            (2, _) => s.call(Thin::<2, 1> { rows, block }),
+            _ => s.call(Thin::<3, 1> { rows, block }),
+        }
+    }
+    tiles * rows
+}
+
+/// `C` columns of `T` tiles.
+struct Thin<const C: usize, const T: usize> {
+    rows: usize,
+    block: Block,
+}
+
+impl<const C: usize, const T: usize> Kernel for Thin<C, T> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        let Block { left, right, depth, out, out_stride, first, last, .. } = self.block;
+        let mut sums = [[s.splat(0.0); C]; T];
+        for k in 0..depth {
+            // SAFETY: depth `k` of the panel and of each tile, and what lies behind its rows.
+            unsafe {
+                let right = right.cast::<f32>().add(k * LANES);
+                let values: [S::F; C] = std::array::from_fn(|c| s.splat(*right.add(c)));
+                for (t, sums) in sums.iter_mut().enumerate() {
+                    let rows = s.load(left.add((t * depth + k) * self.rows));
+                    (0..C).for_each(|c| sums[c] = s.fma(rows, values[c], sums[c]));
+                }
+            }
+        }
+        for (t, sums) in sums.iter().enumerate() {
+            for (c, sum) in sums.iter().enumerate() {
+                let lanes = s.to_array(*sum);
+                for (row, value) in lanes.iter().enumerate().take(self.rows) {
+                    let row = t * self.rows + row;
+                    let at = row * out_stride + c;
+                    // SAFETY: this tile's rows, the block's columns.
+                    unsafe {
+                        let out = out.add(at);
+                        let sum = s.splat(if first { *value } else { *out + value });
+                        let sum = last.map_or(sum, |last| last.of(s, sum, (row, at), 1));
+                        keep(s, sum, out, 1);
+                    }
+                }
             }
         }
     }
@@ -134,19 +228,53 @@ unsafe fn add_depth<S: Simd, K: Stored, const R: usize, const V: usize>(
     }
 }
 
-/// Stores, or adds, the first `lanes` of a vector.
+impl Last {
+    /// What follows the sums of the first `lanes` columns, from `at` on in a row.
+    #[inline(always)]
+    unsafe fn of<S: Simd>(
+        self,
+        s: S,
+        mut sum: S::F,
+        (row, at): (usize, usize),
+        lanes: usize,
+    ) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if !self.bias.is_null() {
+                sum = s.add(sum, s.splat(*self.bias.add(row)));
+            }
+            if !self.more.is_null() {
+                sum = s.add(sum, some(s, self.more.add(at), lanes));
+            }
+        }
+        // Either gives its second operand where one is NaN.
+        s.max(s.splat(self.low), s.min(s.splat(self.high), sum))
+    }
+}
+
+/// The first `lanes` of a vector, then zeros.
 #[inline(always)]
-unsafe fn keep<S: Simd>(s: S, sum: S::F, out: *mut f32, lanes: usize, first: bool) {
+unsafe fn some<S: Simd>(s: S, from: *const f32, lanes: usize) -> S::F {
     // SAFETY: the caller's promise.
     unsafe {
         if lanes == LANES {
-            let sum = if first { sum } else { s.add(s.load(out), sum) };
+            return s.load(from);
+        }
+        let mut all = [0.0; LANES];
+        (0..lanes).for_each(|lane| all[lane] = *from.add(lane));
+        s.of(all)
+    }
+}
+
+/// Stores the first `lanes` of a vector.
+#[inline(always)]
+unsafe fn keep<S: Simd>(s: S, sum: S::F, out: *mut f32, lanes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if lanes == LANES {
             return s.store(out, sum);
         }
         let sum = s.to_array(sum);
-        for (lane, sum) in sum.iter().enumerate().take(lanes) {
-            let out = out.add(lane);
-            *out = if first { *sum } else { *out + sum };
-        }
+        (0..lanes).for_each(|lane| *out.add(lane) = sum[lane]);
     }
 }

@@ -1,11 +1,18 @@
 use super::{Slide, slide};
 use crate::Level;
 use crate::dense::{Activation, Bias, Finish, Patches, Tiles, Window, convolve};
+use crate::planes::Planes;
 use crate::pool::Pool;
 use crate::testing::{assert_close, noise};
 
-const SHAPES: [([usize; 2], [usize; 2]); 4] =
-    [([5, 7], [3, 3]), ([14, 14], [3, 3]), ([9, 40], [5, 2]), ([3, 33], [1, 1])];
+const SHAPES: [([usize; 2], [usize; 2]); 6] = [
+    ([7, 7], [1, 1]),
+    ([14, 10], [2, 3]),
+    ([5, 7], [3, 3]),
+    ([14, 14], [3, 3]),
+    ([9, 40], [5, 2]),
+    ([3, 33], [1, 1]),
+];
 
 fn windows() -> Vec<([usize; 2], Window)> {
     let mut all = Vec::new();
@@ -108,9 +115,19 @@ fn the_largest_of_a_window_is_never_of_the_padding() {
 fn a_convolution_is_a_product_with_patches() {
     for level in Level::available() {
         for (size, window) in windows() {
-            [1, 13, 40].into_iter().for_each(|outputs| check(level, size, window, outputs));
+            [1, 13, 61].into_iter().for_each(|outputs| check(level, size, window, outputs));
         }
     }
+}
+
+#[test]
+fn a_window_that_reaches_far_is_not_laid_out() {
+    let far = [700, 900];
+    let window =
+        Window { kernel: [2, 2], stride: [1, 1], dilation: far, before: far, places: [3, 5] };
+    let planes = Planes::of([3, 5], window).unwrap();
+    assert!(5 * planes.values() > 2 << 20, "{}", planes.values());
+    Level::available().into_iter().for_each(|level| check(level, [3, 5], window, 13));
 }
 
 fn check(level: Level, size: [usize; 2], window: Window, outputs: usize) {

@@ -24,7 +24,8 @@ pub(crate) fn take(len: usize) -> Vec<f32> {
         let best = fits.min_by_key(|(_, buffer)| buffer.capacity()).map(|(at, _)| at)?;
         Some(kept.swap_remove(best))
     });
-    let mut buffer = found.unwrap_or_default();
+    // New memory is zeros without being filled.
+    let Some(mut buffer) = found else { return vec![0.0; len] };
     buffer.truncate(len);
     buffer.resize(len, 0.0);
     buffer

@@ -1,3 +1,5 @@
+use emberbox_kernels::planes::Planes;
+
 use super::{
     Activation, Bias, Finish, Level, Patches, Slide, Stop, Tiles, Window, buffer, dense, floats,
     pool, slide,
@@ -7,8 +9,6 @@ use crate::ops::conv as definition;
 use crate::run::Args;
 use crate::tensor::Tensor;
 
-/// Values of a vector.
-const LANES: usize = 16;
 /// How many values a plane may be laid out to, and for each that it has.
 const SLIDE_MIN: usize = 1 << 20;
 const SLIDE_TIMES: usize = 64;
@@ -118,7 +118,7 @@ impl Convolution {
         if values.is_empty() && !y.is_empty() {
             return Err(format!("{:?} has nothing in it", x.shape()));
         }
-        if matches!(self.weights, Laid::Channels(_)) && slides(size, &plan).is_none() {
+        if matches!(self.weights, Laid::Channels(_)) && !slides(size, plan) {
             return Err(format!("a window by {:?} leaps too far", window.strides));
         }
         if !y.is_empty() {
@@ -173,19 +173,12 @@ fn add(at: (Level, &pool::Pool), sum: &[f32], activation: Activation, y: &mut [f
     buffer::give(both);
 }
 
-/// Values of a plane that is laid out for a window to slide over, with its padding; nothing where
-/// these are many more than what is there and what comes of it.
-pub(super) fn slides(size: [usize; 2], window: &Window) -> Option<usize> {
-    let reach = |i: usize| {
-        let (places, kernel) = (window.places[i] - 1, window.kernel[i] - 1);
-        let reach = places.checked_mul(window.stride[i])?;
-        reach.checked_add(kernel.checked_mul(window.dilation[i])?)?.checked_add(1)
-    };
-    // Each line is as long as whole vectors for each remainder of its places.
-    let line = window.stride[1].checked_mul(LANES)?.checked_add(reach(1)?)?;
-    let values = reach(0)?.checked_mul(line.checked_add(window.stride[1])?)?;
+/// Whether a plane can be laid out for a window to slide over: with its padding it has not many more
+/// values than are there and come of it.
+pub(super) fn slides(size: [usize; 2], window: Window) -> bool {
     let there = size[0] * size[1] + window.places[0] * window.places[1];
-    (values <= SLIDE_MIN.max(there.saturating_mul(SLIDE_TIMES))).then_some(values)
+    let most = SLIDE_MIN.max(there.saturating_mul(SLIDE_TIMES));
+    Planes::of(size, window).is_some_and(|planes| planes.values() <= most)
 }
 
 /// A window over one or two dimensions, whose pads are no cuts.

@@ -6,9 +6,11 @@ use std::collections::HashMap;
 
 use emberbox_kernels::dense::Activation;
 
+use crate::error::Outcome;
 use crate::fast::conv::Convolution;
 use crate::fast::product::Linear;
 use crate::graph::{Attribute, Graph, Node};
+use crate::source::Later;
 use crate::tensor::Tensor;
 
 /// What follows from constants.
@@ -45,6 +47,8 @@ struct Plan<'a> {
     /// Nodes that are still there.
     nodes: Vec<Option<Node>>,
     constants: HashMap<usize, Tensor>,
+    /// Those that are still in the file.
+    later: HashMap<usize, Later<'a>>,
     /// How often each value is used, by outputs and graphs within too.
     uses: Vec<u32>,
     /// Who makes each value.
@@ -54,22 +58,27 @@ struct Plan<'a> {
 }
 
 /// Replaces what can be replaced. What a graph gives stays the same.
-pub(crate) fn fuse(graph: &mut Graph) {
-    constants::fold(graph);
-    let mut plan = Plan::of(graph);
+pub(crate) fn fuse<'a>(graph: &'a mut Graph, mut later: HashMap<usize, Later<'a>>) -> Outcome<()> {
+    // What a caller can replace is no constant.
+    let given = graph.inputs.iter().filter_map(|(_, slot)| Some((*slot, later.remove(slot)?)));
+    for (slot, tensor) in given {
+        graph.constants.push((slot, tensor.take()?));
+    }
+    constants::fold(graph, &mut later);
+    let mut plan = Plan::of(graph, later);
     patterns::join(&mut plan);
     layers::prepare(&mut plan);
-    plan.finish();
+    plan.finish()
 }
 
 impl<'a> Plan<'a> {
-    fn of(graph: &'a mut Graph) -> Self {
+    fn of(graph: &'a mut Graph, later: HashMap<usize, Later<'a>>) -> Self {
         let nodes: Vec<Option<Node>> =
             std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
         let constants = constants::of(graph);
         let slots = graph.slots;
         let (uses, makers, users) = (vec![0; slots], vec![None; slots], vec![None; slots]);
-        let mut plan = Self { graph, nodes, constants, uses, makers, users };
+        let mut plan = Self { graph, nodes, constants, later, uses, makers, users };
         plan.count();
         plan
     }
@@ -121,18 +130,31 @@ impl<'a> Plan<'a> {
     }
 
     fn constant(&self, slot: Option<usize>) -> Option<&Tensor> {
-        self.constants.get(&slot?)
+        let slot = slot?;
+        self.constants.get(&slot).or_else(|| self.later.get(&slot)?.tensor())
+    }
+
+    fn is_constant(&self, slot: usize) -> bool {
+        self.constants.contains_key(&slot) || self.later.contains_key(&slot)
+    }
+
+    /// A constant's shape, which is known before it is read.
+    fn shape(&self, slot: Option<usize>) -> Option<&[usize]> {
+        let slot = slot?;
+        let here = self.constants.get(&slot).map(Tensor::shape);
+        here.or_else(|| self.later.get(&slot).map(Later::shape))
     }
 
     /// A constant that is one number.
     fn scalar(&self, slot: Option<usize>) -> Option<f64> {
-        self.constant(slot).filter(|tensor| tensor.len() == 1)?.number().ok()
+        self.shape(slot).filter(|shape| shape.iter().all(|size| *size == 1))?;
+        self.constant(slot)?.number().ok()
     }
 
     /// Of a node's two inputs the one that is not the constant, and the constant.
     fn beside_constant(&self, at: usize) -> Option<(usize, usize)> {
         let (first, second) = (self.input(at, 0)?, self.input(at, 1)?);
-        match (self.constants.contains_key(&first), self.constants.contains_key(&second)) {
+        match (self.is_constant(first), self.is_constant(second)) {
             (false, true) => Some((first, second)),
             (true, false) => Some((second, first)),
             _ => None,
@@ -170,9 +192,9 @@ impl<'a> Plan<'a> {
         self.nodes[at] = Some(node);
     }
 
-    /// Leaves out the constants that nobody uses any more.
-    fn finish(self) {
-        let Self { graph, nodes, .. } = self;
+    /// Leaves out the constants that nobody uses any more, and reads the others.
+    fn finish(self) -> Outcome<()> {
+        let Self { graph, nodes, later, .. } = self;
         graph.nodes = nodes.into_iter().flatten().collect();
         let mut used = vec![false; graph.slots];
         for (_, slot) in graph.outputs.iter().chain(&graph.inputs) {
@@ -182,6 +204,10 @@ impl<'a> Plan<'a> {
             node.used().into_iter().for_each(|slot| used[slot] = true);
         }
         graph.constants.retain(|(slot, _)| used[*slot]);
+        for (slot, tensor) in later.into_iter().filter(|(slot, _)| used[*slot]) {
+            graph.constants.push((slot, tensor.take()?));
+        }
+        Ok(())
     }
 }
 

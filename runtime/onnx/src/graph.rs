@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::Range;
 
 use crate::error::{OnnxError, Outcome};
 use crate::fuse::{self, Prepared};
 use crate::ops::{self, Op};
 use crate::proto;
-use crate::tensor::{Kind, Tensor, stored};
+use crate::source::Source;
+use crate::tensor::stored::{self, Stored};
+use crate::tensor::{Kind, Tensor};
 
 /// How deep graphs may lie within graphs.
 const DEPTH_MAX: usize = 16;
@@ -163,6 +166,13 @@ pub(crate) enum Attribute {
 /// The versions of the sets of operators that a model uses.
 pub(crate) type Versions = HashMap<String, i64>;
 
+/// Where the tensors are that the file's messages came without: one place for each initializer of the
+/// outermost graph.
+pub(crate) struct LeftOut<'s> {
+    pub(crate) source: &'s dyn Source,
+    pub(crate) places: &'s [Option<Range<u64>>],
+}
+
 /// A graph that is being read, and the names that it has not found in itself.
 struct Scope<'v> {
     versions: &'v Versions,
@@ -173,8 +183,12 @@ struct Scope<'v> {
 }
 
 /// Reads the outermost graph of a model.
-pub(crate) fn read(graph: &proto::Graph, versions: &Versions) -> Result<Graph, OnnxError> {
-    let (graph, wanted) = read_inner(graph, versions, 0)?;
+pub(crate) fn read(
+    graph: &proto::Graph,
+    versions: &Versions,
+    left_out: &LeftOut<'_>,
+) -> Result<Graph, OnnxError> {
+    let (graph, wanted) = read_inner(graph, versions, 0, left_out)?;
     match wanted.first() {
         None => Ok(graph),
         Some((name, _)) => Err(OnnxError::Invalid(format!("nothing gives the value `{name}`"))),
@@ -183,17 +197,26 @@ pub(crate) fn read(graph: &proto::Graph, versions: &Versions) -> Result<Graph, O
 
 type Read = Result<(Graph, Vec<(String, usize)>), OnnxError>;
 
-fn read_inner(graph: &proto::Graph, versions: &Versions, depth: usize) -> Read {
+fn read_inner(
+    graph: &proto::Graph,
+    versions: &Versions,
+    depth: usize,
+    left_out: &LeftOut<'_>,
+) -> Read {
     if depth > DEPTH_MAX {
         let reason = format!("graphs lie deeper than {DEPTH_MAX} within each other");
         return Err(OnnxError::Limit(reason));
     }
     let mut scope = Scope { versions, depth, names: HashMap::new(), slots: 0, wanted: Vec::new() };
-    let mut constants = Vec::new();
-    for stored in &graph.initializer {
-        let tensor = stored::read(stored)
-            .map_err(|why| OnnxError::Invalid(format!("initializer `{}`: {why}", stored.name)))?;
-        constants.push((scope.define(&stored.name)?, tensor));
+    let (mut constants, mut later) = (Vec::new(), HashMap::new());
+    for (at, stored) in graph.initializer.iter().enumerate() {
+        let place = left_out.places.get(at).and_then(Option::as_ref);
+        let bad = |why| OnnxError::Invalid(format!("initializer `{}`: {why}", stored.name));
+        let slot = scope.define(&stored.name)?;
+        match stored::read(stored, left_out.source, place).map_err(bad)? {
+            Stored::Here(tensor) => constants.push((slot, tensor)),
+            Stored::Later(tensor) => drop(later.insert(slot, tensor)),
+        }
     }
     let (mut inputs, mut specs) = (Vec::new(), Vec::new());
     for input in &graph.input {
@@ -217,7 +240,7 @@ fn read_inner(graph: &proto::Graph, versions: &Versions, depth: usize) -> Read {
     let Scope { slots, wanted, .. } = scope;
     let captures = Vec::new();
     let mut graph = Graph { nodes, slots, inputs, specs, outputs, gives, constants, captures };
-    fuse::fuse(&mut graph);
+    fuse::fuse(&mut graph, later).map_err(OnnxError::Invalid)?;
     graph.note_last_uses();
     Ok((graph, wanted))
 }
@@ -284,7 +307,8 @@ impl Scope<'_> {
 
     /// A graph within this one.
     fn graph(&mut self, graph: &proto::Graph) -> Result<Graph, OnnxError> {
-        let (mut graph, wanted) = read_inner(graph, self.versions, self.depth + 1)?;
+        let nothing = LeftOut { source: &[].as_slice(), places: &[] };
+        let (mut graph, wanted) = read_inner(graph, self.versions, self.depth + 1, &nothing)?;
         graph.captures =
             wanted.into_iter().map(|(name, inner)| (self.find(&name), inner)).collect();
         Ok(graph)
@@ -306,7 +330,7 @@ fn attribute(stored: &proto::Attribute) -> Outcome<Attribute> {
         2 => Attribute::Int(stored.i),
         3 => Attribute::Text(text(&stored.s)),
         4 => match &stored.t {
-            Some(tensor) => Attribute::Tensor(stored::read(tensor)?),
+            Some(tensor) => Attribute::Tensor(stored::here(tensor)?),
             None => return Err("its tensor is missing".to_owned()),
         },
         6 => Attribute::Floats(stored.floats.clone()),

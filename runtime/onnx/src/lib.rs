@@ -22,6 +22,8 @@ mod ops;
 mod proto;
 /// Runs.
 mod run;
+/// Where files are.
+mod source;
 /// Tensors.
 mod tensor;
 
@@ -33,10 +35,12 @@ pub use error::OnnxError;
 pub use graph::{Form, Spec};
 pub use infer::Cost;
 pub use run::Bounds;
+pub use source::Source;
 pub use tensor::{Data, Kind, Tensor, Value};
 
-use graph::{Graph, STANDARD};
+use graph::{Graph, LeftOut, STANDARD};
 use infer::Fact;
+use proto::skeleton::Skeleton;
 use run::Run;
 
 #[cfg(test)]
@@ -59,16 +63,27 @@ impl Model {
     /// Reads a model from the bytes of its file.
     ///
     /// # Errors
+    /// As [`Model::open`].
+    pub fn read(bytes: &[u8]) -> Result<Self, OnnxError> {
+        Self::open(&bytes)
+    }
+
+    /// Reads a model, and of its large tensors one after the other.
+    ///
+    /// # Errors
     /// `Invalid` says what is wrong with the file, `Unsupported` names an operator that is not there,
     /// `Limit` says of what there is too much.
-    pub fn read(bytes: &[u8]) -> Result<Self, OnnxError> {
-        let parts = proto::scan::parts(bytes);
+    pub fn open(source: &dyn Source) -> Result<Self, OnnxError> {
+        let not = |reason: String| OnnxError::Invalid(format!("it is no ONNX file: {reason}"));
+        let Skeleton { bytes, left_out } = Skeleton::read(source).map_err(not)?;
+        let parts = proto::scan::parts(&bytes);
         if parts > PARTS_MAX {
             let reason = format!("it has {parts} parts; {PARTS_MAX} are allowed");
             return Err(OnnxError::Limit(reason));
         }
-        let model = proto::Model::decode(bytes)
-            .map_err(|error| OnnxError::Invalid(format!("it is no ONNX file: {error}")))?;
+        let model =
+            proto::Model::decode(bytes.as_slice()).map_err(|error| not(error.to_string()))?;
+        drop(bytes);
         let graph = model.graph.ok_or_else(|| OnnxError::Invalid("it has no graph".to_owned()))?;
         let mut versions = HashMap::new();
         for set in &model.opset_import {
@@ -80,7 +95,8 @@ impl Model {
         let count =
             stored.map(|t| t.dims.iter().fold(1u64, |p, d| p.saturating_mul(d.unsigned_abs())));
         let parameters = count.fold(0, u64::saturating_add);
-        Ok(Self { graph: graph::read(&graph, &versions)?, parameters })
+        let left_out = LeftOut { source, places: &left_out };
+        Ok(Self { graph: graph::read(&graph, &versions, &left_out)?, parameters })
     }
 
     /// The inputs, those with a default too.
@@ -170,7 +186,7 @@ pub fn read_value(bytes: &[u8], form: Form) -> Result<Value, OnnxError> {
         |error: prost::DecodeError| OnnxError::Invalid(format!("it is no value: {error}"));
     let value = match form {
         Form::Tensor => {
-            tensor::stored::read(&proto::Tensor::decode(bytes).map_err(decoded)?).map(Value::Tensor)
+            tensor::stored::here(&proto::Tensor::decode(bytes).map_err(decoded)?).map(Value::Tensor)
         }
         Form::Sequence => {
             tensor::stored::sequence(&proto::Sequence::decode(bytes).map_err(decoded)?)

@@ -5,6 +5,8 @@ use prost::Message;
 
 /// Files, before they are decoded.
 pub(crate) mod scan;
+/// Files without their large tensors.
+pub(crate) mod skeleton;
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Model {

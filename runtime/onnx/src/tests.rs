@@ -60,6 +60,61 @@ fn a_layer_is_read_and_run() {
     assert_eq!(run(&model, x()).unwrap(), [expect.into()]);
 }
 
+/// A tensor whose bytes are worth being left in the file.
+fn large(name: &str, dims: &[i64]) -> proto::Tensor {
+    let count = dims.iter().product::<i64>();
+    let bytes = (0..count).flat_map(|i| ((i % 23) as f32 / 8.0 - 1.0).to_le_bytes()).collect();
+    proto::Tensor { raw_data: bytes, ..floats(name, dims, &[]) }
+}
+
+/// The same in a field that is never left out.
+fn here(tensor: &proto::Tensor) -> proto::Tensor {
+    let values = tensor.raw_data.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x));
+    floats(&tensor.name, &tensor.dims, &values.collect::<Vec<_>>())
+}
+
+#[test]
+fn large_tensors_are_read_when_they_are_needed() {
+    let turned = proto::Attribute {
+        name: "transB".to_owned(),
+        i: 1,
+        r#type: 2,
+        ..proto::Attribute::default()
+    };
+    let gemm = |from, w, to| proto::Node {
+        attribute: vec![turned.clone()],
+        ..node("Gemm", &[from, w], &[to])
+    };
+    // For two layers, folded, and for an operator that takes it as it is.
+    let nodes = vec![
+        node("MatMul", &["x", "v"], &["a"]),
+        gemm("a", "w", "b"),
+        gemm("a", "w", "c"),
+        node("Transpose", &["w"], &["t"]),
+        gemm("b", "t", "d"),
+        node("Add", &["c", "b"], &["e"]),
+        gemm("e", "t", "f"),
+        node("Add", &["d", "f"], &["g"]),
+        node("Add", &["g", "w"], &["y"]),
+    ];
+    let all = vec![large("v", &[2, 20_000]), large("w", &[130, 20_000])];
+    let plain: Vec<_> = all.iter().map(here).collect();
+    let expect = Model::read(&file(graph(nodes.clone(), plain))).unwrap();
+    let bytes = file(graph(nodes.clone(), all));
+    let model = Model::read(&bytes).unwrap();
+    assert_eq!(run(&model, x()).unwrap(), run(&expect, x()).unwrap());
+    assert_eq!((model.bytes(), model.parameters()), (expect.bytes(), expect.parameters()));
+    for cut in [bytes.len() - 1, bytes.len() / 2, 1 << 17] {
+        let error = Model::read(&bytes[..cut]).unwrap_err().to_string();
+        assert!(error.contains("it is no ONNX file"), "{error}");
+    }
+    let mut lies = large("v", &[2, 20_000]);
+    lies.dims = vec![2, 1 << 28];
+    let error = Model::read(&file(graph(nodes, vec![lies]))).unwrap_err().to_string();
+    let expect = "initializer `v`: 160000 bytes are there of the shape [2, 268435456]";
+    assert!(error.contains(expect), "{error}");
+}
+
 #[test]
 fn what_is_wrong_with_a_file_is_said() {
     let relu = || vec![node("Relu", &["x"], &["y"])];

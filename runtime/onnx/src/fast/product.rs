@@ -4,6 +4,9 @@ use super::{Activation, Bias, Finish, Level, Stop, Stored, Weights, buffer, dens
 use crate::error::Outcome;
 use crate::tensor::{Tensor, count};
 
+/// Columns that are packed at a time: whole vectors of them.
+const COLUMNS: usize = 16;
+
 /// A product with a matrix that is known, and what follows it.
 pub(crate) struct Linear {
     packed: Vec<u128>,
@@ -28,14 +31,24 @@ impl Linear {
         let values = floats(w).filter(|values| !values.is_empty())?;
         let mut packed = memory::zeroed(Stored::F32.packed_bytes(columns, inner));
         let bytes = &mut memory::bytes(&mut packed)[..Stored::F32.packed_bytes(columns, inner)];
-        let own: Vec<u8> = match turned {
-            true => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            false => (0..columns)
-                .flat_map(|column| values[column..].iter().step_by(columns))
-                .flat_map(|v| v.to_le_bytes())
-                .collect(),
-        };
-        Stored::F32.pack(&own, columns, inner, bytes);
+        // Some columns at a time, as the packing wants them: one after the other.
+        let mut own = Vec::new();
+        for (first, packed) in
+            (0..columns).step_by(COLUMNS).zip(bytes.chunks_mut(COLUMNS * inner * 4))
+        {
+            let some = first..columns.min(first + COLUMNS);
+            own.clear();
+            match turned {
+                true => values[some.start * inner..some.end * inner]
+                    .iter()
+                    .for_each(|v| own.extend(v.to_le_bytes())),
+                false => some.clone().for_each(|column| {
+                    let column = values[column..].iter().step_by(columns);
+                    column.for_each(|v| own.extend(v.to_le_bytes()));
+                }),
+            }
+            Stored::F32.pack(&own, some.len(), inner, packed);
+        }
         Some(Self { packed, inner, columns, bias: Vec::new(), activation: Activation::None })
     }
 

@@ -2,6 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::graph::{Attribute, Graph, Node};
 use crate::run::{Bounds, Run};
+use crate::source::Later;
 use crate::tensor::{Tensor, Value};
 
 /// Elements of all inputs together of an operator whose result may be larger than they are.
@@ -16,6 +17,41 @@ const TENSOR_BYTES: u64 = 128;
 /// For an operator whose result may be larger than its inputs.
 const SMALL: Bounds<'static> =
     Bounds { nodes: 1, operations: 1 << 20, bytes: (ELEMENTS_MAX as u64) << 6, stop: None };
+/// Operators whose results are as large as what they are given.
+const AS_LARGE: [&str; 13] = [
+    "Constant",
+    "Identity",
+    "Reshape",
+    "Transpose",
+    "Unsqueeze",
+    "Squeeze",
+    "Flatten",
+    "DequantizeLinear",
+    "Neg",
+    "Sqrt",
+    "Reciprocal",
+    "Shape",
+    "Size",
+];
+/// Operators that are computed where there is little to compute.
+const SMALL_ONES: [&str; 16] = [
+    "Concat",
+    "Slice",
+    "Gather",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Pow",
+    "ReduceProd",
+    "Floor",
+    "Ceil",
+    "Equal",
+    "Where",
+    "Range",
+    "ConstantOfShape",
+    "Expand",
+];
 /// The type of texts, which take more than the numbers that they are made of.
 const TEXT: i64 = 8;
 
@@ -28,19 +64,23 @@ pub(super) fn of(graph: &Graph) -> HashMap<usize, Tensor> {
 
 /// Computes the nodes whose inputs are all known, and makes their results constants. What fails is left
 /// to the run, which says so, and so is what would take too much memory.
-pub(super) fn fold(graph: &mut Graph) {
+pub(super) fn fold(graph: &mut Graph, later: &mut HashMap<usize, Later<'_>>) {
     let mut known = of(graph);
-    let stored = known.values().map(Tensor::bytes).fold(0, u64::saturating_add);
+    let stored = known.values().map(Tensor::bytes).chain(later.values().map(Later::bytes));
+    let stored = stored.fold(0, u64::saturating_add);
     let mut left = stored.saturating_mul(BYTES_A_BYTE).saturating_add(BYTES_MIN);
     let nodes = std::mem::take(&mut graph.nodes);
     for node in nodes {
-        let Some((slot, tensor)) = folded(&node, &known, left) else {
+        let Some((slot, tensor)) = folded(&node, &known, later, left) else {
             graph.nodes.push(node);
             continue;
         };
         match node.kind.as_str() {
             "Constant" => left = left.saturating_add(tensor.bytes().saturating_mul(BYTES_A_BYTE)),
             _ => left = left.saturating_sub(tensor.bytes().max(TENSOR_BYTES)),
+        }
+        for slot in node.inputs.iter().flatten() {
+            later.get_mut(slot).into_iter().for_each(Later::forget);
         }
         known.insert(slot, tensor.clone());
         graph.constants.push((slot, tensor));
@@ -50,25 +90,29 @@ pub(super) fn fold(graph: &mut Graph) {
 fn folded(
     node: &Node,
     constants: &HashMap<usize, Tensor>,
+    later: &HashMap<usize, Later<'_>>,
     bytes_max: u64,
 ) -> Option<(usize, Tensor)> {
     let [Some(slot)] = node.outputs[..] else { return None };
-    let mut inputs = Vec::with_capacity(node.inputs.len());
     let mut bytes = 0u64;
-    for input in &node.inputs {
-        inputs.push(match input {
-            Some(slot) => {
-                let tensor = constants.get(slot)?;
-                bytes = bytes.saturating_add(tensor.bytes());
-                Some(Value::Tensor(tensor.clone()))
-            }
-            None => None,
-        });
+    for slot in node.inputs.iter().flatten() {
+        let size = constants.get(slot).map(Tensor::bytes);
+        bytes = bytes.saturating_add(size.or_else(|| later.get(slot).map(Later::bytes))?);
     }
-    if bytes > bytes_max {
+    if bytes > bytes_max || !is_folded(&node.kind) {
         return None;
     }
+    let value = |slot: &Option<usize>| {
+        let Some(slot) = slot else { return Some(None) };
+        let tensor = constants.get(slot).or_else(|| later.get(slot)?.tensor())?;
+        Some(Some(Value::Tensor(tensor.clone())))
+    };
+    let inputs = node.inputs.iter().map(value).collect::<Option<Vec<_>>>()?;
     Some((slot, known(node, &inputs)?))
+}
+
+fn is_folded(kind: &str) -> bool {
+    kind == "Cast" || AS_LARGE.contains(&kind) || SMALL_ONES.contains(&kind)
 }
 
 /// What a node gives on values that are known, where it is worth to be computed when it is read.
@@ -83,11 +127,8 @@ pub(crate) fn known(node: &Node, inputs: &[Option<Value>]) -> Option<Tensor> {
         "Cast" => {
             (!matches!(node.attributes.get("to"), Some(Attribute::Int(to)) if *to == TEXT), whole)
         }
-        // As large as what they are given.
-        "Constant" | "Identity" | "Reshape" | "Transpose" | "Unsqueeze" | "Squeeze" | "Flatten"
-        | "DequantizeLinear" | "Neg" | "Sqrt" | "Reciprocal" | "Shape" | "Size" => (true, whole),
-        "Concat" | "Slice" | "Gather" | "Add" | "Sub" | "Mul" | "Div" | "Pow" | "ReduceProd"
-        | "Floor" | "Ceil" | "Equal" | "Where" | "Range" | "ConstantOfShape" | "Expand" => {
+        kind if AS_LARGE.contains(&kind) => (true, whole),
+        kind if SMALL_ONES.contains(&kind) => {
             (elements <= ELEMENTS_MAX && is_small(node, inputs), SMALL)
         }
         _ => (false, SMALL),

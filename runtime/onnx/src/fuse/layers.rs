@@ -9,7 +9,8 @@ use crate::fast::{self, floats};
 use crate::graph::{Attribute, Node};
 use crate::ops::{self, Op};
 use crate::run::Args;
-use crate::tensor::{Tensor, Value};
+use crate::source::Later;
+use crate::tensor::{Kind, Tensor, Value};
 
 /// Columns of a matrix that are laid out together.
 const LANES: usize = 16;
@@ -21,7 +22,8 @@ const BYTES_MIN: u64 = 1 << 20;
 
 /// Lays known weights out, as long as there is room, and takes what follows a layer into it.
 pub(super) fn prepare(plan: &mut Plan<'_>) {
-    let stored = plan.constants.values().map(Tensor::bytes).fold(0, u64::saturating_add);
+    let stored = plan.constants.values().map(Tensor::bytes);
+    let stored = stored.chain(plan.later.values().map(Later::bytes)).fold(0, u64::saturating_add);
     let mut left = stored.saturating_mul(BYTES_A_BYTE).saturating_add(BYTES_MIN);
     for at in 0..plan.nodes.len() {
         let kind = plan.nodes[at].as_ref().map_or("", |node| node.kind.as_str());
@@ -30,21 +32,26 @@ pub(super) fn prepare(plan: &mut Plan<'_>) {
             "MatMul" | "Gemm" => linear,
             _ => continue,
         };
-        let weights = plan.constant(plan.input(at, 1));
-        let Some(bytes) = weights.map(laid_out).filter(|bytes| *bytes <= left) else { continue };
+        let weights = plan.input(at, 1);
+        let bytes = plan.shape(weights).map(laid_out).filter(|bytes| *bytes <= left);
+        let Some(bytes) = bytes else { continue };
         if layer(plan, at).is_some() {
             left -= bytes;
+            // It is in memory as it was laid out.
+            weights.and_then(|slot| plan.later.get_mut(&slot)).into_iter().for_each(Later::forget);
         }
     }
 }
 
 /// Bytes that weights take at most when they are laid out: a product's matrix has columns that fill
 /// whole vectors.
-fn laid_out(weights: &Tensor) -> u64 {
-    let [first, second] = *weights.shape() else { return weights.bytes() };
+fn laid_out(weights: &[usize]) -> u64 {
+    let elements = weights.iter().fold(1u64, |all, size| all.saturating_mul(*size as u64));
+    let bytes = elements.saturating_mul(Kind::F32.bytes());
+    let [first, second] = *weights else { return bytes };
     let columns = first.min(second).max(1);
     let whole = columns.next_multiple_of(LANES).div_ceil(columns);
-    weights.bytes().saturating_mul(whole as u64)
+    bytes.saturating_mul(whole as u64)
 }
 
 /// The operators of prepared nodes, by the name of the operator that they were.
@@ -255,7 +262,7 @@ fn scales(plan: &Plan<'_>, at: usize, filters: usize) -> Option<(Vec<f32>, Vec<f
 fn linear(plan: &mut Plan<'_>, at: usize) -> Option<()> {
     let node = plan.nodes[at].as_ref().filter(|node| node.prepared.is_none())?;
     let x = plan.input(at, 0)?;
-    if plan.constants.contains_key(&x) {
+    if plan.is_constant(x) {
         return None;
     }
     let is_gemm = node.kind == "Gemm";

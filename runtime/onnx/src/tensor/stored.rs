@@ -1,10 +1,13 @@
 //! Tensors as files have them.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
 use super::{Data, Kind, Tensor, Value, as_size, count};
 use crate::error::Outcome;
 use crate::proto;
+use crate::source::{Later, Source};
 
 /// `TensorProto.DataType`.
 pub(crate) fn kind_of(data_type: i64) -> Outcome<Kind> {
@@ -46,14 +49,40 @@ fn packed(kind: Kind) -> usize {
     }
 }
 
-/// Reads a tensor; nothing is allocated that the file does not have.
-pub(crate) fn read(stored: &proto::Tensor) -> Outcome<Tensor> {
+/// A tensor of a file.
+pub(crate) enum Stored<'s> {
+    Here(Tensor),
+    Later(Later<'s>),
+}
+
+/// Reads a tensor whose bytes may have been left out of its message: large ones of f32 stay there.
+pub(crate) fn read<'s>(
+    stored: &proto::Tensor,
+    source: &'s dyn Source,
+    place: Option<&Range<u64>>,
+) -> Outcome<Stored<'s>> {
+    let Some(place) = place else { return here(stored).map(Stored::Here) };
+    let (kind, shape) = described(stored)?;
+    if kind == Kind::F32 {
+        return Later::new(source, shape, place).map(Stored::Later);
+    }
+    let bytes = source.read(place.start, (place.end - place.start) as usize)?;
+    here(&proto::Tensor { raw_data: bytes, ..stored.clone() }).map(Stored::Here)
+}
+
+fn described(stored: &proto::Tensor) -> Outcome<(Kind, Vec<usize>)> {
     let kind = kind_of(i64::from(stored.data_type))?;
     let shape = stored.dims.iter().copied().map(as_size).collect::<Outcome<Vec<usize>>>()?;
-    let elements = count(&shape)?;
-    if stored.data_location == 1 {
-        return Err("its data is in another file".to_owned());
+    match stored.data_location {
+        1 => Err("its data is in another file".to_owned()),
+        _ => Ok((kind, shape)),
     }
+}
+
+/// Reads a tensor; nothing is allocated that the file does not have.
+pub(crate) fn here(stored: &proto::Tensor) -> Outcome<Tensor> {
+    let (kind, shape) = described(stored)?;
+    let elements = count(&shape)?;
     let data = match stored.raw_data.is_empty() {
         false => from_bytes(kind, &stored.raw_data, elements)?,
         true => from_fields(kind, stored, elements)?,
@@ -108,7 +137,7 @@ impl Tensor {
 
 /// Reads a list.
 pub(crate) fn sequence(stored: &proto::Sequence) -> Outcome<Value> {
-    let tensors = stored.tensor_values.iter().map(|tensor| read(tensor).map(Value::Tensor));
+    let tensors = stored.tensor_values.iter().map(|tensor| here(tensor).map(Value::Tensor));
     let values = tensors.chain(stored.sequence_values.iter().map(sequence));
     values.collect::<Outcome<Vec<Value>>>().map(Value::Sequence)
 }
@@ -116,7 +145,7 @@ pub(crate) fn sequence(stored: &proto::Sequence) -> Outcome<Value> {
 /// Reads what may not be there.
 pub(crate) fn optional(stored: &proto::Optional) -> Outcome<Value> {
     let value = match (&stored.tensor_value, &stored.sequence_value) {
-        (Some(tensor), _) => Some(Value::Tensor(read(tensor)?)),
+        (Some(tensor), _) => Some(Value::Tensor(here(tensor)?)),
         (None, Some(values)) => Some(sequence(values)?),
         (None, None) => None,
     };

@@ -1,20 +1,29 @@
 use std::sync::Arc;
 
-use emberbox_onnx::{Form, Kind, Model, Spec};
-use sha2::{Digest, Sha256};
+use emberbox_onnx::{Form, Kind, Model, Source, Spec};
+use sha2::{Digest as _, Sha256};
 
 use super::{Checked, Config, Text};
 use crate::InferenceError;
 use crate::api::{ElementKind, ModelInfo, ModelKind, TensorSpec};
 use crate::formats::blob::{self, Blob};
 
+impl Source for &Blob {
+    fn len(&self) -> u64 {
+        Blob::len(self)
+    }
+
+    fn read(&self, at: u64, len: usize) -> Result<Vec<u8>, String> {
+        Blob::read(self, at, len as u64).map_err(|error| error.to_string())
+    }
+}
+
 /// Reads a graph, all of it: its weights are among its nodes.
 pub(super) fn check(name: &str, blob: &Blob) -> Result<Checked, InferenceError> {
-    let bytes = blob.read(0, blob.len())?;
     let mut digest = Sha256::new();
-    digest.update(&bytes);
-    let model = Model::read(&bytes).map_err(|error| blob.bad(described(&bytes, &error)))?;
-    drop(bytes);
+    blob.digest_into(&mut digest)?;
+    let first = blob.read(0, blob.len().min(1))?;
+    let model = Model::open(&blob).map_err(|error| blob.bad(described(&first, &error)))?;
     for spec in model.inputs().iter().chain(model.outputs()) {
         if spec.form != Form::Tensor {
             let reason = format!("`{}` is no tensor, and only tensors go in and out", spec.name);

@@ -97,10 +97,10 @@ impl Finish<'_> {
 
     /// The same as sums and bounds, where it is no more than that.
     pub(super) fn simple(&self) -> Option<Last> {
-        let bias = match self.bias {
-            Bias::None => ptr::null(),
-            Bias::Rows(bias) => bias.as_ptr(),
-            Bias::Columns(_) => return None,
+        let (bias, across) = match self.bias {
+            Bias::None => (ptr::null(), ptr::null()),
+            Bias::Rows(bias) => (bias.as_ptr(), ptr::null()),
+            Bias::Columns(bias) => (ptr::null(), bias.as_ptr()),
         };
         let (low, high) = match self.activation {
             Activation::None => (f32::NEG_INFINITY, f32::INFINITY),
@@ -108,7 +108,8 @@ impl Finish<'_> {
             Activation::Clip(low, high) => (low, high),
             _ => return None,
         };
-        Some(Last { bias, more: self.sum.map_or(ptr::null(), <[f32]>::as_ptr), low, high })
+        let more = self.sum.map_or(ptr::null(), <[f32]>::as_ptr);
+        Some(Last { bias, across, more, low, high })
     }
 }
 

@@ -224,9 +224,15 @@ impl Job<'_> {
         let ends = depth.end == self.inner;
         let simple = self.finish.simple();
         let last = simple.filter(|_| ends);
+        let count = piece.columns.len() % LANES;
+        let thin = count <= THIN && self.rows > 1 && K::BYTES == size_of::<[f32; LANES]>();
+        let end = if thin { piece.columns.end - count } else { piece.columns.end };
+        let panel =
+            |column: usize| data.wrapping_add((column - piece.columns.start) / LANES * stride);
+        let on = |at: *const f32, by: usize| if at.is_null() { at } else { at.wrapping_add(by) };
         let block = |row: usize, columns: &Range<usize>| Block {
             left: self.tiles.as_ptr().wrapping_add(depth.start * self.rows + row * depth.len()),
-            right: data.wrapping_add((columns.start - piece.columns.start) / LANES * stride),
+            right: panel(columns.start),
             stride,
             depth: depth.len(),
             columns: columns.len(),
@@ -237,17 +243,12 @@ impl Job<'_> {
             out_stride: self.columns,
             first: depth.start == 0,
             last: last.map(|last| Last {
-                bias: if last.bias.is_null() { last.bias } else { last.bias.wrapping_add(row) },
-                more: match last.more.is_null() {
-                    true => last.more,
-                    false => last.more.wrapping_add(row * self.columns + columns.start),
-                },
+                bias: on(last.bias, row),
+                across: on(last.across, columns.start),
+                more: on(last.more, row * self.columns + columns.start),
                 ..last
             }),
         };
-        let count = piece.columns.len() % LANES;
-        let thin = count <= THIN && self.rows > 1 && K::BYTES == size_of::<[f32; LANES]>();
-        let end = if thin { piece.columns.end - count } else { piece.columns.end };
         if end < piece.columns.end {
             let mut row = piece.rows.start;
             while row < piece.rows.end {

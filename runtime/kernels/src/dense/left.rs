@@ -81,9 +81,31 @@ pub(super) fn lay_out((level, pool): (Level, &Pool), x: &[f32], inner: usize, ou
 
 /// The first columns of `[rows, inner]` to `[columns, rows]`.
 fn transpose(x: &[f32], inner: usize, rows: usize, out: &mut [f32]) {
-    for (k, out) in out.chunks_exact_mut(rows).enumerate() {
-        for (r, out) in out.iter_mut().enumerate() {
-            *out = x[r * inner + k];
+    match rows {
+        12 => turn::<12>(x, inner, out),
+        8 => turn::<8>(x, inner, out),
+        6 => turn::<6>(x, inner, out),
+        4 => turn::<4>(x, inner, out),
+        3 => turn::<3>(x, inner, out),
+        2 => turn::<2>(x, inner, out),
+        _ => turn::<1>(x, inner, out),
+    }
+}
+
+/// Eight columns at a time, whose values are read side by side.
+fn turn<const R: usize>(x: &[f32], inner: usize, out: &mut [f32]) {
+    const SIDE: usize = 8;
+    let out = out.as_chunks_mut::<R>().0;
+    let rows: [&[f32]; R] = std::array::from_fn(|r| &x[r * inner..][..out.len()]);
+    let whole = out.len() / SIDE * SIDE;
+    let (eights, rest) = out.split_at_mut(whole);
+    for (at, out) in eights.as_chunks_mut::<SIDE>().0.iter_mut().enumerate() {
+        for (r, row) in rows.iter().enumerate() {
+            let values = row[at * SIDE..].first_chunk::<SIDE>().unwrap_or(&[0.0; SIDE]);
+            (0..SIDE).for_each(|k| out[k][r] = values[k]);
         }
+    }
+    for (k, out) in rest.iter_mut().enumerate() {
+        (0..R).for_each(|r| out[r] = rows[r][whole + k]);
     }
 }

@@ -47,11 +47,13 @@ pub(super) struct Block {
     pub(super) last: Option<Last>,
 }
 
-/// `min(high, max(low, sum + bias + more))`.
+/// `min(high, max(low, sum + bias + across + more))`.
 #[derive(Clone, Copy)]
 pub(super) struct Last {
     /// By row, or null.
     pub(super) bias: *const f32,
+    /// By column, or null.
+    pub(super) across: *const f32,
     /// Where the result's first value has its addend, or null; as far apart as results.
     pub(super) more: *const f32,
     pub(super) low: f32,
@@ -124,7 +126,7 @@ impl<K: Stored, const R: usize, const V: usize> Kernel for Tile<K, R, V> {
                 unsafe {
                     let out = out.add(at);
                     let sum = if first { *sum } else { s.add(some(s, out, lanes), *sum) };
-                    let sum = last.map_or(sum, |last| last.of(s, sum, (r, at), lanes));
+                    let sum = last.map_or(sum, |last| last.of(s, sum, (r, v * LANES, at), lanes));
                     keep(s, sum, out, lanes);
                 }
             }
@@ -197,7 +199,7 @@ impl<const C: usize, const T: usize> Kernel for Thin<C, T> {
                     unsafe {
                         let out = out.add(at);
                         let sum = s.splat(if first { *value } else { *out + value });
-                        let sum = last.map_or(sum, |last| last.of(s, sum, (row, at), 1));
+                        let sum = last.map_or(sum, |last| last.of(s, sum, (row, c, at), 1));
                         keep(s, sum, out, 1);
                     }
                 }
@@ -229,19 +231,23 @@ unsafe fn add_depth<S: Simd, K: Stored, const R: usize, const V: usize>(
 }
 
 impl Last {
-    /// What follows the sums of the first `lanes` columns, from `at` on in a row.
+    /// What follows the sums of the first `lanes` columns from `column` on, the first being result
+    /// `at`.
     #[inline(always)]
     unsafe fn of<S: Simd>(
         self,
         s: S,
         mut sum: S::F,
-        (row, at): (usize, usize),
+        (row, column, at): (usize, usize, usize),
         lanes: usize,
     ) -> S::F {
         // SAFETY: the caller's promise.
         unsafe {
             if !self.bias.is_null() {
                 sum = s.add(sum, s.splat(*self.bias.add(row)));
+            }
+            if !self.across.is_null() {
+                sum = s.add(sum, some(s, self.across.add(column), lanes));
             }
             if !self.more.is_null() {
                 sum = s.add(sum, some(s, self.more.add(at), lanes));

@@ -44,6 +44,7 @@ pub(crate) async fn start_inference(
     let all = sources.into_iter().chain([own]).chain(config.isolation.folders());
     // What is a link leads elsewhere, and what is not there cannot be read.
     let readable: Vec<PathBuf> = all.filter_map(|path| path.canonicalize().ok()).collect();
+    let (graph_operations_max, graph_bytes_max) = config.inference.graph_bounds();
     let order = process::Order::Inference(inference::Order {
         common: process::Common { log: config.log.clone() },
         device: config.inference.device.to_string(),
@@ -51,6 +52,8 @@ pub(crate) async fn start_inference(
         speculation: config.inference.speculation,
         output_tokens_default: config.limits.output_tokens_default,
         memory_bytes_max: config.inference.memory_mib_max.saturating_mul(1 << 20),
+        graph_operations_max,
+        graph_bytes_max,
         readable: readable.clone(),
     });
     let program = program(config)?;

@@ -17,6 +17,10 @@ pub struct Inference {
     pub bundled_model: bool,
     /// The size of the weights of all models that are in memory at once, in MiB.
     pub memory_mib_max: u64,
+    /// What one run of a graph (ONNX) may compute, in billions of operations.
+    pub graph_gigaoperations_max: u64,
+    /// What the values of one run of a graph may take, in MiB.
+    pub graph_memory_mib_max: u64,
     /// Names of models, separated by commas, that are loaded at start and stay in memory.
     pub pinned_models: String,
 }
@@ -32,6 +36,8 @@ impl Default for Inference {
             speculation: true,
             bundled_model: true,
             memory_mib_max: 16 << 10,
+            graph_gigaoperations_max: 1_000,
+            graph_memory_mib_max: 2 << 10,
             pinned_models: String::new(),
         }
     }
@@ -44,11 +50,22 @@ impl Inference {
         reader.read("inference.speculation", &mut self.speculation);
         reader.read("inference.bundled_model", &mut self.bundled_model);
         reader.read("inference.memory_mib_max", &mut self.memory_mib_max);
+        let most = &mut self.graph_gigaoperations_max;
+        reader.read("inference.graph_gigaoperations_max", most);
+        reader.read("inference.graph_memory_mib_max", &mut self.graph_memory_mib_max);
         reader.read("inference.pinned_models", &mut self.pinned_models);
     }
 
     pub(super) fn check(&self, reader: &mut Reader) {
         reader.at_least_one("inference.threads", self.threads as u64);
         reader.at_least_one("inference.memory_mib_max", self.memory_mib_max);
+        reader.at_least_one("inference.graph_gigaoperations_max", self.graph_gigaoperations_max);
+        reader.at_least_one("inference.graph_memory_mib_max", self.graph_memory_mib_max);
+    }
+
+    /// The two bounds of one run of a graph: operations and bytes.
+    pub(crate) fn graph_bounds(&self) -> (u64, u64) {
+        let operations = self.graph_gigaoperations_max.saturating_mul(1_000_000_000);
+        (operations, self.graph_memory_mib_max.saturating_mul(1 << 20))
     }
 }

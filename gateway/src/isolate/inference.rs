@@ -28,6 +28,8 @@ pub(super) struct Order {
     pub(super) speculation: bool,
     pub(super) output_tokens_default: u32,
     pub(super) memory_bytes_max: u64,
+    pub(super) graph_operations_max: u64,
+    pub(super) graph_bytes_max: u64,
     /// Where models may be.
     pub(super) readable: Vec<PathBuf>,
 }
@@ -89,6 +91,8 @@ impl Room {
             speculation: order.speculation,
             output_tokens_default: order.output_tokens_default,
             memory_bytes_max: order.memory_bytes_max,
+            graph_operations_max: order.graph_operations_max,
+            graph_bytes_max: order.graph_bytes_max,
             ..InferenceOptions::default()
         });
         let inference = inference.map_err(|error| error.to_string())?;

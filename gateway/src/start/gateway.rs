@@ -111,12 +111,15 @@ async fn models(
         let models = models.map_err(StartError::Isolation)?;
         return Ok((Arc::new(models.clone()), Arc::new(models)));
     }
+    let (graph_operations_max, graph_bytes_max) = config.inference.graph_bounds();
     let options = InferenceOptions {
         device: config.inference.device,
         threads: config.inference.threads,
         speculation: config.inference.speculation,
         output_tokens_default: config.limits.output_tokens_default,
         memory_bytes_max: config.inference.memory_mib_max.saturating_mul(1 << 20),
+        graph_operations_max,
+        graph_bytes_max,
         ..InferenceOptions::default()
     };
     let inference = tokio::task::spawn_blocking(move || Inference::new(options)).await??;

@@ -35,12 +35,17 @@ mod egress;
 /// Vectors.
 #[cfg(test)]
 mod embeddings;
+/// Encoders that classify and rank.
+#[cfg(test)]
+mod encoders;
 /// Functions that pay for fuel.
 #[cfg(test)]
 mod fuel;
 /// Calls of functions.
 #[cfg(test)]
 mod functions;
+/// Graphs, brought and by name.
+#[cfg(test)]
 mod graphs;
 /// Models that functions bring.
 #[cfg(test)]

@@ -66,11 +66,9 @@ impl Planes {
             match stride {
                 1 => line[before[1]..][..reached].copy_from_slice(values),
                 2 => halve(values, line.split_at_mut(self.width), before[1]),
-                _ => {
-                    for (at, value) in (before[1]..).zip(values) {
-                        line[at % stride * self.width + at / stride] = *value;
-                    }
-                }
+                _ => (before[1]..).zip(values).for_each(|(at, value)| {
+                    line[at % stride * self.width + at / stride] = *value;
+                }),
             }
         }
     }

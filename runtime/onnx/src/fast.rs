@@ -122,8 +122,7 @@ pub(crate) fn largest(
             && last < size[i] + plan.before[i]
     };
     // NaN is for the definition as well; it is looked for, since the kernel may lose it.
-    if !(sees(0) && sees(1))
-        || !conv::slides(size, plan)
+    if !(sees(0) && sees(1) && conv::slides(size, plan))
         || window.dilations.iter().any(|d| *d > 1)
         || values.iter().any(|v| v.is_nan())
     {

@@ -118,7 +118,9 @@ fn by_pieces((level, pool): (Level, &Pool), job: &Job<'_>) {
     // As few rows' pieces as keep all threads at work, for each gathers its columns again.
     let busy = |down: &usize| {
         let pieces = across * down;
-        threads == 1 || pieces >= 8 * threads || pieces >= 2 * threads && pieces % threads == 0
+        threads == 1
+            || pieces >= 8 * threads
+            || pieces >= 2 * threads && pieces.is_multiple_of(threads)
     };
     let least = job.rows.div_ceil(ROWS);
     let most = (job.rows / ROWS_MIN).max(least);

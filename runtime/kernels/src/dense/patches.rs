@@ -154,9 +154,7 @@ impl<'a> Laid<'a> {
             for (to, place) in &runs[..count] {
                 let from = self.values[row + place..].first_chunk::<LANES>();
                 let to = out[*to..].first_chunk_mut::<LANES>();
-                if let (Some(to), Some(from)) = (to, from) {
-                    *to = *from;
-                }
+                to.into_iter().zip(from).for_each(|(to, from)| *to = *from);
             }
         }
     }

@@ -189,19 +189,16 @@ impl<const C: usize, const T: usize> Kernel for Thin<C, T> {
                 }
             }
         }
-        for (t, sums) in sums.iter().enumerate() {
-            for (c, sum) in sums.iter().enumerate() {
-                let lanes = s.to_array(*sum);
-                for (row, value) in lanes.iter().enumerate().take(self.rows) {
-                    let row = t * self.rows + row;
-                    let at = row * out_stride + c;
-                    // SAFETY: this tile's rows, the block's columns.
-                    unsafe {
-                        let out = out.add(at);
-                        let sum = s.splat(if first { *value } else { *out + value });
-                        let sum = last.map_or(sum, |last| last.of(s, sum, (row, c, at), 1));
-                        keep(s, sum, out, 1);
-                    }
+        for (t, c) in (0..T).flat_map(|t| (0..C).map(move |c| (t, c))) {
+            let lanes = s.to_array(sums[t][c]);
+            for (row, value) in (t * self.rows..).zip(&lanes[..self.rows]) {
+                let at = row * out_stride + c;
+                // SAFETY: this tile's rows, the block's columns.
+                unsafe {
+                    let out = out.add(at);
+                    let sum = s.splat(if first { *value } else { *out + value });
+                    let sum = last.map_or(sum, |last| last.of(s, sum, (row, c, at), 1));
+                    keep(s, sum, out, 1);
                 }
             }
         }

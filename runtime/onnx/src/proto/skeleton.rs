@@ -54,49 +54,61 @@ impl Walk<'_> {
     fn message(&mut self, range: Range<u64>, kind: Kind, out: &mut Vec<u8>) -> Outcome<()> {
         let mut at = range.start;
         while at < range.end {
-            let start = at;
-            let key = self.number(&mut at, range.end)?;
-            let skipped = match key & 7 {
-                0 => {
-                    self.number(&mut at, range.end)?;
-                    0
-                }
-                1 => 8,
-                2 => self.number(&mut at, range.end)?,
-                5 => 4,
-                other => return Err(format!("fields of the type {other} are not known")),
-            };
-            let end = at.checked_add(skipped).filter(|end| *end <= range.end);
-            let end = end.ok_or_else(|| "a field is longer than what it is in".to_owned())?;
-            let within = match (kind, key >> 3, key & 7) {
-                (Kind::Model, GRAPH, 2) => Some(Kind::Graph),
-                (Kind::Graph, INITIALIZER, 2) => Some(Kind::Tensor),
-                _ => None,
-            };
-            let is_data = (kind, key >> 3, key & 7) == (Kind::Tensor, RAW_DATA, 2);
-            if let Some(within) = within {
-                if within == Kind::Tensor {
-                    self.left_out.push(None);
-                    if self.left_out.len() > PARTS_MAX {
-                        return Err(format!("it has more than {PARTS_MAX} initializers"));
-                    }
-                }
-                let mut inner = Vec::new();
-                self.message(at..end, within, &mut inner)?;
-                put(key, out);
-                put(inner.len() as u64, out);
-                out.extend(inner);
-            } else if is_data && skipped >= LATER_MIN {
-                self.left_out.last_mut().into_iter().for_each(|place| *place = Some(at..end));
-            } else {
-                if is_data {
-                    // Of two the last is the one.
-                    self.left_out.last_mut().into_iter().for_each(|place| *place = None);
-                }
-                self.copy(start..end, out)?;
-            }
-            at = end;
+            at = self.field(at..range.end, kind, out)?;
         }
+        Ok(())
+    }
+
+    /// The first field of what is left of a message; gives its end.
+    fn field(&mut self, range: Range<u64>, kind: Kind, out: &mut Vec<u8>) -> Outcome<u64> {
+        let mut at = range.start;
+        let key = self.number(&mut at, range.end)?;
+        let skipped = match key & 7 {
+            0 => {
+                self.number(&mut at, range.end)?;
+                0
+            }
+            1 => 8,
+            2 => self.number(&mut at, range.end)?,
+            5 => 4,
+            other => return Err(format!("fields of the type {other} are not known")),
+        };
+        let end = at.checked_add(skipped).filter(|end| *end <= range.end);
+        let end = end.ok_or_else(|| "a field is longer than what it is in".to_owned())?;
+        match (kind, key >> 3, key & 7) {
+            (Kind::Model, GRAPH, 2) => self.within(key, at..end, Kind::Graph, out)?,
+            (Kind::Graph, INITIALIZER, 2) => {
+                self.left_out.push(None);
+                if self.left_out.len() > PARTS_MAX {
+                    return Err(format!("it has more than {PARTS_MAX} initializers"));
+                }
+                self.within(key, at..end, Kind::Tensor, out)?;
+            }
+            (Kind::Tensor, RAW_DATA, 2) => {
+                // Of two the last is the one.
+                let place = (skipped >= LATER_MIN).then_some(at..end);
+                if place.is_none() {
+                    self.copy(range.start..end, out)?;
+                }
+                self.left_out.last_mut().into_iter().for_each(|last| last.clone_from(&place));
+            }
+            _ => self.copy(range.start..end, out)?,
+        }
+        Ok(end)
+    }
+
+    fn within(
+        &mut self,
+        key: u64,
+        range: Range<u64>,
+        kind: Kind,
+        out: &mut Vec<u8>,
+    ) -> Outcome<()> {
+        let mut inner = Vec::new();
+        self.message(range, kind, &mut inner)?;
+        put(key, out);
+        put(inner.len() as u64, out);
+        out.extend(inner);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod finish;
 mod gemm;
 mod left;
 mod pack;
+mod panels;
 mod patches;
 mod product;
 

@@ -5,13 +5,14 @@ use std::ops::Range;
 
 use super::finish::finish;
 use super::left::{Tiles, lay_out};
+use super::panels::{interleave, spread, widen};
 use super::patches::Laid;
 use super::product::{Block, Last, THIN, block_product, thin_product, tile_rows};
 use super::{Finish, Kind, Patches};
 use crate::Level;
 use crate::pool::Pool;
 use crate::shared::Shared;
-use crate::simd::{Bf16s, F16s, F32s, Kernel, LANES, Line, Simd, Stored, dispatch, with_values};
+use crate::simd::{Bf16s, F16s, F32s, LANES, Line, Simd, Stored, dispatch, with_values};
 
 /// Products that are summed before they meet the others: two panels of so many stay in the first
 /// cache. Fixed, as it is part of the order of a sum.
@@ -323,79 +324,5 @@ impl Job<'_> {
                 Right::Plain(_) | Right::Patches(_) | Right::Laid(_) => {}
             }
         }
-    }
-}
-
-/// Spreads a row over panels that are `stride` values apart.
-#[inline(always)]
-pub(super) fn spread(row: &[f32], out: &mut [f32], stride: usize) {
-    let (whole, rest) = row.as_chunks::<LANES>();
-    for (panel, lanes) in whole.iter().enumerate() {
-        if let Some(panel) = out[panel * stride..].first_chunk_mut() {
-            *panel = *lanes;
-        }
-    }
-    if !rest.is_empty() {
-        out[whole.len() * stride..][..rest.len()].copy_from_slice(rest);
-    }
-}
-
-/// One depth of up to 16 rows of `[rows, inner]` as `[depth][16]`.
-#[inline(always)]
-fn interleave<S: Simd>(
-    s: S,
-    (values, inner): (&[f32], usize),
-    rows: Range<usize>,
-    depth: Range<usize>,
-    out: &mut [f32],
-) {
-    let squares = if rows.len() == LANES { depth.len() / LANES } else { 0 };
-    let rest = depth.start + squares * LANES..depth.end;
-    if squares > 0 {
-        let values = &values[rows.start * inner + depth.start..(rows.end - 1) * inner + depth.end];
-        let squares = Squares { values, inner, out: &mut out[..squares * LANES * LANES] };
-        // SAFETY: the kernel asks for nothing.
-        unsafe { s.call(squares) };
-    }
-    for (lane, row) in rows.enumerate() {
-        let mut at = (rest.start - depth.start) * LANES + lane;
-        for value in &values[row * inner..][rest.clone()] {
-            out[at] = *value;
-            at += LANES;
-        }
-    }
-}
-
-/// Squares of 16 by 16 values, from rows that are `inner` values apart.
-struct Squares<'a> {
-    values: &'a [f32],
-    inner: usize,
-    out: &'a mut [f32],
-}
-
-impl Kernel for Squares<'_> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self, s: S) {
-        let out = self.out.as_chunks_mut::<LANES>().0.as_chunks_mut::<LANES>().0;
-        for (i, square) in out.iter_mut().enumerate() {
-            let mut rows = [s.splat(0.0); LANES];
-            for (lane, row) in rows.iter_mut().enumerate() {
-                let values = &self.values[lane * self.inner + i * LANES..];
-                *row = s.of(values.first_chunk().copied().unwrap_or_default());
-            }
-            let columns = s.transpose(rows);
-            for k in 0..LANES {
-                square[k] = s.to_array(columns[k]);
-            }
-        }
-    }
-}
-
-/// Lines of 16 values as f32.
-#[inline(always)]
-unsafe fn widen<S: Simd, K: Stored>(s: S, bytes: &[u8], out: &mut [f32]) {
-    for (k, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
-        *out = s.to_array(unsafe { K::load(s, bytes.as_ptr().add(k * K::BYTES)) });
     }
 }

@@ -63,7 +63,7 @@ impl Patches<'_> {
             let (channel, tap) =
                 (at / (kernel_height * kernel_width), at % (kernel_height * kernel_width));
             self.row(channel, [tap / kernel_width, tap % kernel_width], columns.start, row);
-            super::gemm::spread(row, &mut out[k * LANES..], panel);
+            super::panels::spread(row, &mut out[k * LANES..], panel);
         }
     }
 

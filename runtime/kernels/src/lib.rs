@@ -19,6 +19,8 @@ pub mod attention;
 pub mod full;
 /// Linear layers with weights in f32, f16 or bf16, and products of matrices.
 pub mod dense;
+/// Linear layers whose weights are rounded to 8 bits.
+pub mod int8;
 /// Arithmetic and functions, value by value.
 pub mod map;
 /// Windows over each channel of an image: depthwise convolution, pooling.

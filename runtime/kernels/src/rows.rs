@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use crate::Level;
-use crate::dense::{Activation, activate, gated};
+use crate::dense::{Activation, activate, gated, put};
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::simd::{LANES, Simd, dispatch};
@@ -182,23 +182,13 @@ unsafe fn piece_body<S: Simd>(s: S, job: &Job<'_>, rows: Range<usize>) {
 #[inline(always)]
 fn take<S: Simd>(s: S, x: &[f32], at: usize, fill: f32) -> S::F {
     let x = &x[at..];
-    if let Some(lanes) = x.first_chunk() {
-        return s.of(*lanes);
+    if x.len() >= LANES {
+        // SAFETY: there are that many.
+        return unsafe { s.load(x.as_ptr()) };
     }
     let mut lanes = [fill; LANES];
     lanes[..x.len()].copy_from_slice(x);
     s.of(lanes)
-}
-
-/// Stores as many lanes as `y` has from `at` on.
-#[inline(always)]
-fn put<S: Simd>(s: S, v: S::F, y: &mut [f32], at: usize) {
-    let y = &mut y[at..];
-    let lanes = s.to_array(v);
-    match y.first_chunk_mut() {
-        Some(y) => *y = lanes,
-        None => y.copy_from_slice(&lanes[..y.len()]),
-    }
 }
 
 #[inline(always)]

@@ -8,10 +8,11 @@
 
 use std::cell::RefCell;
 
-use half::{bf16, f16};
-
+mod plain;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
+
+pub(crate) use plain::Plain;
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
@@ -58,6 +59,9 @@ pub(crate) fn with_values<R>(
 pub(crate) trait Simd: Copy {
     /// A vector.
     type F: Copy;
+    /// Of each lane two integers of 16 bits, and one of 32.
+    type Pairs: Copy;
+    type Sums: Copy;
     /// Whether 32 vector registers hold 16 lanes each: kernels take larger tiles then.
     const WIDE: bool;
 
@@ -92,6 +96,16 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// 16 bytes are readable at `p`: i8.
     unsafe fn load_i8(self, p: *const u8) -> Self::F;
+    /// # Safety
+    /// 32 bytes are readable at `p`: pairs of i8.
+    unsafe fn load_pairs(self, p: *const u8) -> Self::Pairs;
+    fn zeros(self) -> Self::Sums;
+    /// To each sum the products of its pair with the halves of `x`, the lower one first.
+    fn add_pairs(self, pairs: Self::Pairs, x: i32, sums: Self::Sums) -> Self::Sums;
+    fn of_sums(self, sums: Self::Sums) -> Self::F;
+    /// Rounds to integers of 16 bits, ties to even: of each two neighbours one value, the first in its
+    /// lower half. The values are near enough to zero for that.
+    fn to_pairs(self, v: Self::F) -> [i32; LANES / 2];
     /// Rounds to f16, ties to even.
     fn to_f16(self, v: Self::F) -> [u16; LANES];
     /// Asks for a cache line that will be read soon; any address will do.
@@ -252,85 +266,6 @@ stored!(F32s, 64, load);
 stored!(F16s, 32, load_f16);
 stored!(Bf16s, 32, load_bf16);
 stored!(I8s, 16, load_i8);
-
-/// No instructions beyond the target's baseline. The compiler vectorises what it can.
-#[derive(Clone, Copy)]
-pub(crate) struct Plain;
-
-macro_rules! lanewise {
-    ($($name:ident($($arg:ident),+) = $value:expr;)+) => {
-        $(#[inline(always)]
-        fn $name(self, $($arg: Self::F),+) -> Self::F {
-            let mut out = [0.0; LANES];
-            for i in 0..LANES {
-                $(let $arg = $arg[i];)+
-                out[i] = $value;
-            }
-            out
-        })+
-    };
-}
-
-impl Simd for Plain {
-    type F = [f32; LANES];
-    const WIDE: bool = false;
-
-    lanewise! {
-        add(a, b) = a + b;
-        sub(a, b) = a - b;
-        mul(a, b) = a * b;
-        div(a, b) = a / b;
-        max(a, b) = if a > b { a } else { b };
-        min(a, b) = if a < b { a } else { b };
-        fma(a, b, c) = a * b + c;
-        round(a) = a.round_ties_even();
-        pow2(n) = f32::from_bits(((n as i32).wrapping_add(127) << 23) as u32);
-    }
-
-    #[inline(always)]
-    fn splat(self, v: f32) -> Self::F {
-        [v; LANES]
-    }
-    #[inline(always)]
-    unsafe fn load(self, p: *const f32) -> Self::F {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<Self::F>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32, v: Self::F) {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<Self::F>().write_unaligned(v) };
-    }
-    #[inline(always)]
-    unsafe fn load_f16(self, p: *const u8) -> Self::F {
-        // SAFETY: the caller's promise.
-        let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
-        bits.map(|bits| f16::from_bits(bits).to_f32())
-    }
-    #[inline(always)]
-    unsafe fn load_bf16(self, p: *const u8) -> Self::F {
-        // SAFETY: the caller's promise.
-        let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
-        bits.map(|bits| bf16::from_bits(bits).to_f32())
-    }
-    #[inline(always)]
-    unsafe fn load_i8(self, p: *const u8) -> Self::F {
-        // SAFETY: the caller's promise.
-        let values = unsafe { p.cast::<[i8; LANES]>().read_unaligned() };
-        values.map(f32::from)
-    }
-    #[inline(always)]
-    fn to_f16(self, v: Self::F) -> [u16; LANES] {
-        v.map(|v| f16::from_f32(v).to_bits())
-    }
-    #[inline(always)]
-    fn prefetch(self, _: *const u8) {}
-    #[inline(never)]
-    unsafe fn call<K: Kernel>(self, kernel: K) {
-        // SAFETY: the caller's promise.
-        unsafe { kernel.run(self) }
-    }
-}
 
 /// Defines a function that runs one body, generic over [`Simd`], at the caller's level.
 macro_rules! dispatch {

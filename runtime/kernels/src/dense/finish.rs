@@ -82,7 +82,7 @@ pub struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    pub(super) fn check(&self, rows: usize, columns: usize) {
+    pub(crate) fn check(&self, rows: usize, columns: usize) {
         let biases = match self.bias {
             Bias::None => true,
             Bias::Rows(bias) => bias.len() == rows,
@@ -164,8 +164,9 @@ fn finish_row<S: Simd>(
 #[inline(always)]
 pub(crate) fn take<S: Simd>(s: S, x: &[f32], at: usize) -> S::F {
     let x = &x[at..];
-    if let Some(lanes) = x.first_chunk() {
-        return s.of(*lanes);
+    if x.len() >= LANES {
+        // SAFETY: there are that many.
+        return unsafe { s.load(x.as_ptr()) };
     }
     let mut lanes = [0.0; LANES];
     lanes[..x.len()].copy_from_slice(x);
@@ -176,11 +177,11 @@ pub(crate) fn take<S: Simd>(s: S, x: &[f32], at: usize) -> S::F {
 #[inline(always)]
 pub(crate) fn put<S: Simd>(s: S, v: S::F, y: &mut [f32], at: usize) {
     let y = &mut y[at..];
-    let lanes = s.to_array(v);
-    match y.first_chunk_mut() {
-        Some(y) => *y = lanes,
-        None => y.copy_from_slice(&lanes[..y.len()]),
+    if y.len() >= LANES {
+        // SAFETY: there are that many. A copy of one length or another would be a call.
+        return unsafe { s.store(y.as_mut_ptr(), v) };
     }
+    y.copy_from_slice(&s.to_array(v)[..y.len()]);
 }
 
 /// The function's values for sixteen. NaN comes through.

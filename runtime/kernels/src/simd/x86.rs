@@ -42,6 +42,8 @@ macro_rules! pairwise {
 
 impl Simd for Avx2 {
     type F = [__m256; 2];
+    type Pairs = [__m256i; 2];
+    type Sums = [__m256i; 2];
     const WIDE: bool = false;
 
     pairwise! {
@@ -120,6 +122,46 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_pairs(self, p: *const u8) -> Self::Pairs {
+        // SAFETY: the caller's promise, and as above.
+        unsafe {
+            let p: *const __m128i = p.cast();
+            let high = _mm256_cvtepi8_epi16(_mm_loadu_si128(p.add(1)));
+            [_mm256_cvtepi8_epi16(_mm_loadu_si128(p)), high]
+        }
+    }
+    #[inline(always)]
+    fn zeros(self) -> Self::Sums {
+        // SAFETY: as above.
+        unsafe { [_mm256_setzero_si256(); 2] }
+    }
+    #[inline(always)]
+    fn add_pairs(self, pairs: Self::Pairs, x: i32, sums: Self::Sums) -> Self::Sums {
+        // SAFETY: as above.
+        unsafe {
+            let x = _mm256_set1_epi32(x);
+            let low = _mm256_add_epi32(sums[0], _mm256_madd_epi16(pairs[0], x));
+            [low, _mm256_add_epi32(sums[1], _mm256_madd_epi16(pairs[1], x))]
+        }
+    }
+    #[inline(always)]
+    fn of_sums(self, sums: Self::Sums) -> Self::F {
+        // SAFETY: as above.
+        unsafe { [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])] }
+    }
+    #[inline(always)]
+    fn to_pairs(self, v: Self::F) -> [i32; LANES / 2] {
+        let mut out = [0; LANES / 2];
+        // SAFETY: as above, and the array is 32 bytes.
+        unsafe {
+            let both = _mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1]));
+            // Packing works within halves of a vector.
+            let both = _mm256_permute4x64_epi64::<0b11_01_10_00>(both);
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), both);
+        }
+        out
+    }
+    #[inline(always)]
     fn to_f16(self, v: Self::F) -> [u16; LANES] {
         let mut out = [0u16; LANES];
         // SAFETY: as above, and the array is 32 bytes.
@@ -160,6 +202,8 @@ macro_rules! direct {
 
 impl Simd for Avx512 {
     type F = __m512;
+    type Pairs = __m512i;
+    type Sums = __m512i;
     const WIDE: bool = true;
 
     direct! {
@@ -249,6 +293,39 @@ impl Simd for Avx512 {
     unsafe fn load_i8(self, p: *const u8) -> Self::F {
         // SAFETY: the caller's promise, and as above.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(self, p: *const u8) -> Self::Pairs {
+        // SAFETY: the caller's promise, and as above.
+        unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(p.cast())) }
+    }
+    #[inline(always)]
+    fn zeros(self) -> Self::Sums {
+        // SAFETY: as above.
+        unsafe { _mm512_setzero_si512() }
+    }
+    #[inline(always)]
+    fn add_pairs(self, pairs: Self::Pairs, x: i32, sums: Self::Sums) -> Self::Sums {
+        // SAFETY: as above.
+        unsafe {
+            let x = _mm512_set1_epi32(x);
+            _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, x))
+        }
+    }
+    #[inline(always)]
+    fn of_sums(self, sums: Self::Sums) -> Self::F {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtepi32_ps(sums) }
+    }
+    #[inline(always)]
+    fn to_pairs(self, v: Self::F) -> [i32; LANES / 2] {
+        let mut out = [0; LANES / 2];
+        // SAFETY: as above, and the array is 32 bytes.
+        unsafe {
+            let both = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(v));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), both);
+        }
+        out
     }
     #[inline(always)]
     fn to_f16(self, v: Self::F) -> [u16; LANES] {

@@ -48,6 +48,7 @@ pub(crate) async fn start_inference(
     let order = process::Order::Inference(inference::Order {
         common: process::Common { log: config.log.clone() },
         device: config.inference.device.to_string(),
+        encoder_weights: config.inference.encoder_weights.to_string(),
         threads: config.inference.threads,
         speculation: config.inference.speculation,
         output_tokens_default: config.limits.output_tokens_default,

@@ -1,4 +1,4 @@
-use emberbox_inference::Device;
+use emberbox_inference::{Device, EncoderWeights};
 
 use super::reader::Reader;
 
@@ -8,6 +8,9 @@ pub struct Inference {
     /// What models run on. Anything but the processor needs a build with that feature, and is slower
     /// for small models: there are no kernels for it yet.
     pub device: Device,
+    /// How the linear layers of encoders are kept on the processor: as in their file, or rounded to 8
+    /// bits.
+    pub encoder_weights: EncoderWeights,
     /// Threads of one forward pass. More than the machine's cores only adds waiting.
     pub threads: usize,
     /// Whether tokens that an earlier part of the text suggests are computed together with the next
@@ -32,6 +35,7 @@ impl Default for Inference {
         let threads = if cores < 4 { cores } else { cores - 1 }.min(8);
         Self {
             device: Device::Cpu,
+            encoder_weights: EncoderWeights::Stored,
             threads,
             speculation: true,
             bundled_model: true,
@@ -46,6 +50,7 @@ impl Default for Inference {
 impl Inference {
     pub(super) fn read(&mut self, reader: &mut Reader) {
         reader.read("inference.device", &mut self.device);
+        reader.read("inference.encoder_weights", &mut self.encoder_weights);
         reader.read("inference.threads", &mut self.threads);
         reader.read("inference.speculation", &mut self.speculation);
         reader.read("inference.bundled_model", &mut self.bundled_model);

@@ -143,13 +143,18 @@ fn the_key_of_secrets_is_read_and_not_repeated() {
 
 #[test]
 fn the_engine_is_told_its_device_and_its_ways() {
-    use emberbox_inference::Device;
+    use emberbox_inference::{Device, EncoderWeights};
 
     let default = parse("", &[]).unwrap().inference;
     assert_eq!((default.device, default.speculation), (Device::Cpu, true));
     let text = "[inference]\ndevice = 'wgpu'\nspeculation = false";
     let set = parse(text, &[("EMBERBOX_INFERENCE_DEVICE", "cuda:1")]).unwrap().inference;
     assert_eq!((set.device, set.speculation), (Device::Cuda(1), false));
+    assert_eq!(default.encoder_weights, EncoderWeights::Stored);
+    let set = parse("[inference]\nencoder_weights = 'int8'", &[]).unwrap().inference;
+    assert_eq!(set.encoder_weights, EncoderWeights::Int8);
+    let mistakes = parse("[inference]\nencoder_weights = 'int4'", &[]).unwrap_err();
+    assert!(mistakes[0].starts_with("inference.encoder_weights: 'int4'"), "{mistakes:?}");
     let mistakes = parse("[inference]\ndevice = 'gpu'\nspeculation = 2", &[]).unwrap_err();
     assert!(mistakes[0].starts_with("inference.device: 'gpu': expected \"cpu\""), "{mistakes:?}");
     assert!(mistakes[1].starts_with("inference.speculation: '2'"), "{mistakes:?}");

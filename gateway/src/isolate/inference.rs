@@ -24,6 +24,7 @@ const NEWS_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct Order {
     pub(super) common: Common,
     pub(super) device: String,
+    pub(super) encoder_weights: String,
     pub(super) threads: usize,
     pub(super) speculation: bool,
     pub(super) output_tokens_default: u32,
@@ -87,6 +88,7 @@ impl Room {
     fn new(order: &Order, peer: Peer) -> Result<Arc<Self>, String> {
         let inference = Inference::new(InferenceOptions {
             device: order.device.parse().map_err(str::to_owned)?,
+            encoder_weights: order.encoder_weights.parse().map_err(str::to_owned)?,
             threads: order.threads,
             speculation: order.speculation,
             output_tokens_default: order.output_tokens_default,

@@ -114,6 +114,7 @@ async fn models(
     let (graph_operations_max, graph_bytes_max) = config.inference.graph_bounds();
     let options = InferenceOptions {
         device: config.inference.device,
+        encoder_weights: config.inference.encoder_weights,
         threads: config.inference.threads,
         speculation: config.inference.speculation,
         output_tokens_default: config.limits.output_tokens_default,

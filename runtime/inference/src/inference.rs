@@ -38,7 +38,7 @@ impl Inference {
     /// `InvalidRequest` names a limit that is zero, or says why the device cannot be used.
     pub fn new(options: InferenceOptions) -> Result<Self, InferenceError> {
         options.check()?;
-        let place = Place::open(options.device)?;
+        let place = Place::open(options.device, options.encoder_weights)?;
         let (options, sessions) = (Arc::new(options), Arc::new(Mutex::new(HashMap::new())));
         let store = Arc::new(Store::new(Arc::clone(&options), Arc::clone(&sessions), place));
         let bringing = Arc::new(Semaphore::new(BRINGING_MAX));

@@ -30,7 +30,7 @@ pub use device::Device;
 pub use error::InferenceError;
 pub use formats::hf::{FILES as FOLDER_FILES, INDEX as FOLDER_INDEX, WEIGHTS as FOLDER_WEIGHTS};
 pub use inference::Inference;
-pub use options::{InferenceOptions, KvStorage};
+pub use options::{EncoderWeights, InferenceOptions, KvStorage};
 
 /// Where a model's weights are.
 #[derive(Clone, Debug)]

@@ -96,7 +96,7 @@ impl Store {
         source: ModelSource,
         pinned: bool,
     ) -> Result<(ModelInfo, Option<Removed>), InferenceError> {
-        let mut info = load::check(name, &source, self.options.model_bytes_max)?.info;
+        let mut info = self.check(name, &source)?.info;
         info.context_length = context(&info, &self.options);
         let removed = self.insert((info.clone(), source), pinned, Phase::Registered);
         Ok((info, removed))
@@ -108,13 +108,17 @@ impl Store {
         name: &str,
         source: ModelSource,
     ) -> Result<(ModelInfo, Option<Removed>), InferenceError> {
-        let checked = load::check(name, &source, self.options.model_bytes_max)?;
+        let checked = self.check(name, &source)?;
         let reserved = self.reserve(checked.info.weight_bytes)?;
         let model = self.start(checked)?;
         let info = model.info().clone();
         let removed = self.insert((info.clone(), source), false, Phase::Loaded(model));
         drop(reserved);
         Ok((info, removed))
+    }
+
+    fn check(&self, name: &str, source: &ModelSource) -> Result<load::Checked, InferenceError> {
+        Ok(load::check(name, source, self.options.model_bytes_max)?.at(&self.place))
     }
 
     fn start(&self, checked: load::Checked) -> Result<Arc<Model>, InferenceError> {

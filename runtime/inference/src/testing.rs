@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::formats::weights::Storage;
 use crate::models::ops;
 use crate::models::place::Place;
-use crate::{Device, InferenceOptions};
+use crate::{Device, EncoderWeights, InferenceOptions};
 
 mod file;
 
@@ -24,7 +24,7 @@ fn device() -> Device {
 /// Where a form of the operations is tested: kernels on the processor, burn's own anywhere.
 pub(crate) fn place(path: ops::Path) -> Place {
     let device = if path == ops::Path::Kernels { Device::Cpu } else { device() };
-    Place { path, ..Place::open(device).unwrap() }
+    Place { path, ..Place::open(device, EncoderWeights::Stored).unwrap() }
 }
 
 /// The default limits, on the device that tests are for.

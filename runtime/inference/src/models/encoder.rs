@@ -169,7 +169,7 @@ impl Loader<'_> {
                 _ => self.weights.f32(&format!("{name}.bias"), &shape[..1])?,
             });
         }
-        Linear::load(&matrices, Some(biases), self.place)
+        Linear::load_as(&matrices, Some(biases), self.place, self.place.encoder_weights)
     }
 
     fn layer(&self, layer: usize) -> Result<Layer, InferenceError> {

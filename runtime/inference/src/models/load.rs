@@ -25,7 +25,7 @@ use crate::formats::weights::Weights;
 use crate::text::chat::ChatTemplate;
 use crate::text::codec::Codec;
 use crate::text::{gguf as gguf_text, library};
-use crate::{InferenceError, ModelSource};
+use crate::{EncoderWeights, InferenceError, ModelSource};
 
 /// ONNX files.
 pub(crate) mod graph;
@@ -96,6 +96,15 @@ fn check_file(name: &str, blob: Blob) -> Result<Checked, InferenceError> {
 }
 
 impl Checked {
+    /// Says what its weights will be in memory at a place.
+    pub(crate) fn at(mut self, place: &Place) -> Self {
+        let rounded = place.encoder_weights == EncoderWeights::Int8;
+        if rounded && matches!(self.network, Config::Encoder(_)) {
+            self.info.quantisation = "INT8".to_owned();
+        }
+        self
+    }
+
     /// Loads the weights to a device, for sequences of up to `positions_max` tokens.
     pub(crate) fn build(
         self,

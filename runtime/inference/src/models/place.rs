@@ -1,7 +1,7 @@
 use burn::tensor::Device;
 
 use super::ops::Path;
-use crate::InferenceError;
+use crate::{EncoderWeights, InferenceError};
 
 /// GPUs, for builds that know one.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
@@ -12,15 +12,21 @@ mod gpu;
 pub(crate) struct Place {
     pub(crate) device: Device,
     pub(crate) path: Path,
+    pub(crate) encoder_weights: EncoderWeights,
 }
 
 impl Place {
     /// Finds a device and computes something on it.
-    pub(crate) fn open(choice: crate::Device) -> Result<Self, InferenceError> {
+    pub(crate) fn open(
+        choice: crate::Device,
+        encoder_weights: EncoderWeights,
+    ) -> Result<Self, InferenceError> {
         let wrong =
             |reason: String| InferenceError::invalid("device", format!("`{choice}`: {reason}"));
         match choice {
-            crate::Device::Cpu => Ok(Self { device: Device::flex(), path: Path::Kernels }),
+            crate::Device::Cpu => {
+                Ok(Self { device: Device::flex(), path: Path::Kernels, encoder_weights })
+            }
             crate::Device::Cuda(index) => cuda(index).map_err(wrong),
             crate::Device::Wgpu(index) => wgpu(index).map_err(wrong),
         }

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use super::room::Short;
 use super::{Phase, State, Store};
-use crate::models::load;
 use crate::scheduler::lock;
 use crate::scheduler::model::Model;
 use crate::{InferenceError, ModelSource};
@@ -88,8 +87,7 @@ impl Order {
     }
 
     fn load(&self, store: &Store) -> Result<Arc<Model>, String> {
-        let checked = load::check(&self.name, &self.source, store.options.model_bytes_max);
-        let checked = checked.map_err(|error| error.to_string())?;
+        let checked = store.check(&self.name, &self.source).map_err(|error| error.to_string())?;
         let known = store.info(&self.name);
         if known.is_some_and(|known| known.digest != checked.info.digest) {
             return Err("its files are not those that were registered".to_owned());

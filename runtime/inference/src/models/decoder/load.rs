@@ -42,7 +42,7 @@ pub(crate) struct Loader<'a> {
 impl Decoder {
     /// Loads a checked model for sequences of up to `positions` tokens.
     pub(crate) fn load(loader: &Loader<'_>, positions: usize) -> Result<Self, InferenceError> {
-        let Loader { config: c, naming, place: Place { device, path }, .. } = *loader;
+        let Loader { config: c, naming, place: Place { device, path, .. }, .. } = *loader;
         let table = [c.vocabulary, c.hidden];
         let layers = c.layers.iter().enumerate().map(|(i, layer)| loader.layer(i, *layer));
         Ok(Self {

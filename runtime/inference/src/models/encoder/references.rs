@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Encoded;
-use crate::ModelSource;
 use crate::models::load::{Network, check};
 use crate::models::ops::Path;
+use crate::models::place::Place;
 use crate::testing::{Scratch, safetensors};
+use crate::{EncoderWeights, ModelSource};
 
 /// What the script wrote.
 #[derive(Deserialize)]
@@ -46,6 +47,22 @@ fn value(name: &str, shape: &[usize]) -> Vec<f32> {
     (0..shape.iter().product()).map(|i| scale(noise(i))).collect()
 }
 
+fn read(family: &str, kind: &str) -> (Fixture, Scratch) {
+    let path = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/encoders");
+    let bytes = std::fs::read(path.join(format!("{family}-{kind}.json"))).unwrap();
+    let fixture: Fixture = serde_json::from_slice(&bytes).unwrap();
+    let folder = folder(&fixture);
+    (fixture, folder)
+}
+
+fn encoded(fixture: &Fixture, family: &str) -> Vec<Encoded> {
+    let text = |ids: &Vec<u32>| {
+        let second = |at: usize| u32::from(family == "bert" && at * 2 >= ids.len());
+        Encoded { ids: ids.clone(), types: (0..ids.len()).map(second).collect() }
+    };
+    fixture.texts.iter().map(text).collect()
+}
+
 fn folder(fixture: &Fixture) -> Scratch {
     let folder = crate::models::encoder::tests::folder();
     folder.write("config.json", serde_json::to_string(&fixture.config).unwrap());
@@ -59,28 +76,41 @@ fn folder(fixture: &Fixture) -> Scratch {
     folder
 }
 
+/// The networks' widths are far from trained ones: 24 values to round, not 384.
+#[test]
+fn answers_of_rounded_weights_are_near_those_of_transformers() {
+    for (family, kind) in FAMILIES.iter().flat_map(|f| KINDS.iter().map(move |k| (f, k))) {
+        let (fixture, folder) = read(family, kind);
+        let place = crate::testing::place(Path::Kernels);
+        let place = Place { encoder_weights: EncoderWeights::Int8, ..place };
+        let source = ModelSource::Path(folder.path().to_owned());
+        let checked = check("m", &source, u64::MAX).unwrap().at(&place);
+        assert_eq!(checked.info.quantisation, "INT8");
+        let (_, _, network) = checked.build(1, Default::default(), &place).unwrap();
+        let Network::Encoder(encoder) = network else { panic!("{family}: not an encoder") };
+        let encoded = encoded(&fixture, family);
+        let found = encoder.answer(&encoded.iter().collect::<Vec<_>>());
+        assert_ne!(found, fixture.answers, "{family} {kind}: nothing is rounded");
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        for (a, b) in found.iter().zip(&fixture.answers) {
+            let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+            assert!(cosine > 0.999, "{family} {kind}: {cosine}");
+        }
+    }
+}
+
 #[test]
 fn answers_are_those_of_transformers() {
     for (family, kind) in FAMILIES.iter().flat_map(|f| KINDS.iter().map(move |k| (f, k))) {
         let name = format!("{family}-{kind}");
-        let path = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/encoders");
-        let bytes = std::fs::read(path.join(format!("{name}.json"))).unwrap();
-        let fixture: Fixture = serde_json::from_slice(&bytes).unwrap();
-        let folder = folder(&fixture);
+        let (fixture, folder) = read(family, kind);
         for path in [Path::Kernels, Path::Reference] {
             let source = ModelSource::Path(folder.path().to_owned());
             let checked = check("m", &source, u64::MAX).unwrap();
             let place = crate::testing::place(path);
             let (_, _, network) = checked.build(1, Default::default(), &place).unwrap();
             let Network::Encoder(encoder) = network else { panic!("{name}: not an encoder") };
-            let encoded: Vec<Encoded> = fixture
-                .texts
-                .iter()
-                .map(|ids| {
-                    let second = |at: usize| u32::from(*family == "bert" && at * 2 >= ids.len());
-                    Encoded { ids: ids.clone(), types: (0..ids.len()).map(second).collect() }
-                })
-                .collect();
+            let encoded = encoded(&fixture, family);
             let found = encoder.answer(&encoded.iter().collect::<Vec<_>>());
             for ((found, expect), text) in found.iter().zip(&fixture.answers).zip(&fixture.texts) {
                 assert_eq!(found.len(), expect.len(), "{name} {path:?}");

@@ -10,7 +10,7 @@ use emberbox_kernels::dense::{self, Activation, Bias, Finish};
 use emberbox_kernels::full::{self, Full};
 use emberbox_kernels::map::{self, Binary, Operand};
 use emberbox_kernels::rows::{self, Norm};
-use emberbox_kernels::{Level, pool};
+use emberbox_kernels::{Level, int8, pool};
 
 use super::Path;
 use super::linear::{Form, Packing};
@@ -72,13 +72,20 @@ impl EncoderOps for Flex {
         let bias = floats(&bias);
         let one = packing.parts(w.bytes()).next().filter(|(part, _)| part.rows == rows);
         if let Some((part, packed)) = one
-            && let Form::Dense(kind) = part.form
+            && !matches!(part.form, Form::Blocks(_))
         {
-            let w = dense::Weights { kind, packed, rows, columns: packing.columns };
+            let columns = packing.columns;
             let finish = Finish { bias: Bias::Columns(bias), activation, ..Finish::default() };
             let mut y = vec![0.0; tokens * rows];
-            pool::current(|pool| {
-                dense::finished_linear((level, pool), floats(&x), &w, finish, &mut y);
+            pool::current(|pool| match part.form {
+                Form::Dense(kind) => {
+                    let w = dense::Weights { kind, packed, rows, columns };
+                    dense::finished_linear((level, pool), floats(&x), &w, finish, &mut y);
+                }
+                _ => {
+                    let w = int8::Weights { packed, rows, columns };
+                    int8::linear((level, pool), floats(&x), &w, finish, &mut y);
+                }
             });
             return tensor([tokens, rows], y);
         }

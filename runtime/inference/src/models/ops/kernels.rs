@@ -5,10 +5,11 @@ use burn::backend::Flex;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use emberbox_kernels::attention::{self, KvCache, Layer, Rope, Span};
+use emberbox_kernels::dense::Finish;
 use emberbox_kernels::linear::{self, Activations, Matrix};
 use emberbox_kernels::pool::{self, Pool};
 use emberbox_kernels::rows::{self, Norm};
-use emberbox_kernels::{Level, dense};
+use emberbox_kernels::{Level, dense, int8};
 
 use super::linear::{Form, Packing, Part};
 use super::{Attention, DecoderOps};
@@ -60,6 +61,12 @@ fn by_parts<'a>(
                 dense::packed_linear(level, pool, x, &w, &mut own);
                 own
             }
+            Form::Int8 => {
+                let mut own = vec![0.0; tokens * rows];
+                let w = int8::Weights { packed, rows, columns };
+                int8::linear((level, pool), x, &w, Finish::default(), &mut own);
+                own
+            }
             Form::Blocks(format) => {
                 let matrix = Matrix { format, packed, rows, columns };
                 quantised((level, pool), x, &[matrix])
@@ -97,6 +104,7 @@ impl DecoderOps for Flex {
                 let id = id.cast_unsigned() as usize;
                 match part.form {
                     Form::Dense(kind) => kind.unpack_row(packed, p.columns, id, row),
+                    Form::Int8 => int8::unpack_row(packed, p.columns, id, row),
                     Form::Blocks(format) => format.unpack_row(packed, p.columns, id, row),
                 }
             }

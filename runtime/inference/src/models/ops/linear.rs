@@ -1,6 +1,7 @@
 //! Weights stay in the format of their file: their rows are rearranged for the kernels piece by
 //! piece as they are read, so that loading takes hardly more memory than the model.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::backend::Dispatch;
@@ -8,14 +9,14 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use emberbox_kernels::dense::{Activation, Kind};
 use emberbox_kernels::linear::Matrix;
-use emberbox_kernels::memory;
 use emberbox_kernels::quant::Format;
+use emberbox_kernels::{int8, memory};
 
 use super::encoder::{self, EncoderOps};
 use super::{DecoderOps, Path, bytes};
-use crate::InferenceError;
 use crate::formats::weights::{Rows, Storage};
 use crate::models::place::Place;
+use crate::{EncoderWeights, InferenceError};
 
 /// Rows of a panel.
 const PANEL: usize = 16;
@@ -27,6 +28,8 @@ const PIECE_BYTES: usize = 1 << 20;
 pub(crate) enum Form {
     Dense(Kind),
     Blocks(Format),
+    /// Rounded when it was loaded.
+    Int8,
 }
 
 impl Form {
@@ -43,14 +46,23 @@ impl Form {
         match self {
             Self::Dense(kind) => kind.packed_bytes(rows, columns),
             Self::Blocks(format) => format.packed_bytes(rows, columns),
+            Self::Int8 => int8::packed_bytes(rows, columns),
         }
     }
 
-    fn pack(self, values: &[u8], rows: usize, columns: usize, packed: &mut [u8]) {
+    fn pack(
+        self,
+        matrix: &Rows<'_>,
+        rows: Range<usize>,
+        packed: &mut [u8],
+    ) -> Result<(), InferenceError> {
+        let (count, columns) = (rows.len(), matrix.columns());
         match self {
-            Self::Dense(kind) => kind.pack(values, rows, columns, packed),
-            Self::Blocks(format) => format.pack(values, rows, columns, packed),
+            Self::Dense(kind) => kind.pack(&matrix.bytes(rows)?, count, columns, packed),
+            Self::Blocks(format) => format.pack(&matrix.bytes(rows)?, count, columns, packed),
+            Self::Int8 => int8::pack(&matrix.values(rows)?, count, columns, packed),
         }
+        Ok(())
     }
 }
 
@@ -87,7 +99,7 @@ impl Packing {
     /// All parts for one pass of the quantised kernel; `None` when one of them is dense.
     pub(crate) fn quantised<'a>(&'a self, bytes: &'a [u8]) -> Option<Vec<Matrix<'a>>> {
         let matrix = |(part, packed): (Part, &'a [u8])| match part.form {
-            Form::Dense(_) => None,
+            Form::Dense(_) | Form::Int8 => None,
             Form::Blocks(format) => {
                 Some(Matrix { format, packed, rows: part.rows, columns: self.columns })
             }
@@ -95,13 +107,13 @@ impl Packing {
         self.parts(bytes).map(matrix).collect()
     }
 
-    /// Dense parts of one kind whose panels are full are one, for their panels lie in a row.
+    /// Parts of one kind, not in blocks, whose panels are full are one, for their panels lie in a row.
     fn joined(self) -> Self {
         let Some((first, others)) = self.parts.split_first() else { return self };
         let full = self.parts[..others.len()].iter().all(|part| part.rows.is_multiple_of(PANEL));
         let same = others.iter().all(|part| part.form == first.form);
         match first.form {
-            Form::Dense(_) if full && same => {
+            Form::Dense(_) | Form::Int8 if full && same => {
                 let whole = Part { form: first.form, rows: self.rows() };
                 Self { columns: self.columns, parts: vec![whole] }
             }
@@ -143,9 +155,19 @@ impl Linear {
         bias: Option<Vec<f32>>,
         place: &Place,
     ) -> Result<Self, InferenceError> {
-        let Place { device, path } = place;
+        Self::load_as(matrices, bias, place, EncoderWeights::Stored)
+    }
+
+    /// As [`Linear::load`], and for the kernels weights in this form.
+    pub(crate) fn load_as(
+        matrices: &[Rows<'_>],
+        bias: Option<Vec<f32>>,
+        place: &Place,
+        kept: EncoderWeights,
+    ) -> Result<Self, InferenceError> {
+        let Place { device, path, .. } = place;
         let weights = match path {
-            Path::Kernels => Weights::Packed(pack(matrices, device)?),
+            Path::Kernels => Weights::Packed(pack(matrices, kept, device)?),
             Path::Reference => Weights::Dense(dense(matrices, device)?),
         };
         let bias = bias.map(|values| {
@@ -207,21 +229,28 @@ fn dense(matrices: &[Rows<'_>], device: &Device) -> Result<Param<Tensor<2>>, Inf
     Ok(Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device)))
 }
 
-fn pack(matrices: &[Rows<'_>], device: &Device) -> Result<Packed, InferenceError> {
-    let part = |m: &Rows<'_>| Part { form: Form::of(m.storage()), rows: m.rows() };
+fn pack(
+    matrices: &[Rows<'_>],
+    kept: EncoderWeights,
+    device: &Device,
+) -> Result<Packed, InferenceError> {
+    let form = |m: &Rows<'_>| match kept {
+        EncoderWeights::Stored => Form::of(m.storage()),
+        EncoderWeights::Int8 => Form::Int8,
+    };
+    let part = |m: &Rows<'_>| Part { form: form(m), rows: m.rows() };
     let columns = matrices.first().map_or(0, Rows::columns);
     let packing = Packing { columns, parts: matrices.iter().map(part).collect() };
     let mut words = memory::zeroed(packing.bytes());
     let mut rest = memory::bytes(&mut words);
     for matrix in matrices {
-        let form = Form::of(matrix.storage());
+        let form = form(matrix);
         let unit = lcm(PANEL, matrix.unit());
         let step = (PIECE_BYTES / matrix.row_bytes().max(1) / unit).max(1) * unit;
         for first in (0..matrix.rows()).step_by(step) {
             let rows = first..matrix.rows().min(first + step);
-            let count = rows.len();
-            let (own, after) = rest.split_at_mut(form.bytes(count, columns));
-            form.pack(&matrix.bytes(rows)?, count, columns, own);
+            let (own, after) = rest.split_at_mut(form.bytes(rows.len(), columns));
+            form.pack(matrix, rows, own)?;
             rest = after;
         }
     }

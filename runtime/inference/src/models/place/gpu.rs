@@ -3,6 +3,7 @@ use std::panic::catch_unwind;
 use burn::tensor::{Device, DeviceType, Tensor};
 
 use super::Place;
+use crate::EncoderWeights;
 use crate::models::ops::Path;
 
 #[cfg(feature = "cuda")]
@@ -56,5 +57,5 @@ fn probe(index: usize, devices: Vec<Device>) -> Result<Place, String> {
     }
     let name = device.identity().map_or_else(|| format!("{device:?}"), |identity| identity.name);
     tracing::info!(name, "models run on this GPU, without kernels of their own");
-    Ok(Place { device, path: Path::Reference })
+    Ok(Place { device, path: Path::Reference, encoder_weights: EncoderWeights::Stored })
 }

@@ -69,7 +69,7 @@ impl Rig {
         let scratch = Scratch::new();
         let path = scratch.write("random.gguf", file.bytes());
         let checked = check("random", &ModelSource::Path(path), u64::MAX).unwrap();
-        let place = Place::open(options.device).unwrap();
+        let place = Place::open(options.device, options.encoder_weights).unwrap();
         let (_, text, network) =
             checked.build(options.kv_tokens_max, options.kv_storage.into(), &place).unwrap();
         let Network::Decoder(decoder) = network else { panic!("not a generation model") };
